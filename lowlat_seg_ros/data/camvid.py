@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_VOID, UNLABELLED
+from lowlat_seg_ros.data.classes import CAMVID_VOID, UNLABELLED
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb, read_unchanged
 
 
@@ -76,10 +76,8 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"The labels {path} must be an 8-bit image of one channel holding class ids.")
     if stored.max() > CAMVID_VOID:
         raise DataError(f"The labels {path} hold the id {stored.max()}, but CamVid's ids end at {CAMVID_VOID} (void).")
-    return _LABEL_OF_STORED_ID[stored]
-
-
-_LABEL_OF_STORED_ID = np.array([*range(len(CAMVID_CLASSES)), UNLABELLED], np.uint8)
+    labels: NDArray[np.uint8] = np.where(stored == CAMVID_VOID, np.uint8(UNLABELLED), stored)
+    return labels
 
 
 def _paired_files(images: Path, labels: Path) -> tuple[LabelledFile, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,12 +22,12 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def read_unchanged(path: Path) -> NDArray[np.generic]:
+def read_unchanged(path: Path) -> NDArray[Any]:
     """Return the values in `path` exactly as stored, (H, W) or (H, W, C), in the file's own type; raises ImageFileError."""
     return _decode(path, cv2.IMREAD_UNCHANGED)
 
 
-def _decode(path: Path, mode: int) -> NDArray[np.generic]:
+def _decode(path: Path, mode: int) -> NDArray[Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
