@@ -1,0 +1,39 @@
+"""The backbones a model description may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from lowlat_seg_ros.network.config import ConfigError
+from lowlat_seg_ros.network.efficientnet_lite import LITE0_STAGES, EfficientNetLite
+
+
+class Backbone(Protocol):
+    """A feature extractor cut in two: ``low`` is Sl, ``high`` the convolutional part of Sh."""
+
+    low_channels: int
+    low_stride: int
+    high_channels: int
+    high_stride: int
+
+    def low(self, image: Tensor) -> Tensor: ...
+
+    def high(self, low: Tensor) -> Tensor: ...
+
+
+BACKBONES: dict[str, Callable[[str, int], Backbone]] = {
+    "efficientnet_lite0": lambda split, output_stride: EfficientNetLite(LITE0_STAGES, split, output_stride),
+}
+
+
+def build_backbone(name: str, split: str, output_stride: int) -> Backbone:
+    """Raises ConfigError when the name is unknown or the split is not one of its blocks."""
+    if name not in BACKBONES:
+        raise ConfigError(f"backbone is {name!r}; expected one of {', '.join(sorted(BACKBONES))}")
+    try:
+        return BACKBONES[name](split, output_stride)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

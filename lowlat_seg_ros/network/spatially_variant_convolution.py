@@ -1,0 +1,49 @@
+"""Equation 1 of the paper: a convolution whose kernel changes from place to place."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+
+def spatially_variant_convolution(feature: Tensor, kernels: Tensor) -> Tensor:
+    """Gather each place's neighbourhood with that place's own kernel (equation 1).
+
+    ``F_t(c, i, j) = sum over u, v in [-D, D] of W_ij(u, v) * F_k(c, i - u, j - v)``, with D half the kernel size and
+    zeros outside the feature. One kernel serves all channels of its place.
+
+    Args:
+        feature: F_k, (B, C, h, w), float.
+        kernels: W, (B, H_K * H_K, h, w), of the feature's dtype; (u, v) runs row by row from (-D, -D).
+
+    Returns:
+        F_t, (B, C, h, w).
+
+    Raises:
+        ValueError: the shapes do not fit each other, or H_K is not odd.
+    """
+    reach = kernel_reach(feature, kernels)
+    height, width = feature.shape[-2:]
+    padded = functional.pad(feature, (reach, reach, reach, reach))
+    result = torch.zeros_like(feature)
+    tap = 0
+    for u in range(-reach, reach + 1):
+        for v in range(-reach, reach + 1):
+            # One shifted copy at a time: memory stays that of the feature, where unfolding takes H_K² times as much.
+            neighbour = padded[:, :, reach - u : reach - u + height, reach - v : reach - v + width]
+            result = torch.addcmul(result, kernels[:, tap : tap + 1], neighbour)
+            tap += 1
+    return result
+
+
+def kernel_reach(feature: Tensor, kernels: Tensor) -> int:
+    """D, half the kernel size, once the shapes are known to fit."""
+    if feature.dim() != 4 or kernels.dim() != 4:
+        raise ValueError(f"expected two 4-D tensors, not {feature.dim()}-D features and {kernels.dim()}-D kernels")
+    size = round(kernels.shape[1] ** 0.5)
+    if size * size != kernels.shape[1] or size % 2 == 0:
+        raise ValueError(f"kernels have {kernels.shape[1]} taps; expected the square of an odd number")
+    if feature.shape[0] != kernels.shape[0] or feature.shape[-2:] != kernels.shape[-2:]:
+        raise ValueError(f"kernels of {tuple(kernels.shape)} do not fit features of {tuple(feature.shape)}")
+    return size // 2
