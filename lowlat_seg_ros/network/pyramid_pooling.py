@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def conv_norm_relu(in_channels: int, channels: int, kernel_size: int) -> nn.Sequential:

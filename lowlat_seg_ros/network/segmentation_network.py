@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lowlat_seg_ros.network.backbone import build_backbone
 from lowlat_seg_ros.network.config import ModelConfig
@@ -84,11 +84,18 @@ class SegmentationNetwork(nn.Module):
         """devS(k, t), (B,): the fraction of pixels expected to carry another label than in the key frame."""
         return self.deviation_predictor(key.deviation_guidance, current.deviation_guidance)
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
-        """F_h of the current frame, (B, C_h, h, w), from the key frame's by equation 1, fused with AdaptNet's."""
+    def transport(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+        """The key frame's F_h moved to the current frame by equation 1, (B, C_h, h, w)."""
         kernels = self.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
-        propagated = spatially_variant_convolution(key_high, kernels)
+        return spatially_variant_convolution(key_high, kernels)
+
+    def fuse(self, propagated: Tensor, current: LowFeatures) -> Tensor:
+        """A moved F_h completed by what AdaptNet sees in the current frame, (B, C_h, h, w)."""
         return self.fusion(propagated, self.adapt_net(current.low))
+
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+        """F_h of the current frame from the key frame's, (B, C_h, h, w): transported, then fused (figure 4)."""
+        return self.fuse(self.transport(key_high, key, current), current)
 
     def forward(self, image: Tensor) -> Tensor:
         """The full network on one frame: Sl, Sh, classifier; logits (B, classes, h, w)."""

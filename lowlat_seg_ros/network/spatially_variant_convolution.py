@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
+from torch.nn import functional
 
 
 def spatially_variant_convolution(feature: Tensor, kernels: Tensor) -> Tensor:
