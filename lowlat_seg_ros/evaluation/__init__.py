@@ -1,0 +1,1 @@
+"""How good the labels are and what they cost: scores, latency, the paper's tables."""
