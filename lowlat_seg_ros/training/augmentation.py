@@ -1,0 +1,64 @@
+"""Changing a labelled picture at random, labels along with it. Pictures are (H, W, 3) uint8 RGB, labels (H, W) uint8."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlat_seg_ros.data.classes import UNLABELLED
+
+Picture = NDArray[np.uint8]
+Labels = NDArray[np.uint8]
+
+
+def random_view(
+    image: Picture, labels: Labels, size: tuple[int, int], scales: tuple[float, float], random: np.random.Generator
+) -> tuple[Picture, Labels]:
+    """A randomly scaled, cropped, mirrored and tinted view of ``size`` (width, height)."""
+    image, labels = scale(image, labels, float(np.exp(random.uniform(*np.log(scales)))))
+    image, labels = random_crop(image, labels, size, random)
+    if random.random() < 0.5:
+        image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
+    return random_tint(image, random), labels
+
+
+def scale(image: Picture, labels: Labels, factor: float) -> tuple[Picture, Labels]:
+    """Both enlarged by ``factor``; labels by their nearest neighbour, so that ids are never blended."""
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(image, None, fx=factor, fy=factor, interpolation=interpolation)
+    size = (resized.shape[1], resized.shape[0])
+    return np.asarray(resized, np.uint8), np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def random_crop(
+    image: Picture, labels: Labels, size: tuple[int, int], random: np.random.Generator
+) -> tuple[Picture, Labels]:
+    """A window of ``size``; where the picture is smaller it is continued by its border, unlabelled."""
+    width, height = size
+    missing_right, missing_below = max(0, width - image.shape[1]), max(0, height - image.shape[0])
+    if missing_right or missing_below:
+        image = np.asarray(
+            cv2.copyMakeBorder(image, 0, missing_below, 0, missing_right, cv2.BORDER_REPLICATE), np.uint8
+        )
+        labels = np.pad(labels, ((0, missing_below), (0, missing_right)), constant_values=UNLABELLED)
+    left = int(random.integers(0, image.shape[1] - width + 1))
+    top = int(random.integers(0, image.shape[0] - height + 1))
+    window = slice(top, top + height), slice(left, left + width)
+    return image[window], labels[window]
+
+
+def random_tint(image: Picture, random: np.random.Generator) -> Picture:
+    """Another brightness, contrast, colour balance and gamma, as another hour or another camera would give."""
+    gain = random.uniform(0.7, 1.3) * random.uniform(0.92, 1.08, 3)
+    offset = random.uniform(-20, 20)
+    gamma = float(np.exp(random.uniform(-0.25, 0.25)))
+    levels = (np.arange(256, dtype=np.float64) / 255) ** gamma * 255
+    tables = np.clip(levels[:, None] * gain + offset, 0, 255).astype(np.uint8)
+    tinted = np.asarray(cv2.LUT(image, tables[None]), np.uint8)
+    return _more_or_less_colour(tinted, float(random.uniform(0.5, 1.3)))
+
+
+def _more_or_less_colour(image: Picture, saturation: float) -> Picture:
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.addWeighted(image, saturation, grey, 1 - saturation, 0), np.uint8)

@@ -1,0 +1,60 @@
+"""Stage one: the network that sees a single frame. Sl, Sh and the classifier learn from labelled pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lowlat_seg_ros.data.camvid import LabelledImage
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.network.config import ModelConfig
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.training.augmentation import random_view
+from lowlat_seg_ros.training.plan import StagePlan
+from lowlat_seg_ros.training.samples import MakeSample, image_tensor, labels_tensor
+
+RARITY_OFFSET = 1.1  # of class_weights: rare classes count up to 3 times as much as the road
+
+
+class BaseStage:
+    """Weighted cross-entropy on the logits, enlarged to the labels' size."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
+        return [network.backbone, network.high_head, network.classifier]
+
+    def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
+        images, labels = batch
+        return label_loss(network(images.contiguous(memory_format=torch.channels_last)), labels, self.weights)
+
+
+def label_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of logits (B, K, h, w), bilinearly enlarged, against labels (B, H, W); 255 is left out."""
+    enlarged = functional.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.cross_entropy(enlarged, labels, weights, ignore_index=UNLABELLED)
+
+
+def class_weights(pictures: Sequence[LabelledImage], class_count: int) -> Tensor:
+    """1 / ln(c + share of the class), as Paszke et al. weigh classes (ENet, 2016, section 5.2), with a milder c."""
+    counts = np.zeros(256, np.int64)
+    for picture in pictures:
+        counts += np.bincount(picture.labels.ravel(), minlength=256)
+    shares = counts[:class_count] / max(1, counts[:class_count].sum())
+    weights = 1 / np.log(RARITY_OFFSET + shares)
+    return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+
+
+def still_maker(config: ModelConfig, plan: StagePlan) -> MakeSample:
+    """Turns a labelled picture into (image, labels), another view of it each time."""
+
+    def make(picture: LabelledImage, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        image, labels = random_view(picture.image, picture.labels, plan.crop, plan.scales, random)
+        return image_tensor(image, config), labels_tensor(labels)
+
+    return make

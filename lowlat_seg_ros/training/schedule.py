@@ -1,0 +1,49 @@
+"""Stage three: knowing when the labels have changed. The deviation predictor learns what the frozen base sees change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.training.propagation import frozen_features
+
+ERROR_SCALE = 0.02  # below this error of the fraction the loss is quadratic
+
+
+class ScheduleStage:
+    """The error of the predicted deviation, against the base network's own label maps of both frames."""
+
+    def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
+        return [network.deviation_predictor]
+
+    def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
+        key_image, middle_image, later_image, _ = batch
+        frames = [frozen_features(network, image) for image in (key_image, middle_image, later_image)]
+        described = [network.describe(low) for low, _ in frames]
+        label_maps = [label_map(network, high) for _, high in frames]
+        losses = [
+            functional.smooth_l1_loss(
+                network.predicted_deviation(described[first], described[second]),
+                deviation(label_maps[first], label_maps[second]),
+                beta=ERROR_SCALE,
+            )
+            for first, second in ((0, 1), (1, 2), (0, 2))
+        ]
+        return torch.stack(losses).mean()
+
+
+def label_map(network: SegmentationNetwork, high: Tensor) -> Tensor:
+    """The base network's labels, (B, H, W) in pixels."""
+    with torch.no_grad():
+        logits = network.classify(high)
+        enlarged = functional.interpolate(logits, scale_factor=network.stride, mode="bilinear", align_corners=False)
+        return enlarged.argmax(dim=1)
+
+
+def deviation(key_labels: Tensor, labels: Tensor) -> Tensor:
+    """devS(k, t), (B,): the fraction of pixels whose labels differ (section 3.2)."""
+    return (key_labels != labels).float().mean(dim=(1, 2))
