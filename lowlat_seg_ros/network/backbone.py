@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lowlat_seg_ros.network.config import ConfigError
 from lowlat_seg_ros.network.efficientnet_lite import LITE0_STAGES, EfficientNetLite
+from lowlat_seg_ros.network.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS, ResNet
 
 
 class Backbone(Protocol):
@@ -26,6 +27,8 @@ class Backbone(Protocol):
 
 BACKBONES: dict[str, Callable[[str, int], Backbone]] = {
     "efficientnet_lite0": lambda split, output_stride: EfficientNetLite(LITE0_STAGES, split, output_stride),
+    "resnet50": lambda split, output_stride: ResNet(RESNET50_BLOCKS, split, output_stride),
+    "resnet101": lambda split, output_stride: ResNet(RESNET101_BLOCKS, split, output_stride),
 }
 
 
