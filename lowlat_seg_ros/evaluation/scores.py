@@ -26,9 +26,9 @@ class ConfusionMatrix:
             raise ValueError(f"labels of {labels.shape} cannot be scored against truth of {truth.shape}")
         known = truth != UNLABELLED
         expected, given = truth[known].astype(np.int64), labels[known].astype(np.int64)
-        given[given == UNLABELLED] = self.class_count
-        if expected.size and (expected.max() >= self.class_count or given.max() > self.class_count):
+        if max(expected.max(initial=0), given.max(initial=0, where=given != UNLABELLED)) >= self.class_count:
             raise ValueError(f"a label is not one of the {self.class_count} classes nor {UNLABELLED}")
+        given[given == UNLABELLED] = self.class_count
         columns = self.class_count + 1
         cells = np.bincount(expected * columns + given, minlength=self.counts.size)
         self.counts += cells.reshape(self.counts.shape)
