@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,13 @@ class ModelConfig:
     colours: tuple[Colour, ...]  # RGB, one a class
 
     def __post_init__(self) -> None:
-        _check_odd("kernel_size", self.kernel_size)
-        for name in ("output_stride", "pyramid_channels", "high_channels", "kernel_channels", "adapt_channels"):
-            _check_positive(name, getattr(self, name))
-        _check_positive("deviation_channels", self.deviation_channels)
-        if self.fusion not in ("concatenate", "residual"):
-            raise ConfigError(f"fusion is {self.fusion!r}; expected 'concatenate' or 'residual'")
-        if not 1 <= len(self.classes) <= 255:
-            raise ConfigError(f"classes lists {len(self.classes)} names; expected 1 to 255 (255 marks unlabelled)")
+        for name, (is_right, expected) in RULES.items():
+            if not is_right(getattr(self, name)):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected {expected}")
         if len(self.colours) != len(self.classes):
-            raise ConfigError(f"colours lists {len(self.colours)} colours for {len(self.classes)} classes")
-        if min(self.input_size) < 1 or len(self.input_size) != 2:
-            raise ConfigError(f"input_size is {self.input_size}; expected a positive width and height")
+            raise ConfigError(
+                f"colours lists {len(self.colours)}; expected one for each of {len(self.classes)} classes"
+            )
 
     @property
     def class_count(self) -> int:
@@ -72,15 +68,12 @@ def config_from_mapping(mapping: Mapping[str, Any]) -> ModelConfig:
         ConfigError: a field is missing, unknown or of the wrong kind.
     """
     known = {field.name for field in fields(ModelConfig)}
-    missing, unknown = sorted(known - set(mapping)), sorted(set(mapping) - known)
+    missing, unknown = sorted(known - set(mapping)), sorted(map(str, set(mapping) - known))
     if missing:
         raise ConfigError(f"the model description lacks {', '.join(missing)}")
     if unknown:
-        raise ConfigError(f"the model description has unknown entries: {', '.join(map(str, unknown))}")
-    try:
-        return ModelConfig(**{name: _frozen(value) for name, value in mapping.items()})
-    except TypeError as error:
-        raise ConfigError(f"the model description has an entry of the wrong kind: {error}") from error
+        raise ConfigError(f"the model description has unknown entries: {', '.join(unknown)}")
+    return ModelConfig(**{name: _frozen(value) for name, value in mapping.items()})
 
 
 def load_config(path: str | Path) -> ModelConfig:
@@ -101,15 +94,59 @@ def load_config(path: str | Path) -> ModelConfig:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _check_odd(name: str, value: int) -> None:
-    _check_positive(name, value)
-    if value % 2 == 0:
-        raise ConfigError(f"{name} is {value}; expected an odd number")
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
-def _check_positive(name: str, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} is {value!r}; expected a positive whole number")
+def _is_number(value: object) -> bool:
+    # YAML's true and false are ints to Python, but no number a user meant.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: object) -> bool:
+    return _is_number(value) and isinstance(value, int) and value >= 0
+
+
+def _is_positive(value: object) -> bool:
+    return _is_count(value) and value != 0
+
+
+def _is_colour(value: object) -> bool:
+    return _are(value, lambda part: _is_count(part) and part <= 255, 3)
+
+
+def _are_class_names(value: Any) -> bool:
+    return _are(value, _is_word) and 1 <= len(set(value)) == len(value) <= 255
+
+
+def _are(values: object, is_right: Callable[[Any], bool], count: int | None = None) -> bool:
+    """Whether ``values`` is a tuple, of ``count`` members where that is given, and each is right."""
+    return isinstance(values, tuple) and count in (None, len(values)) and all(map(is_right, values))
+
+
+WORD = (_is_word, "a word")
+POSITIVE = (_is_positive, "a positive whole number")
+# Each field's test and, for whoever fails it, what was expected.
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": WORD,
+    "backbone": WORD,
+    "split": WORD,
+    "output_stride": (lambda stride: stride in (8, 16, 32), "8, 16 or 32"),
+    "pyramid_bins": (lambda bins: _are(bins, _is_positive), "a list of positive whole numbers"),
+    "pyramid_channels": POSITIVE,
+    "skip_channels": (_is_count, "a whole number, 0 or more"),
+    "high_channels": POSITIVE,
+    "kernel_size": (lambda size: _is_count(size) and size % 2 == 1, "an odd number"),
+    "kernel_channels": POSITIVE,
+    "adapt_channels": POSITIVE,
+    "deviation_channels": POSITIVE,
+    "fusion": (lambda fusion: fusion in ("concatenate", "residual"), "'concatenate' or 'residual'"),
+    "input_size": (lambda size: _are(size, _is_positive, 2), "a positive width and height"),
+    "mean": (lambda mean: _are(mean, _is_number, 3), "three numbers"),
+    "std": (lambda std: _are(std, lambda part: _is_number(part) and part > 0, 3), "three positive numbers"),
+    "classes": (_are_class_names, "1 to 255 names, each once (id 255 marks unlabelled pixels)"),
+    "colours": (lambda colours: _are(colours, _is_colour), "a list of [red, green, blue] from 0 to 255"),
+}
 
 
 def _frozen(value: Any) -> Any:
