@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lowlat_seg_ros.network.backbone import build_backbone
-from lowlat_seg_ros.network.config import ModelConfig
+from lowlat_seg_ros.network.config import ConfigError, ModelConfig
 from lowlat_seg_ros.network.deviation import DeviationPredictor
 from lowlat_seg_ros.network.propagation import AdaptNet, Fusion, KernelPredictor
 from lowlat_seg_ros.network.pyramid_pooling import PyramidPooling, conv_norm_relu
@@ -49,6 +49,9 @@ class SegmentationNetwork(nn.Module):
     """Sl, Sh, classifier, kernel predictor, AdaptNet, fusion and deviation predictor. Holds weights and no state.
 
     Every feature lies on one grid of ``stride`` image pixels an element: (h, w) = (H, W) / stride, rounded up.
+
+    Raises:
+        ConfigError: the config names no known backbone or block, or leaves Sh on a coarser grid than Sl.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -57,6 +60,11 @@ class SegmentationNetwork(nn.Module):
         self.backbone = build_backbone(config.backbone, config.split, config.output_stride)
         low_channels = self.backbone.low_channels
         self.stride = self.backbone.low_stride
+        if config.skip_channels == 0 and self.backbone.high_stride != self.stride:
+            raise ConfigError(
+                f"Sl ends at stride {self.stride} and the backbone at {self.backbone.high_stride}; "
+                "expected skip_channels above 0, so that Sh returns to Sl's stride, or a smaller output_stride"
+            )
         self.high_head = HighHead(config, low_channels, self.backbone.high_channels)
         self.classifier = nn.Conv2d(config.high_channels, config.class_count, 1)
         self.kernel_predictor = KernelPredictor(low_channels, config.kernel_channels, config.kernel_size)
