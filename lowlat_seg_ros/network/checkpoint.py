@@ -138,8 +138,7 @@ def _read_weights(path: Path, config: ModelConfig) -> dict[str, Tensor]:
             # Copied, because a tensor of the open file changes when somebody writes over the file.
             tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is not a whole safetensors file ({reason}); expected weights as saved") from error
+        raise CheckpointError(f"{path} is no whole safetensors file ({' '.join(str(error).split())})") from error
     _check_tensors_fit(tensors, config, str(path))
     return tensors
 

@@ -21,7 +21,7 @@ def prepare_for_inference(network: Module) -> Module:
     network.eval().requires_grad_(False)
     fold_batch_norms(network)
     # oneDNN and cuDNN convolve channels-last tensors without shuffling them first.
-    return network.to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
 
 def fold_batch_norms(network: nn.Module) -> None:

@@ -30,8 +30,9 @@ class KernelPredictor(nn.Module):
 
     def _start_near_identity(self) -> None:
         nn.init.normal_(self.predict.weight, std=1e-3)
-        bias = torch.zeros_like(self.predict.bias)
-        bias[len(bias) // 2] = IDENTITY_LOGIT
+        taps = self.predict.out_channels
+        bias = torch.zeros(taps)
+        bias[taps // 2] = IDENTITY_LOGIT
         self.predict.bias = nn.Parameter(bias)
 
     def guidance(self, low: Tensor) -> Tensor:
@@ -70,8 +71,8 @@ class Fusion(nn.Module):
         self.residual = residual
         self.combine = conv3x3(high_channels + adapt_channels, high_channels)
         if residual:
-            nn.init.zeros_(self.combine.weight)
-            nn.init.zeros_(self.combine.bias)
+            for parameter in self.combine.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, propagated: Tensor, adapted: Tensor) -> Tensor:
         """(B, C_h, h, w) and (B, A, h, w) to (B, C_h, h, w)."""

@@ -61,16 +61,16 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         layers, strides = build_layers(block_counts, output_stride)
-        self.layer1, self.layer2, self.layer3, self.layer4 = layers
-        self.low_block_count = block_number(split, block_counts) + 1
-        last_of_low = self.blocks[self.low_block_count - 1]
-        self.low_channels = last_of_low.conv3.out_channels
-        self.low_stride = strides[self.low_block_count - 1]
-        self.high_channels = self.blocks[-1].conv3.out_channels
+        self.layer1, self.layer2, self.layer3, self.layer4 = (nn.Sequential(*layer) for layer in layers)
+        last_of_low = block_number(split, block_counts)
+        self.low_block_count = last_of_low + 1
+        self.low_channels = list(chain(*layers))[last_of_low].conv3.out_channels
+        self.low_stride = strides[last_of_low]
+        self.high_channels = layers[-1][-1].conv3.out_channels
         self.high_stride = strides[-1]
 
     @property
-    def blocks(self) -> list[Bottleneck]:
+    def blocks(self) -> list[nn.Module]:
         """All blocks in the order of computation."""
         return list(chain(self.layer1, self.layer2, self.layer3, self.layer4))
 
@@ -89,7 +89,9 @@ class ResNet(nn.Module):
         return feature
 
 
-def build_layers(block_counts: tuple[int, int, int, int], output_stride: int) -> tuple[list[nn.Sequential], list[int]]:
+def build_layers(
+    block_counts: tuple[int, int, int, int], output_stride: int
+) -> tuple[list[list[Bottleneck]], list[int]]:
     """The four layers and, for each block, the image pixels per element of its output."""
     layers, strides = [], []
     in_channels, stride_so_far, dilation = STEM_CHANNELS, STEM_STRIDE, 1
@@ -103,7 +105,7 @@ def build_layers(block_counts: tuple[int, int, int, int], output_stride: int) ->
         first = Bottleneck(in_channels, channels, stride, first_dilation)
         in_channels = EXPANSION * channels
         rest = (Bottleneck(in_channels, channels, 1, dilation) for _ in range(block_count - 1))
-        layers.append(nn.Sequential(first, *rest))
+        layers.append([first, *rest])
         stride_so_far *= stride
         strides += [stride_so_far] * block_count
     return layers, strides
