@@ -1,1 +1,6 @@
 """Low-latency video semantic segmentation for vehicles, as a ROS 2 node and as a library."""
+
+from pkgutil import extend_path
+
+# Where this package is imported from the checkout, its generated messages (lowlat_seg_ros.msg) lie in the install folder.
+__path__ = extend_path(__path__, __name__)

