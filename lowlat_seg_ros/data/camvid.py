@@ -33,16 +33,15 @@ class LabelledImage(NamedTuple):
     labels: NDArray[np.uint8]
 
 
-class CamVid:
-    """A split of CamVid as a sequence of LabelledImage in the order of the file names; nothing is held in memory.
+class LabelledFolder:
+    """Pictures and labels of the same names in two folders, as a sequence of LabelledImage in the names' order.
 
-    `root` holds the folders `<split>` and `<split>annot`. Raises DataError if a folder is missing or empty, or if a
-    picture has no labels; reading an item raises DataError if one of its two files is damaged or they do not fit.
+    Nothing is held in memory. Raises DataError if a folder is missing or empty, or if a picture has no labels; reading
+    an item raises DataError if one of its two files is damaged or they do not fit.
     """
 
-    def __init__(self, root: str | Path, split: str) -> None:
-        self.split = split
-        self.files = _paired_files(Path(root) / split, Path(root) / f"{split}annot")
+    def __init__(self, images: str | Path, labels: str | Path) -> None:
+        self.files = _paired_files(Path(images), Path(labels))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -52,6 +51,13 @@ class CamVid:
 
     def __iter__(self) -> Iterator[LabelledImage]:
         return map(read_labelled, self.files)
+
+
+class CamVid(LabelledFolder):
+    """A split of CamVid: `root` holds the folders `<split>` and `<split>annot`."""
+
+    def __init__(self, root: str | Path, split: str) -> None:
+        super().__init__(Path(root) / split, Path(root) / f"{split}annot")
 
 
 def read_labelled(file: LabelledFile) -> LabelledImage:
