@@ -134,7 +134,7 @@ def build_blocks(stages: tuple[Stage, ...], output_stride: int) -> tuple[list[In
 
 
 def block_index(split: str, block_count: int) -> int:
-    prefix, _, number = split.rpartition(".")
-    if prefix != "blocks" or not number.isdigit() or int(number) >= block_count - 1:
-        raise ValueError(f"split is {split!r}; expected 'blocks.N' with N from 0 to {block_count - 2}")
-    return int(number)
+    names = [f"blocks.{index}" for index in range(block_count)]
+    if split not in names[:-1]:
+        raise ValueError(f"split is {split!r}; expected a block from {names[0]!r} to {names[-2]!r}")
+    return names.index(split)

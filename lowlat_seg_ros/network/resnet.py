@@ -62,7 +62,7 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         layers, strides = build_layers(block_counts, output_stride)
         self.layer1, self.layer2, self.layer3, self.layer4 = (nn.Sequential(*layer) for layer in layers)
-        last_of_low = block_number(split, block_counts)
+        last_of_low = block_index(split, block_counts)
         self.low_block_count = last_of_low + 1
         self.low_channels = list(chain(*layers))[last_of_low].conv3.out_channels
         self.low_stride = strides[last_of_low]
@@ -111,7 +111,7 @@ def build_layers(
     return layers, strides
 
 
-def block_number(split: str, block_counts: tuple[int, int, int, int]) -> int:
+def block_index(split: str, block_counts: tuple[int, int, int, int]) -> int:
     """Place of the block ``split`` in the order of computation, from 0."""
     names = [f"layer{layer}.{block}" for layer, count in enumerate(block_counts, 1) for block in range(count)]
     if split not in names[:-1]:
