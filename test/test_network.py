@@ -1,0 +1,222 @@
+"""The assembled network: grids, reuse, what an untrained propagation does, and where gradients go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import pytest
+import torch
+from small_networks import random_image, small_config, small_network
+from torch import Tensor, nn
+
+from lowlat_seg_ros.network.config import ConfigError
+from lowlat_seg_ros.network.propagation import Fusion
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
+
+BASE = ("backbone.", "high_head.", "classifier.")
+PROPAGATION = ("kernel_predictor.", "adapt_net.", "fusion.")
+DEVIATION = ("deviation_predictor.",)
+
+
+def grid(height: int, width: int, stride: int) -> tuple[int, int]:
+    return math.ceil(height / stride), math.ceil(width / stride)
+
+
+def propagated_logits(network: SegmentationNetwork, key_image: Tensor, image: Tensor) -> Tensor:
+    key, current = network.low_features(key_image), network.low_features(image)
+    return network.classify(network.propagate(network.high_features(key_image, key.low), key, current))
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (353, 287), (33, 41), (8, 8), (1, 9)])
+def test_every_feature_lies_on_the_grid_of_the_stride(height: int, width: int) -> None:
+    network = small_network()
+    image = random_image(height, width, batch=2)
+    with torch.no_grad():
+        key = network.low_features(image)
+        high = network.high_features(image, key.low)
+        propagated = network.propagate(high, key, key)
+        logits = network(image)
+    expected = grid(height, width, network.stride)
+    assert [feature.shape[-2:] for feature in (*key, high, propagated, logits)] == [expected] * 6
+    assert key.low.shape[:2] == (2, network.backbone.low_channels)
+    assert high.shape == propagated.shape == (2, network.config.high_channels, *expected)
+    assert logits.shape[:2] == (2, len(network.config.classes))
+
+
+@pytest.mark.parametrize(
+    ("split", "stride", "channels"), [("blocks.0", 2, 16), ("blocks.2", 4, 24), ("blocks.4", 8, 40)]
+)
+def test_the_split_decides_the_grid_of_sl(split: str, stride: int, channels: int) -> None:
+    backbone = SegmentationNetwork(small_config(split=split)).backbone
+    assert (backbone.low_stride, backbone.low_channels) == (stride, channels)
+    with torch.no_grad():
+        assert backbone.low(torch.zeros(1, 3, 129, 97)).shape == (1, channels, *grid(129, 97, stride))
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_the_output_stride_decides_the_grid_of_the_backbone(output_stride: int) -> None:
+    backbone = SegmentationNetwork(small_config(output_stride=output_stride)).backbone
+    assert backbone.high_stride == output_stride
+    with torch.no_grad():
+        high = backbone.high(backbone.low(torch.zeros(1, 3, 129, 97)))
+    assert high.shape == (1, backbone.high_channels, *grid(129, 97, output_stride))
+
+
+def test_the_parts_of_the_network_are_the_network() -> None:
+    network, image = small_network(), random_image()
+    with torch.no_grad():
+        low = network.low_features(image).low
+        torch.testing.assert_close(network.classify(network.high_features(image, low)), network(image))
+
+
+def test_a_key_frame_is_reduced_once() -> None:
+    """A key frame's F_l goes through the reducing convolutions once, not again with every frame that follows."""
+    network = small_network()
+    reducing = [network.kernel_predictor.reduce, network.deviation_predictor.reduce]
+    reduced: list[nn.Module] = []
+    for convolution in reducing:
+        convolution.register_forward_hook(lambda module, *_: reduced.append(module))
+    with torch.no_grad():
+        key, current = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
+        assert reduced == reducing * 2
+        network.propagate(network.high_features(random_image(seed=1), key.low), key, current)
+        network.predicted_deviation(key, current)
+    assert len(reduced) == 4
+
+
+def test_untrained_propagation_is_close_to_copying() -> None:
+    network = small_network(kernel_size=9)
+    with torch.no_grad():
+        key, current = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
+        kernels = network.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
+        centre = kernels[:, 81 // 2]
+        assert centre.min() > 0.5
+        assert kernels.sum(dim=1).sub(centre).max() < 0.5
+        smooth = nn.functional.interpolate(torch.rand(1, 12, 2, 3), kernels.shape[-2:], mode="bilinear") + 1
+        propagated = spatially_variant_convolution(smooth, kernels)
+    inner = (..., slice(4, -4), slice(4, -4))  # nearer to the border the kernels reach into the zeros outside
+    torch.testing.assert_close(propagated[inner], smooth[inner], rtol=0.1, atol=0)
+
+
+def test_untrained_residual_fusion_passes_the_propagated_feature_on() -> None:
+    network = small_network(fusion="residual")
+    image, key_image = random_image(seed=1), random_image(seed=2)
+    with torch.no_grad():
+        key, current = network.low_features(key_image), network.low_features(image)
+        key_high = network.high_features(key_image, key.low)
+        kernels = network.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
+        expected = spatially_variant_convolution(key_high, kernels)
+        assert expected.max() > 0
+        assert torch.equal(network.propagate(key_high, key, current), expected)
+
+
+def test_fusion_takes_the_current_frame_into_account() -> None:
+    for residual in (False, True):
+        fusion = Fusion(high_channels=4, adapt_channels=3, residual=residual)
+        nn.init.normal_(fusion.combine.weight)
+        propagated = torch.rand(1, 4, 5, 6)
+        one, other = fusion(propagated, torch.rand(1, 3, 5, 6)), fusion(propagated, torch.rand(1, 3, 5, 6))
+        assert one.shape == propagated.shape
+        assert not torch.allclose(one, other)
+
+
+def test_deviation_is_a_fraction_for_each_picture_of_the_batch() -> None:
+    network = small_network()
+    nn.init.normal_(network.deviation_predictor.regress.weight, std=50)
+    with torch.no_grad():
+        key = network.low_features(random_image(batch=3, seed=1))
+        current = network.low_features(random_image(batch=3, seed=2))
+        together = network.predicted_deviation(key, current)
+        alone = [
+            network.predicted_deviation(
+                *(LowFeatures(*(part[index : index + 1] for part in low)) for low in (key, current))
+            )
+            for index in range(3)
+        ]
+    assert together.shape == (3,)
+    assert ((together >= 0) & (together <= 1)).all()
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_deviation_between_a_frame_and_itself_depends_on_no_picture() -> None:
+    network = small_network()
+    with torch.no_grad():
+        frames = [network.low_features(random_image(seed=seed)) for seed in (1, 2)]
+        same = [network.predicted_deviation(frame, frame) for frame in frames]
+        assert torch.equal(same[0], same[1])
+        assert not torch.equal(network.predicted_deviation(frames[0], frames[1]), same[0])
+
+
+def test_the_network_keeps_nothing_of_a_frame() -> None:
+    network = small_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    attributes = {name: set(vars(module)) for name, module in network.named_modules()}
+    first, second = random_image(seed=1), random_image(seed=2)
+    with torch.no_grad():
+        logits = propagated_logits(network, first, second)
+        propagated_logits(network, second, first)
+        network(first)
+        assert torch.equal(propagated_logits(network, first, second), logits)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert {name: set(vars(module)) for name, module in network.named_modules()} == attributes
+
+
+def names_with_gradient(network: nn.Module, loss: Tensor) -> set[str]:
+    network.zero_grad(set_to_none=True)
+    loss.backward()
+    return {
+        name for name, parameter in network.named_parameters() if parameter.grad is not None and parameter.grad.any()
+    }
+
+
+def names_below(network: nn.Module, prefixes: Iterable[str]) -> set[str]:
+    return {name for name, _ in network.named_parameters() if name.startswith(tuple(prefixes))}
+
+
+def test_the_base_loss_reaches_the_base_network_alone() -> None:
+    network = small_network()
+    loss = network(random_image(batch=2)).square().mean()
+    assert names_with_gradient(network, loss) == names_below(network, BASE)
+
+
+def test_the_propagation_loss_reaches_all_of_the_propagation() -> None:
+    """With the base network frozen, as in the paper's second stage."""
+    network = small_network(fusion="concatenate")
+    for module in (network.backbone, network.high_head, network.classifier):
+        module.requires_grad_(False)
+    nn.init.normal_(network.kernel_predictor.predict.weight, std=0.1)
+    loss = propagated_logits(network, random_image(seed=1), random_image(seed=2)).square().mean()
+    assert names_with_gradient(network, loss) == names_below(network, PROPAGATION)
+
+
+def test_the_deviation_loss_reaches_all_of_the_deviation_predictor() -> None:
+    network = small_network()
+    network.backbone.requires_grad_(False)
+    key, current = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
+    loss = network.predicted_deviation(key, current).square().mean()
+    # What the reducing convolution adds to both frames cancels in their difference, so that its bias learns nothing.
+    reached = names_with_gradient(network, loss) | {"deviation_predictor.reduce.bias"}
+    assert reached == names_below(network, DEVIATION)
+
+
+def test_sh_must_end_on_the_grid_of_sl() -> None:
+    with pytest.raises(ConfigError, match="Sl ends at stride 8 and the backbone at 16; expected skip_channels above 0"):
+        SegmentationNetwork(small_config(skip_channels=0, output_stride=16))
+    assert SegmentationNetwork(small_config(skip_channels=0, output_stride=8)).stride == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "vgg16"}, "backbone is 'vgg16'; expected one of efficientnet_lite0, resnet101, resnet50"),
+        ({"split": "blocks.15"}, "split is 'blocks.15'; expected a block from 'blocks.0' to 'blocks.14'"),
+        ({"split": "blocks.²"}, "split is 'blocks.²'; expected a block from"),
+        ({"split": "layer3.2"}, "split is 'layer3.2'"),
+        ({"backbone": "resnet50"}, "split is 'blocks.4'; expected a block from 'layer1.0' to 'layer4.1'"),
+    ],
+)
+def test_an_unknown_backbone_or_block_is_refused(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
+        SegmentationNetwork(small_config(**changes))
