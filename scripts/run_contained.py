@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Run a command in a ROS domain of its own and leave nothing of it behind.
+
+    scripts/with_ros scripts/run_contained.py COMMAND...
+
+However the command ends (by itself, by Ctrl-C, by a signal, or because the process that started this one is gone), every
+process that it started is ended, and the shared-memory files that they could not remove themselves are removed.
+
+Two processes stand guard, since one alone could itself be killed: the keeper starts the command and cleans up after it;
+the outer process waits for the keeper, passes signals on, and cleans up in its place if it was killed.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SHARED_MEMORY = Path("/dev/shm")
+DOMAINS = range(1, 101)  # those whose ports lie below the ports that Linux hands out by itself
+COORDINATION_PORT = 22119  # ROS 2's own test tools claim domain N by binding this port + N
+DDS_PORT = 7400  # participants of domain N listen from this port + 250 N + 10 on
+SECONDS_TO_END = 10  # what a process gets to end by itself after a signal
+SIGNALS_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def main(command: list[str]) -> int:
+    if not command:
+        print("usage: run_contained.py COMMAND...", file=sys.stderr)
+        return 2
+    tracing_files_before = tracing_files()
+    claim = claim_domain()
+    os.environ["ROS_DOMAIN_ID"] = str(claim.getsockname()[1] - COORDINATION_PORT)
+    stand_guard()
+    keeper = os.fork()
+    if keeper == 0:
+        stand_guard()
+        status = run(command)
+    else:
+        status = wait_passing_signals_on(keeper)
+    end_descendants()
+    remove_dead_shared_memory(tracing_files_before)
+    return status
+
+
+def claim_domain() -> socket.socket:
+    """A socket whose port claims a free ROS domain for as long as it is open, as ROS 2's own test tools do it."""
+    for domain in DOMAINS:
+        claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            claim.bind(("127.0.0.1", COORDINATION_PORT + domain))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first_participant:
+                first_participant.bind(("", DDS_PORT + 250 * domain + 10))  # fails if others use it unclaimed
+            return claim
+        except OSError:
+            claim.close()
+    raise SystemExit("run_contained: every ROS domain from 1 to 100 is taken on this machine")
+
+
+def stand_guard() -> None:
+    """End with the process that started this one, and inherit the children of children that die."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def run(command: list[str]) -> int:
+    """Run the command and return its exit status."""
+    try:
+        process = subprocess.Popen(command)
+    except OSError as error:
+        print(f"run_contained: cannot start {command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
+    return wait_passing_signals_on(process.pid, seconds_to_end=SECONDS_TO_END)
+
+
+def wait_passing_signals_on(child: int, seconds_to_end: int = 0) -> int:
+    """Wait for a child and return its exit status, as a shell counts it.
+
+    SIGTERM and SIGHUP go on to the child; Ctrl-C does not, since the terminal sends it to the child as well. A child that
+    has not ended seconds_to_end after a signal is killed (0: it is waited for).
+    """
+
+    def pass_on(number: int, _frame: object) -> None:
+        if number != signal.SIGINT:
+            os.kill(child, number)
+        signal.alarm(seconds_to_end)
+
+    for number in SIGNALS_TO_END:
+        signal.signal(number, pass_on)
+    signal.signal(signal.SIGALRM, lambda _number, _frame: os.kill(child, signal.SIGKILL))
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # leaves it a zombie, so that a late signal finds it
+    for number in (*SIGNALS_TO_END, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code if code >= 0 else 128 - code
+
+
+def end_descendants() -> None:
+    """End every process below this one: first asked to, after SECONDS_TO_END killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in descendants():
+            try:
+                os.kill(process, number)
+            except ProcessLookupError:
+                pass
+        deadline = time.monotonic() + SECONDS_TO_END
+        while descendants() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def descendants() -> list[int]:
+    """Living processes below this one; the dead ones that fell to it are reaped."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                break
+        except ChildProcessError:
+            return []
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                pass  # it has just ended
+    found = [os.getpid()]
+    for process in found:
+        found += [child for child, parent in parents.items() if parent == process]
+    return found[1:]
+
+
+def remove_dead_shared_memory(tracing_files_before: set[Path]) -> None:
+    """Remove this user's Fast DDS files that no living process holds, and LTTng's if they are new and unused.
+
+    Fast DDS removes its own files unless it is killed. A living participant holds a lock on the file's companion `_el`
+    or `_sl`, which is seen from other containers that share /dev/shm, too.
+    """
+    names = {file.name for kind in ("fastdds_", "fastrtps_") for file in SHARED_MEMORY.glob(f"{kind}*")}
+    for name in {name.removesuffix("_el").removesuffix("_sl") for name in names}:
+        file, semaphore = SHARED_MEMORY / name, SHARED_MEMORY / f"sem.{name}_mutex"
+        locks = [SHARED_MEMORY / f"{name}_el", SHARED_MEMORY / f"{name}_sl"]
+        if not is_mapped(file) and all(is_mine_and_unlocked(held) for held in (file, *locks) if held.exists()):
+            for dead in (file, semaphore, *locks):
+                dead.unlink(missing_ok=True)
+    for file in tracing_files() - tracing_files_before:
+        if not is_mapped(file):
+            file.unlink(missing_ok=True)
+
+
+def is_mine_and_unlocked(file: Path) -> bool:
+    try:
+        with file.open() as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.fstat(opened.fileno()).st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def tracing_files() -> set[Path]:
+    """LTTng's shared-memory files: the ROS wheels bring LTTng, which makes them when it is loaded and leaves them."""
+    return {file for file in SHARED_MEMORY.glob("lttng-ust-wait-*") if file.stat().st_uid == os.getuid()}
+
+
+def is_mapped(file: Path) -> bool:
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            if str(file) in maps.read_text():
+                return True
+        except OSError:
+            pass  # another user's process, or one that has just ended
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
