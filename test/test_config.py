@@ -1,0 +1,118 @@
+"""Model descriptions: the two that come with the package, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_networks import MODELS, small_config
+
+from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS
+from lowlat_seg_ros.network.config import ConfigError, config_from_mapping, load_config
+
+
+def test_the_papers_model_is_section_4_of_the_paper() -> None:
+    paper = load_config(MODELS / "paper.yaml")
+    assert (paper.backbone, paper.split, paper.output_stride) == ("resnet101", "layer3.2", 8)
+    assert paper.kernel_channels == paper.adapt_channels == paper.deviation_channels == paper.high_channels == 256
+    assert (paper.kernel_size**2, paper.fusion, paper.skip_channels) == (81, "concatenate", 0)
+    assert (paper.class_count, paper.input_size) == (19, (2048, 1024))
+
+
+def test_the_default_model_knows_camvids_classes() -> None:
+    default = load_config(MODELS / "default.yaml")
+    assert (default.classes, default.colours) == (CAMVID_CLASSES, CAMVID_COLOURS)
+    assert default.input_size == (480, 360)
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_a_description_survives_being_written_and_read(name: str, tmp_path: Path) -> None:
+    config = load_config(MODELS / f"{name}.yaml")
+    assert config.name == name
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump(config.to_mapping()), encoding="utf-8")
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("name", "", "a word"),
+        ("backbone", 50, "a word"),
+        ("split", None, "a word"),
+        ("output_stride", 12, "8, 16 or 32"),
+        ("pyramid_bins", 6, "a list of positive whole numbers"),
+        ("pyramid_bins", [1, 0], "a list of positive whole numbers"),
+        ("pyramid_channels", 0, "a positive whole number"),
+        ("skip_channels", -1, "a whole number, 0 or more"),
+        ("skip_channels", "48", "a whole number, 0 or more"),
+        ("high_channels", 96.0, "a positive whole number"),
+        ("high_channels", True, "a positive whole number"),
+        ("kernel_channels", "64", "a positive whole number"),
+        ("adapt_channels", -3, "a positive whole number"),
+        ("deviation_channels", None, "a positive whole number"),
+        ("kernel_size", 8, "an odd number"),
+        ("kernel_size", 0, "an odd number"),
+        ("kernel_size", 9.0, "an odd number"),
+        ("fusion", "sum", "'concatenate' or 'residual'"),
+        ("input_size", 480, "a positive width and height"),
+        ("input_size", [480], "a positive width and height"),
+        ("input_size", [], "a positive width and height"),
+        ("input_size", [480, 0], "a positive width and height"),
+        ("mean", [127.0, 127.0], "three numbers"),
+        ("mean", [127.0, 127.0, float("nan")], "three numbers"),
+        ("std", [128.0, 128.0, 0.0], "three positive numbers"),
+        ("classes", "Sky", "1 to 255 names, each once"),
+        ("classes", [], "1 to 255 names, each once"),
+        ("classes", ["Sky", "Sky"], "1 to 255 names, each once"),
+        ("classes", ["Sky", ["Road"]], "1 to 255 names, each once"),
+        ("classes", [f"class {index}" for index in range(256)], "1 to 255 names, each once"),
+        ("colours", [[0, 0, 256]], r"a list of \[red, green, blue\] from 0 to 255"),
+        ("colours", [[0, 0]], r"a list of \[red, green, blue\] from 0 to 255"),
+        ("colours", "red", r"a list of \[red, green, blue\] from 0 to 255"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(field: str, value: Any, expected: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{field} is .*; expected {expected}"):
+        config_from_mapping({**small_config().to_mapping(), field: value})
+
+
+def test_every_class_needs_a_colour() -> None:
+    with pytest.raises(ConfigError, match="colours lists 2; expected one for each of 11 classes"):
+        replace(small_config(), colours=((0, 0, 0), (1, 1, 1)))
+
+
+def test_missing_and_unknown_entries_are_named() -> None:
+    mapping = small_config().to_mapping()
+    with pytest.raises(ConfigError, match="lacks kernel_size, split"):
+        config_from_mapping({name: value for name, value in mapping.items() if name not in ("split", "kernel_size")})
+    with pytest.raises(ConfigError, match="unknown entries: 7, None, kernel_sizes"):
+        config_from_mapping({**mapping, "kernel_sizes": 9, None: 1, 7: 2})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no model description"),
+        (b"- a\n- b\n", "holds no model description"),
+        (b"name: [unclosed", "cannot be read"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"name: !!python/object/apply:os.system ['true']", "cannot be read"),
+        (b"name: small", "lacks adapt_channels"),
+    ],
+)
+def test_a_file_that_describes_no_model_is_refused_by_name(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as refusal:
+        load_config(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="absent.yaml"):
+        load_config(tmp_path / "absent.yaml")
