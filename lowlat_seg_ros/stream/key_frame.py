@@ -1,0 +1,80 @@
+"""The key frame that labels are propagated from, and the cache that holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lowlat_seg_ros.network.segmentation_network import LowFeatures
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFrame:
+    """A frame that Sl has seen: all that is needed to make a key frame of it."""
+
+    sequence: int  # frames since the engine's start
+    stamp: int  # nanoseconds
+    image: Tensor  # (1, 3, H, W) float, normalised, at the network's input size
+    low: LowFeatures
+
+
+@dataclass(frozen=True, eq=False)
+class KeyFrame:
+    """A frame's low-level and high-level features, never one without the other (contract 2).
+
+    It is immutable, so that a cache which swaps one reference swaps the pair.
+    """
+
+    sequence: int
+    stamp: int
+    low: LowFeatures  # F_l of this frame
+    high: Tensor  # F_h of this frame, (1, C_h, h, w)
+    is_accurate: bool  # from Sh, not propagated by the fast track
+
+    @staticmethod
+    def of(frame: SeenFrame, high: Tensor, *, is_accurate: bool) -> KeyFrame:
+        return KeyFrame(frame.sequence, frame.stamp, frame.low, high, is_accurate)
+
+
+class KeyFrameCache:
+    """The key frame in use, and which frames were the newest to become one. Used by the engine's thread alone."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, as before the first frame."""
+        self._key: KeyFrame | None = None
+        self._newest_sequence = -1
+        self._newest_accurate_sequence = -1
+
+    @property
+    def key(self) -> KeyFrame | None:
+        """What labels are propagated from now; None before the first key frame."""
+        return self._key
+
+    def frames_since_key(self, sequence: int) -> int:
+        """Frames since the newest one that became a key, whether or not Sh has finished with it."""
+        return sequence - self._newest_sequence
+
+    def put(self, key: KeyFrame) -> None:
+        """The current frame becomes a key frame, temporary or accurate."""
+        self._use(key)
+        self._newest_sequence = key.sequence
+
+    def offer_late(self, key: KeyFrame) -> bool:
+        """The slow track's result for a frame that became a key earlier; returns whether it is used (contract 3).
+
+        It replaces its own temporary version, and a newer temporary one too: an accurate feature that is a few frames
+        older ends the chain of features propagated from propagated ones. It never replaces a newer accurate one.
+        """
+        if key.sequence <= self._newest_accurate_sequence:
+            return False
+        self._use(key)
+        return True
+
+    def _use(self, key: KeyFrame) -> None:
+        self._key = key
+        if key.is_accurate:
+            self._newest_accurate_sequence = key.sequence
