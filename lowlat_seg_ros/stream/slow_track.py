@@ -1,0 +1,223 @@
+"""The slow track: where Sh runs on key frames while the fast track goes on (paper section 3.4)."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from lowlat_seg_ros.stream.networks import SlowNetwork
+from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane, SlowResult, run_sh
+from lowlat_seg_ros.stream.track_stream import SLOW_PRIORITY, TrackStream
+
+MAXIMUM_NICENESS = 19
+
+
+class ThreadedSlowTrack:
+    """One thread that runs Sh for every camera, a lane each, in turn. Close it, or use it as a context manager.
+
+    On the CPU it is a guest: few intra-op threads and a higher niceness, both for this thread only. On a GPU it has a
+    stream of its own.
+    """
+
+    def __init__(
+        self,
+        network: SlowNetwork,
+        device: torch.device | str = "cpu",
+        intra_op_threads: int = 1,
+        niceness: int = 10,
+    ) -> None:
+        """
+        Args:
+            network: in evaluation mode, on ``device``.
+            intra_op_threads: torch's threads within one operator of Sh. More than one stalls the fast track on few
+                cores: threads that both run multi-threaded operators wait for each other's cores at every barrier.
+            niceness: added to the process's own, 0 to 19. Only on Linux, where a thread has a niceness of its own.
+        """
+        if intra_op_threads < 1:
+            raise ValueError(f"the slow track has {intra_op_threads} intra-op threads; expected 1 or more")
+        if not 0 <= niceness <= MAXIMUM_NICENESS:
+            raise ValueError(f"the slow track's niceness is {niceness}; expected 0 to {MAXIMUM_NICENESS}")
+        self._network = network
+        self._stream = TrackStream(torch.device(device), SLOW_PRIORITY)
+        self._changed = threading.Condition()
+        self._lanes: deque[ThreadedLane] = deque()  # the one whose turn it is comes first
+        self._is_closing = False
+        self._is_settled = threading.Event()
+        self._thread = threading.Thread(
+            target=self._work, args=(intra_op_threads, niceness), name="slow track", daemon=True
+        )
+        with _thread_count_of_others_kept():
+            self._thread.start()
+            self._is_settled.wait()
+        # Python ends daemon threads by force: one inside a torch operator would abort the whole process.
+        atexit.register(self.close)
+
+    def open_lane(self) -> ThreadedLane:
+        """A place for one more camera."""
+        lane = ThreadedLane(self, self._network, self._changed)
+        with self._changed:
+            self._lanes.append(lane)
+        return lane
+
+    def close(self, timeout: float = 1.0) -> bool:
+        """End the thread, between two operators where it is in the middle of Sh; returns whether it ended in time.
+
+        Args:
+            timeout: seconds.
+        """
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        atexit.unregister(self.close)
+        return not self._thread.is_alive()
+
+    def __enter__(self) -> ThreadedSlowTrack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def warm_up(self, job: SlowJob) -> SlowResult:
+        """Run Sh once in the slow thread, in a lane of its own so that no camera's counts move, and wait for it."""
+        lane = self.open_lane()
+        lane.submit(job)
+        with self._changed:
+            self._changed.wait_for(lambda: lane.counts().done + lane.counts().failed > 0 or self._is_closing)
+            self._lanes.remove(lane)
+        return next(iter(lane.collect()), SlowResult(None, "the slow track is closed", 0.0))
+
+    @torch.inference_mode()
+    def _work(self, intra_op_threads: int, niceness: int) -> None:
+        torch.set_num_threads(intra_op_threads)
+        if sys.platform == "linux":
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + niceness, MAXIMUM_NICENESS))
+        self._is_settled.set()
+        with self._stream.in_use(), _BetweenOperators(self._stop_if_closing):
+            while self._serve_next():
+                pass
+
+    def _serve_next(self) -> bool:
+        """Wait for a job and run it; returns whether to go on. While it waits it keeps no frame alive."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closing or any(lane.has_waiting for lane in self._lanes))
+            if self._is_closing:
+                return False
+            lane = self._next_lane()
+            job = lane.take()
+        self._stream.follow(job.ready)
+        lane.finish(run_sh(self._network, job.frame, self._stream))
+        return True
+
+    def _next_lane(self) -> ThreadedLane:
+        """The next lane in turn that has a job; its turn comes again after all the others'."""
+        while True:
+            lane = self._lanes.popleft()
+            self._lanes.append(lane)
+            if lane.has_waiting:
+                return lane
+
+    def _stop_if_closing(self) -> None:
+        if self._is_closing:
+            raise RuntimeError("the slow track is closing")
+
+
+class ThreadedLane(SlowLane):
+    """A camera's place at a ``ThreadedSlowTrack``."""
+
+    def __init__(self, track: ThreadedSlowTrack, network: SlowNetwork, changed: threading.Condition) -> None:
+        super().__init__(network, changed)
+        self._track = track
+
+    def warm_up(self, job: SlowJob) -> SlowResult:
+        return self._track.warm_up(job)
+
+
+class InlineSlowTrack:
+    """A slow track without a thread, for evaluation: late by a counted number of frames, and so the same every time.
+
+    Sh runs inside the ``segment`` call that collects its result; latencies of such a run mean nothing.
+    """
+
+    def __init__(self, network: SlowNetwork, delay_frames: int = 1) -> None:
+        """``delay_frames``: a key frame's result is there that many ``segment`` calls after Sh began with it."""
+        if delay_frames < 1:
+            raise ValueError(f"the inline slow track's delay is {delay_frames} frames; expected 1 or more")
+        self._network = network
+        self._delay_frames = delay_frames
+
+    def open_lane(self) -> InlineLane:
+        return InlineLane(self._network, self._delay_frames)
+
+
+class InlineLane(SlowLane):
+    """A camera's place at an ``InlineSlowTrack``; it does the slow track's work itself."""
+
+    def __init__(self, network: SlowNetwork, delay_frames: int) -> None:
+        super().__init__(network, threading.Condition())
+        self._delay_frames = delay_frames
+        self._frames = 0
+        self._due = 0  # the frame at which the job in work is done
+
+    def submit(self, job: SlowJob) -> None:
+        super().submit(job)
+        self._take_if_idle()
+
+    def collect(self) -> list[SlowResult]:
+        """Called once a frame: that is this lane's clock."""
+        self._frames += 1
+        if self._in_work is not None and self._frames >= self._due:
+            self.finish(run_sh(self.network, self._in_work.frame))
+            self._take_if_idle()
+        return super().collect()
+
+    def warm_up(self, job: SlowJob) -> SlowResult:
+        return run_sh(self.network, job.frame)
+
+    def _take_if_idle(self) -> None:
+        if self._in_work is None and self.has_waiting:
+            self.take()
+            self._due = self._frames + self._delay_frames
+
+
+class _BetweenOperators(TorchFunctionMode):
+    """Calls ``check`` before every torch operator of this thread."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        super().__init__()
+        self._check = check
+
+    def __torch_function__(
+        self,
+        operator: Callable[..., Any],
+        types: object,
+        arguments: tuple[Any, ...] = (),
+        keywords: Mapping[str, Any] | None = None,
+    ) -> Any:
+        self._check()
+        return operator(*arguments, **(keywords or {}))
+
+
+@contextmanager
+def _thread_count_of_others_kept() -> Iterator[None]:
+    """Let a new thread set its own number of intra-op threads and nobody else's.
+
+    ``torch.set_num_threads`` holds for its own thread, but also for every thread that has not computed yet, the
+    caller's included. So the caller's is settled first (by asking for it) and set again last, for threads to come.
+    """
+    callers = torch.get_num_threads()
+    yield
+    torch.set_num_threads(callers)
