@@ -1,0 +1,68 @@
+"""What the engine says about one frame."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlat_seg_ros.stream.policy import KeyReason
+from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Milliseconds in each stage of one ``segment`` call; 0 for a stage that the frame did not go through.
+
+    On CUDA a stage's figure is the time until its kernels were queued. ``labels`` copies its result to the host and so
+    waits for all of them, as does ``schedule`` where the policy measures something: ``total`` is the GPU's time too.
+    """
+
+    low: float = 0.0  # resizing, normalising, Sl
+    schedule: float = 0.0  # the policy's measure and decision
+    high: float = 0.0  # Sh, where this call waited for it
+    propagate: float = 0.0  # kernels, spatially variant convolution, AdaptNet, fusion
+    labels: float = 0.0  # classifier, upsampling, largest logit, the frame's size
+    total: float = 0.0  # from entry to return, also what is in no stage
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationResult:
+    """The labels of the frame that was given, and how they came about."""
+
+    labels: NDArray[np.uint8]  # (H, W) of the frame, class ids; 255 = unlabelled
+    stamp: int  # of the frame, nanoseconds
+    sequence: int  # frames before this one since the engine's start
+    is_key_frame: bool  # it is in the cache now, accurate or temporary
+    key_reason: KeyReason  # why the policy wanted a key frame; "" where it did not
+    deviation: float  # what was compared with ``threshold``; nan where nothing was measured
+    threshold: float
+    key_stamp: int  # of the key frame the labels came from; this frame's own where they came from Sh or there are none
+    key_age_frames: int  # frames between that key frame and this one
+    key_is_accurate: bool  # that key frame's feature came from Sh
+    waited_for_slow_track: bool  # Sh ran within this call
+    milliseconds: StageTimes
+    slow_track: SlowTrackCounts
+    warnings: tuple[str, ...]  # one sentence each; empty where all is well
+
+
+class StageClock:
+    """Measures the stages of one call, one after the other."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter_ns()
+        self._stages: dict[str, float] = {}
+
+    def finish(self, stage: str) -> None:
+        """The time since the last stage's end was this stage's."""
+        now = time.perf_counter_ns()
+        self._stages[stage] = (now - self._last) / 1e6
+        self._last = now
+
+    def has_finished(self, stage: str) -> bool:
+        return stage in self._stages
+
+    def times(self) -> StageTimes:
+        return StageTimes(**self._stages, total=(time.perf_counter_ns() - self._start) / 1e6)
