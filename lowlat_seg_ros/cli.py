@@ -1,0 +1,42 @@
+"""The command ``lowlat-seg``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lowlat_seg_ros.commands.evaluate import add_evaluate_command
+from lowlat_seg_ros.commands.train import add_train_command
+from lowlat_seg_ros.data.camvid import DataError
+from lowlat_seg_ros.network.checkpoint import CheckpointError
+from lowlat_seg_ros.network.config import ConfigError
+from lowlat_seg_ros.training.imagenet import WeightsError
+from lowlat_seg_ros.training.plan import PlanError
+
+USER_ERRORS = (CheckpointError, ConfigError, DataError, OSError, PlanError, WeightsError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, 1 after one sentence on what was wrong, or 130 after Ctrl-C."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run_command(options)
+    except USER_ERRORS as error:
+        print(f"lowlat-seg: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lowlat-seg", description="Low-latency video semantic segmentation.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_evaluate_command(commands)
+    add_train_command(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
