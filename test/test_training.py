@@ -1,8 +1,9 @@
-"""Training: exact labels of synthesised pairs, frozen parts that stay, and a resumed run that ends at the same weights."""
+"""Training: exact labels of synthesised pairs, frozen parts that stay, a resumed run that ends at the same weights."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ class InterruptedAt:
         self.stage, self.steps_left = stage, step
         self.trained_modules = stage.trained_modules
 
-    def loss(self, network: SegmentationNetwork, batch: list[torch.Tensor]) -> torch.Tensor:
+    def loss(self, network: SegmentationNetwork, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         self.steps_left -= 1
         if self.steps_left == 0:
             raise KeyboardInterrupt

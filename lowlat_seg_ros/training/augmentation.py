@@ -1,4 +1,4 @@
-"""Changing a labelled picture at random, labels along with it. Pictures are (H, W, 3) uint8 RGB, labels (H, W) uint8."""
+"""Changing a labelled picture at random. Pictures are (H, W, 3) uint8 RGB, labels (H, W) uint8."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def scale(image: Picture, labels: Labels, factor: float) -> tuple[Picture, Label
     """Both enlarged by ``factor``; labels by their nearest neighbour, so that ids are never blended."""
     interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     resized = cv2.resize(image, None, fx=factor, fy=factor, interpolation=interpolation)
-    size = (resized.shape[1], resized.shape[0])
-    return np.asarray(resized, np.uint8), np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    resized_labels = cv2.resize(labels, (resized.shape[1], resized.shape[0]), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(resized, np.uint8), np.asarray(resized_labels, np.uint8)
 
 
 def random_crop(

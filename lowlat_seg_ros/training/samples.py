@@ -1,4 +1,4 @@
-"""Training samples as tensors. A sample depends on (seed, epoch, index) alone, so that a resumed run sees the same ones."""
+"""Training samples as tensors. A sample depends on (seed, epoch, index) alone: a resumed run sees the same ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage three: knowing when the labels have changed. The deviation predictor learns what the frozen base sees change."""
+"""Stage three: knowing when the labels have changed, from what the frozen base sees change."""
 
 from __future__ import annotations
 
