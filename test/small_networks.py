@@ -37,7 +37,7 @@ def random_image(height: int = 65, width: int = 97, batch: int = 1, seed: int = 
 
 
 def settle_batch_norms(network: SegmentationNetwork) -> None:
-    """Give BatchNorm the statistics of a few pictures, as training would; fresh ones let every signal fade to nothing."""
+    """Give BatchNorm the statistics of a few pictures, as training would; fresh ones let signals fade away."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0

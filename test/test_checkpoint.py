@@ -111,11 +111,11 @@ def test_a_trainable_network_trains(saved: Path) -> None:
     assert all(module.training for module in loaded.modules())
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in loaded.parameters())
     optimiser = torch.optim.SGD(loaded.parameters(), lr=0.1)
-    before = loaded.backbone.conv_stem.weight.clone()
+    before = loaded.get_parameter("backbone.conv_stem.weight").clone()
     loaded(random_image(batch=2)).square().mean().backward()
     optimiser.step()
-    assert not torch.equal(loaded.backbone.conv_stem.weight, before)
-    assert loaded.backbone.bn0.num_batches_tracked == 1
+    assert not torch.equal(loaded.get_parameter("backbone.conv_stem.weight"), before)
+    assert loaded.get_buffer("backbone.bn0.num_batches_tracked") == 1
 
 
 def test_a_checkpoint_is_named_by_its_directory_or_its_weights_file(saved: Path) -> None:

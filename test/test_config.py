@@ -89,8 +89,9 @@ def test_missing_and_unknown_entries_are_named() -> None:
     mapping = small_config().to_mapping()
     with pytest.raises(ConfigError, match="lacks kernel_size, split"):
         config_from_mapping({name: value for name, value in mapping.items() if name not in ("split", "kernel_size")})
+    strange: dict[Any, Any] = {**mapping, "kernel_sizes": 9, None: 1, 7: 2}
     with pytest.raises(ConfigError, match="unknown entries: 7, None, kernel_sizes"):
-        config_from_mapping({**mapping, "kernel_sizes": 9, None: 1, 7: 2})
+        config_from_mapping(strange)
 
 
 @pytest.mark.parametrize(

@@ -184,8 +184,8 @@ def test_the_base_loss_reaches_the_base_network_alone() -> None:
 def test_the_propagation_loss_reaches_all_of_the_propagation() -> None:
     """With the base network frozen, as in the paper's second stage."""
     network = small_network(fusion="concatenate")
-    for module in (network.backbone, network.high_head, network.classifier):
-        module.requires_grad_(False)
+    for name in ("backbone", "high_head", "classifier"):
+        network.get_submodule(name).requires_grad_(False)
     nn.init.normal_(network.kernel_predictor.predict.weight, std=0.1)
     loss = propagated_logits(network, random_image(seed=1), random_image(seed=2)).square().mean()
     assert names_with_gradient(network, loss) == names_below(network, PROPAGATION)
@@ -193,7 +193,7 @@ def test_the_propagation_loss_reaches_all_of_the_propagation() -> None:
 
 def test_the_deviation_loss_reaches_all_of_the_deviation_predictor() -> None:
     network = small_network()
-    network.backbone.requires_grad_(False)
+    network.get_submodule("backbone").requires_grad_(False)
     key, current = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
     loss = network.predicted_deviation(key, current).square().mean()
     # What the reducing convolution adds to both frames cancels in their difference, so that its bias learns nothing.

@@ -21,7 +21,7 @@ class ConfigError(ValueError):
 class ModelConfig:
     """Everything that decides a network's shape. Sizes are in channels unless said otherwise.
 
-    The paper's values stand in ``config/models/paper.yaml``, those of the shipped model in ``config/models/default.yaml``.
+    The paper's values stand in ``config/models/paper.yaml``, the shipped model's in ``config/models/default.yaml``.
     """
 
     name: str
