@@ -68,7 +68,12 @@ def synthesise_pair(
     key = earlier_frame(image, labels, street, drive, objects, 1.0)
     middle = earlier_frame(image, labels, street, drive, objects, 0.5)
     window = crop_window(labels.shape, size, random)
-    return Pair(*(fitted(frame[window], size) for frame in (key, middle, image)), fitted_labels(labels[window], size))
+    return Pair(
+        key=fitted(key[window], size),
+        middle=fitted(middle[window], size),
+        later=fitted(image[window], size),
+        labels=fitted_labels(labels[window], size),
+    )
 
 
 def random_drive(shape: tuple[int, ...], frames_apart: int, random: np.random.Generator) -> Drive:
@@ -120,10 +125,10 @@ def earlier_frame(
 ) -> Picture:
     """What the camera saw ``share`` of the pair's time earlier: each pixel fetched from where it went."""
     x, y = street_destinations(labels, drive, share)
-    frame = cv2.remap(street, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    frame = np.asarray(cv2.remap(street, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
     for thing in objects:
         paint_object(frame, image, thing, share)
-    return np.asarray(frame, np.uint8)
+    return frame
 
 
 def street_destinations(labels: Labels, drive: Drive, share: float) -> tuple[Field, Field]:
