@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from lowlat_seg_ros.commands.evaluate import add_evaluate_command
 from lowlat_seg_ros.commands.train import add_train_command
 from lowlat_seg_ros.data.camvid import DataError
+from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.network.checkpoint import CheckpointError
 from lowlat_seg_ros.network.config import ConfigError
 from lowlat_seg_ros.training.imagenet import WeightsError
 from lowlat_seg_ros.training.plan import PlanError
 
-USER_ERRORS = (CheckpointError, ConfigError, DataError, OSError, PlanError, WeightsError)
+USER_ERRORS = (CheckpointError, ConfigError, DataError, OSError, PlanError, SettingsError, WeightsError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ from lowlat_seg_ros.stream.policy import FixedInterval, KeyFramePolicy, Predicte
 from lowlat_seg_ros.stream.slow_track import InlineSlowTrack
 
 FRAME_NANOSECONDS = 66_666_667  # 15 Hz, CamVid's labelled clip
+
+
+class SettingsError(ValueError):
+    """Settings of an evaluation that cannot be used; the message says which and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,20 @@ class TrackSettings:
     maximum_interval: int  # frames, of the adaptive policy
     delay_frames: int  # until the slow track's result is there
 
+    def __post_init__(self) -> None:
+        if self.delay_frames < 1:
+            raise SettingsError(f"the slow track is {self.delay_frames} frames late; expected 1 or more")
+        try:
+            self.fixed_policy(), self.adaptive_policy()
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+
+    def fixed_policy(self) -> FixedInterval:
+        return FixedInterval(self.interval)
+
+    def adaptive_policy(self) -> PredictedDeviation:
+        return PredictedDeviation(self.threshold, maximum_interval=self.maximum_interval)
+
 
 ROWS = ("per-frame", "fixed", "adaptive", "low-latency")
 
@@ -53,14 +71,14 @@ def evaluate_rows(
 
 def row_engine(name: str, network: SegmentationNetwork, settings: TrackSettings) -> StreamEngine:
     """The engine of a row: per-frame makes every frame a key frame and waits for Sh."""
-    policies: dict[str, Callable[[], KeyFramePolicy]] = {
-        "per-frame": lambda: FixedInterval(1),
-        "fixed": lambda: FixedInterval(settings.interval),
-        "adaptive": lambda: PredictedDeviation(settings.threshold, 1, settings.maximum_interval),
-        "low-latency": lambda: PredictedDeviation(settings.threshold, 1, settings.maximum_interval),
+    policies: dict[str, KeyFramePolicy] = {
+        "per-frame": FixedInterval(1),
+        "fixed": settings.fixed_policy(),
+        "adaptive": settings.adaptive_policy(),
+        "low-latency": settings.adaptive_policy(),
     }
     lane = InlineSlowTrack(network, delay_frames=settings.delay_frames).open_lane()
-    return StreamEngine(network, lane, policies[name](), low_latency=name == "low-latency")
+    return StreamEngine(network, lane, policies[name], low_latency=name == "low-latency")
 
 
 def score_row(name: str, network: SegmentationNetwork, frames: list[LabelledImage], engine: StreamEngine) -> Row:
