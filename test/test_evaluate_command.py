@@ -46,6 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(clip: Path, model: Path, *options: str) -> int:
+    folders = ["--frames", str(clip / "frames"), "--labels", str(clip / "labels")]
     return main(
         [
             "evaluate",
