@@ -47,18 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evaluate(clip: Path, model: Path, *options: str) -> int:
     folders = ["--frames", str(clip / "frames"), "--labels", str(clip / "labels")]
-    return main(
-        [
-            "evaluate",
-            "--frames",
-            str(clip / "frames"),
-            "--labels",
-            str(clip / "labels"),
-            "--model",
-            str(model),
-            *options,
-        ]
-    )
+    return main(["evaluate", *folders, "--model", str(model), *options])
 
 
 def test_every_row_is_scored_on_the_same_frames(clip: Path, model: Path, tmp_path: Path) -> None:
