@@ -1,0 +1,123 @@
+"""One camera's chain: an image message in, a label image out."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import MessageInfo
+from sensor_msgs.msg import Image
+
+from lowlat_seg_ros.data.drawing import overlay
+from lowlat_seg_ros.msg import KeyFrameDiagnostics
+from lowlat_seg_ros.network.config import Colour, ModelConfig
+from lowlat_seg_ros.ros.conversions import (
+    BadImage,
+    ChainTimes,
+    image_message,
+    image_to_rgb,
+    key_frame_message,
+    nanoseconds,
+)
+from lowlat_seg_ros.ros.diagnostics import CameraHealth, Health
+from lowlat_seg_ros.ros.parameters import Settings
+from lowlat_seg_ros.ros.repeated_warnings import RepeatedWarnings
+from lowlat_seg_ros.stream.engine import StreamEngine
+
+NEWEST_IMAGE_ONLY: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Takes from every publisher, and never holds an image that a newer one has overtaken."""
+
+OUTPUT: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+"""Reaches reliable subscribers (RViz' default) and best-effort ones; a slow one does not hold the node up."""
+
+
+class Camera:
+    """Subscribes to one camera's images and publishes what its stream engine makes of them."""
+
+    def __init__(self, node: Node, name: str, engine: StreamEngine, settings: Settings, model: ModelConfig) -> None:
+        """Only publishes; `subscribe` starts the stream."""
+        self._node = node
+        self._engine = engine
+        self._settings = settings
+        self._colours_bgr: list[Colour] = [(blue, green, red) for red, green, blue in model.colours]
+        self.name = name
+        self.topic = node.resolve_topic_name(_joined(name, "image"))
+        self._labels = node.create_publisher(Image, _joined("~", name, "labels"), OUTPUT)
+        self._overlay = node.create_publisher(Image, _joined("~", name, "overlay"), OUTPUT)
+        self._key_frames = node.create_publisher(KeyFrameDiagnostics, _joined("~", name, "keyframe"), OUTPUT)
+        self._warnings = RepeatedWarnings(lambda sentence: node.get_logger().warning(sentence), time.monotonic)
+        self._health = CameraHealth(self.topic, time.monotonic())
+
+    def subscribe(self) -> None:
+        """Accept images from now on."""
+        self._subscription = self._node.create_subscription(
+            Image, _joined(self.name, "image"), self._on_image, NEWEST_IMAGE_ONLY
+        )
+
+    def apply(self, settings: Settings) -> None:
+        """Take over parameters that changed while the node runs."""
+        self._engine.policy = settings.key_frame_policy()
+        self._engine.low_latency = settings.low_latency
+        self._settings = settings
+
+    def report(self) -> Health:
+        """How this camera fares since the last report."""
+        connections = {
+            "image publishers": self._subscription.get_publisher_count(),
+            "labels subscribers": self._labels.get_subscription_count(),
+            "keyframe subscribers": self._key_frames.get_subscription_count(),
+        }
+        health = self._health.report(time.monotonic(), connections, self._settings.image_timeout)
+        if health.advice:
+            self._warn("images lost", f"{health.summary}; {health.advice}")
+        return health
+
+    def _on_image(self, message: Image, information: MessageInfo) -> None:
+        entry = time.perf_counter()
+        self._note_arrival(information)
+        frame = self._decode(message)
+        if frame is None:
+            return
+        decoded = time.perf_counter()
+        result = self._engine.segment(frame, nanoseconds(message.header.stamp))
+        segmented = time.perf_counter()
+        self._labels.publish(image_message(result.labels, "mono8", message.header))
+        published = time.perf_counter()
+
+        times = ChainTimes(decode=decoded - entry, publish=published - segmented, total=published - entry)
+        self._health.image_segmented(times.total * 1000, result.slow_track.failed)
+        self._key_frames.publish(key_frame_message(result, message.header, times, self._health.frames_dropped))
+        self._publish_overlay(frame, result.labels, message)
+        for warning in result.warnings:
+            self._warn(warning, warning)
+
+    def _note_arrival(self, information: MessageInfo) -> None:
+        publisher = information["publisher_gid"]["data"]
+        self._health.image_arrived(time.monotonic(), publisher, information["publication_sequence_number"])
+
+    def _decode(self, message: Image) -> NDArray[np.uint8] | None:
+        try:
+            return image_to_rgb(message)
+        except BadImage as error:
+            self._health.image_refused()
+            self._warn(str(error), f"skipping an image on {self.topic}: {error}")
+            return None
+
+    def _publish_overlay(self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], message: Image) -> None:
+        if self._overlay.get_subscription_count() == 0:
+            return
+        picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
+        blended = overlay(picture, labels, self._colours_bgr, self._settings.overlay_opacity)
+        self._overlay.publish(image_message(blended, "bgr8", message.header))
+
+    def _warn(self, kind: str, sentence: str) -> None:
+        self._warnings.warn(kind, f"camera {self.name}: {sentence}" if self.name else sentence)
+
+
+def _joined(*parts: str) -> str:
+    return "/".join(part for part in parts if part)

@@ -1,0 +1,72 @@
+"""The executable `camera_player`: a clip in a camera's place.
+
+    ros2 run lowlat_seg_ros camera_player street --loop
+
+Every frame is sent once, at the clip's own rate, with the stamp of the time it was due.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+
+from lowlat_seg_ros.ros.process_setup import set_up_process
+from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play a clip; returns 0 at its end or after a signal, 1 for a clip that cannot be read."""
+    signals = StopSignals()
+    try:
+        set_up_process()
+        return _play(sys.argv[1:] if arguments is None else arguments, signals)
+    except Stopped:
+        return 0
+
+
+def _play(arguments: list[str], signals: StopSignals) -> int:
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
+
+    from lowlat_seg_ros.data.clips import ClipError, open_clip
+    from lowlat_seg_ros.ros.clip_playback import FROM_RGB, ClipPlayback, PlaybackOptions
+
+    options = _parser(FROM_RGB).parse_args(remove_ros_args(["camera_player", *arguments])[1:])
+    try:
+        clip = open_clip(options.clip, rate_hz=options.rate)
+    except ClipError as error:
+        print(f"camera_player: {error}", file=sys.stderr)
+        return 1
+    playback = PlaybackOptions(options.topic, options.encoding, options.frame_id, options.loop, options.supervised)
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("camera_player")
+    try:
+        ClipPlayback(node, clip, playback).play()
+    except ClipError as error:
+        node.get_logger().fatal(str(error))
+        return 1
+    except Stopped:
+        pass
+    finally:
+        signals.ignore()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _parser(encodings: Iterable[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="camera_player", description="Publish a clip as a camera would.")
+    parser.add_argument("clip", help="a video, a folder of pictures, or 'street' for the synthetic street")
+    parser.add_argument("--topic", default="image", help="where to publish (default: image)")
+    parser.add_argument("--rate", type=float, help="frames a second (default: the clip's own)")
+    parser.add_argument("--encoding", choices=encodings, default="bgr8", help="of the images (default: bgr8)")
+    parser.add_argument("--frame-id", default="camera", help="of the images (default: camera)")
+    parser.add_argument("--loop", action="store_true", help="play again and again")
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="start at a line on standard input, print a line for every frame sent, end when standard input is closed",
+    )
+    return parser

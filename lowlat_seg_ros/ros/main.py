@@ -1,0 +1,81 @@
+"""The executable `seg_node`: one process, one node, one executor."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Final, NoReturn
+
+from lowlat_seg_ros.ros.process_setup import set_up_process
+from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
+
+LONGEST_WAIT_SECONDS: Final = 0.2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM.
+
+    Returns 0 after a signal, 1 after a start-up that failed, which says in one line what was wrong.
+    """
+    signals = StopSignals()
+    try:
+        set_up_process()
+        code = _run(sys.argv if arguments is None else arguments, signals)
+    except Stopped:
+        code = 0
+    if threading.active_count() > 1:
+        _end_at_once(code)
+    return code
+
+
+def _run(arguments: list[str], signals: StopSignals) -> int:
+    # Imported here: what set_up_process sets is read when Fast DDS is loaded, and a signal in these seconds must count.
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    try:
+        # Without rclpy's own handlers, which shut the context down under a callback that is about to publish.
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # RuntimeError and types of rclpy's own, for arguments that cannot be parsed
+        print(f"seg_node: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    try:
+        return _run_node(signals)
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run_node(signals: StopSignals) -> int:
+    from rclpy.executors import SingleThreadedExecutor
+
+    from lowlat_seg_ros.network.checkpoint import CheckpointError
+    from lowlat_seg_ros.ros.node import SegmentationNode
+    from lowlat_seg_ros.ros.parameters import ParameterError
+
+    node = SegmentationNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        node.start()
+        # Python runs signal handlers only between waits, so these must not be long.
+        while not signals.arrived:
+            executor.spin_once(timeout_sec=LONGEST_WAIT_SECONDS)
+    except Stopped:
+        pass
+    except (CheckpointError, ParameterError) as error:
+        node.get_logger().fatal(str(error))
+        return 1
+    finally:
+        signals.ignore()
+        node.stop()
+        executor.shutdown()
+        node.destroy_node()
+    return 0
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End without Python's own finalisation, which would wait for, or crash under, a slow track in the middle of Sh."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,141 @@
+"""The node `lowlat_seg`: parameters, one network, one slow track, and a chain for each camera."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+
+from lowlat_seg_ros.network.checkpoint import load_checkpoint
+from lowlat_seg_ros.network.config import ModelConfig
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.ros.camera import Camera
+from lowlat_seg_ros.ros.device import choose_device, in_words, thread_counts
+from lowlat_seg_ros.ros.parameters import (
+    SETTING_NAMES,
+    ParameterError,
+    declare_parameters,
+    presented,
+    show_presented,
+    unknown_parameters,
+)
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.slow_lane import SlowLane
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+
+NODE_NAME: Final = "lowlat_seg"
+DIAGNOSTICS_PERIOD_SECONDS: Final = 1.0
+SLOW_TRACK_SECONDS_TO_END: Final = 0.2
+
+
+class SegmentationNode(Node):
+    """Segments the images of one or several cameras.
+
+    Made in two steps, so that a start-up that fails can say so in the node's own log: `SegmentationNode()` takes
+    nothing but its name, `start()` does all the work.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME)
+        self._cameras: list[Camera] = []
+        self._slow_track: ThreadedSlowTrack | None = None
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def start(self) -> None:
+        """Load the model, warm up, and then subscribe to the cameras.
+
+        Raises:
+            ParameterError: a parameter's value cannot be used.
+            CheckpointError: the model cannot be loaded.
+        """
+        self._settings = declare_parameters(self)
+        for name in unknown_parameters(self):
+            self.get_logger().warning(f"there is no parameter {name!r}; its value is ignored")
+        self._device = choose_device(self._settings.device)
+        fast_threads, slow_threads = thread_counts(self._settings.fast_track_threads, self._settings.slow_track_threads)
+        torch.set_num_threads(fast_threads)
+        network = load_checkpoint(self._settings.model, self._device)
+        model = presented(network.config, self._settings)
+        show_presented(self, model)
+        self._slow_track = ThreadedSlowTrack(network, self._device, intra_op_threads=slow_threads)
+        for name in self._settings.cameras:
+            self._cameras.append(self._camera(name, self._slow_track.open_lane(), network, model))
+        self._announce(model)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        for camera in self._cameras:
+            camera.subscribe()
+        # On a steady clock: simulated time may stand still, and diagnostics are then wanted most.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_SECONDS, self._publish_diagnostics, clock=steady)
+
+    def stop(self) -> bool:
+        """Stop the slow track; returns whether its thread ended, which it cannot while it is in the middle of Sh."""
+        return self._slow_track is None or self._slow_track.close(timeout=SLOW_TRACK_SECONDS_TO_END)
+
+    def _camera(self, name: str, lane: SlowLane, network: SegmentationNetwork, model: ModelConfig) -> Camera:
+        engine = StreamEngine(
+            network,
+            lane,
+            self._settings.key_frame_policy(),
+            device=self._device,
+            low_latency=self._settings.low_latency,
+            input_size=model.input_size,
+        )
+        engine.warm_up(model.input_size)
+        return Camera(self, name, engine, self._settings, model)
+
+    def _announce(self, model: ModelConfig) -> None:
+        """Log that the node is ready, and publish the classes for whoever comes later, a bag's recorder included."""
+        width, height = model.input_size
+        topics = ", ".join(camera.topic for camera in self._cameras)
+        self.get_logger().info(
+            f"ready on {in_words(self._device)}: model {model.name} at {width}x{height}, {len(model.classes)} classes, "
+            f"policy {self._settings.policy}, images from {topics}"
+        )
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        named = zip(model.classes, model.colours, strict=True)
+        classes = [{"id": number, "name": name, "colour": colour} for number, (name, colour) in enumerate(named)]
+        self.create_publisher(String, "~/classes", latched).publish(String(data=json.dumps(classes)))
+
+    def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            self._settings.changed(_values(parameters))
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _apply_parameters(self, parameters: list[Parameter]) -> None:
+        self._settings = self._settings.changed(_values(parameters))
+        for camera in self._cameras:
+            camera.apply(self._settings)
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = [self._status(camera) for camera in self._cameras]
+        self._diagnostics.publish(message)
+
+    def _status(self, camera: Camera) -> DiagnosticStatus:
+        health = camera.report()
+        return DiagnosticStatus(
+            level=DiagnosticStatus.WARN if health.troubles else DiagnosticStatus.OK,
+            name=f"{self.get_fully_qualified_name()}: {camera.topic}",
+            message=health.summary,
+            hardware_id=in_words(self._device),
+            values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
+        )
+
+
+def _values(parameters: list[Parameter]) -> dict[str, object]:
+    """Of our own parameters: use_sim_time and others of rclpy come through the same callbacks."""
+    return {parameter.name: parameter.value for parameter in parameters if parameter.name in SETTING_NAMES}

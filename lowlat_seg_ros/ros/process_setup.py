@@ -1,0 +1,69 @@
+"""What a process that moves images must set before Fast DDS is loaded, that is before rclpy is imported.
+
+Without the profile most images are lost; without the allocator's limits every image costs thousands of page faults.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Final
+
+_MEBIBYTE: Final = 1 << 20
+
+# From glibc's malloc.h; mallopt(3).
+_M_TRIM_THRESHOLD: Final = -1
+_M_TOP_PAD: Final = -2
+_M_MMAP_THRESHOLD: Final = -3
+
+_PROFILE: Final = "FASTDDS_DEFAULT_PROFILES_FILE"
+_PROFILE_UP_TO_JAZZY: Final = "FASTRTPS_DEFAULT_PROFILES_FILE"
+
+
+def set_up_process() -> None:
+    """Keep image-sized buffers in the process, and give Fast DDS a shared-memory segment that holds images."""
+    keep_large_buffers()
+    choose_transport_profile()
+
+
+def keep_large_buffers() -> None:
+    """Let malloc reuse image-sized buffers where it would return them to the kernel and fault them in again.
+
+    Does nothing where the C library is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return
+    # glibc accepts at most 32 MiB as the size from which it maps a buffer by itself.
+    mallopt(_M_MMAP_THRESHOLD, 32 * _MEBIBYTE)
+    mallopt(_M_TRIM_THRESHOLD, 1024 * _MEBIBYTE)
+    mallopt(_M_TOP_PAD, 64 * _MEBIBYTE)
+
+
+def choose_transport_profile() -> None:
+    """Point Fast DDS to our profile, unless the user chose one or named the transports to use."""
+    if any(name in os.environ for name in (_PROFILE, _PROFILE_UP_TO_JAZZY, "FASTDDS_BUILTIN_TRANSPORTS")):
+        return
+    profile = transport_profile()
+    if profile is not None:
+        os.environ[_profile_variable()] = str(profile)
+
+
+def transport_profile() -> Path | None:
+    """Our Fast DDS profile: in the installed package's share folder, else in the checkout; None if it is in neither."""
+    return _first_file([*_share_folders(), Path(__file__).parents[2]], Path("config", "fastdds.xml"))
+
+
+def _profile_variable() -> str:
+    return _PROFILE_UP_TO_JAZZY if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else _PROFILE
+
+
+def _share_folders() -> list[Path]:
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return [Path(prefix, "share", "lowlat_seg_ros") for prefix in prefixes if prefix]
+
+
+def _first_file(folders: list[Path], file: Path) -> Path | None:
+    return next((folder / file for folder in folders if (folder / file).is_file()), None)
