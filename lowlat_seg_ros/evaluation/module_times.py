@@ -1,0 +1,167 @@
+"""What each part of the network costs on the CPU, as the paper's table 3 has it.
+
+``python -m lowlat_seg_ros.evaluation.module_times --model default`` prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lowlat_seg_ros.network.checkpoint import CheckpointError, load_checkpoint
+from lowlat_seg_ros.network.config import ConfigError, load_config
+from lowlat_seg_ros.network.folding import prepare_for_inference
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+
+FULL_NETWORK = "Full network (Sl, Sh, classifier)"
+WARM_UP_ROUNDS = 3
+Size = tuple[int, int]  # (width, height) in pixels
+
+
+@dataclass(frozen=True)
+class ModuleTime:
+    """How long one part of the network took, over all rounds. Milliseconds."""
+
+    module: str
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    share: float  # of the full network's median
+
+
+def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable[[], object]]:
+    """Each row of the table as a call that does its work on one frame of random pixels.
+
+    The schedule and the propagation include their convolutions that reduce the current frame's F_l; the key frame's
+    are kept from when it was current, so that no later frame pays for them.
+    """
+    width, height = size
+    key_image, image = torch.randn(2, 3, height, width).to(memory_format=torch.channels_last).split(1)
+    with torch.inference_mode():
+        key, current = network.low_features(key_image), network.low_features(image)
+        key_high = network.high_features(key_image, key.low)
+
+    def schedule() -> object:
+        guidance = network.deviation_predictor.guidance(current.low)
+        return network.predicted_deviation(key, current._replace(deviation_guidance=guidance))
+
+    def propagation() -> object:
+        guidance = network.kernel_predictor.guidance(current.low)
+        return network.propagate(key_high, key, current._replace(kernel_guidance=guidance))
+
+    def ordinary_frame() -> object:
+        features = network.low_features(image)
+        network.predicted_deviation(key, features)
+        return network.classify(network.propagate(key_high, key, features))
+
+    return {
+        "Lower part of the network, Sl": lambda: network.backbone.low(image),
+        "Higher part of the network, Sh": lambda: network.high_features(image, current.low),
+        "Classifier": lambda: network.classify(key_high),
+        FULL_NETWORK: lambda: network(image),
+        "Adaptive schedule (deviation)": schedule,
+        "Adaptive propagation": propagation,
+        "Non-key frame": ordinary_frame,
+    }
+
+
+def measure(
+    calls: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> list[ModuleTime]:
+    """Time every call once a round, so that whatever else the machine does meanwhile falls on all of them alike.
+
+    Args:
+        calls: what to time, FULL_NETWORK among them.
+        rounds: how often, after a few untimed ones.
+        clock: seconds.
+    """
+    milliseconds: dict[str, list[float]] = {name: [] for name in calls}
+    with torch.inference_mode():
+        for number in range(WARM_UP_ROUNDS + rounds):
+            for name, call in calls.items():
+                start = clock()
+                call()
+                if number >= WARM_UP_ROUNDS:
+                    milliseconds[name].append(1000 * (clock() - start))
+    full = float(np.median(milliseconds[FULL_NETWORK]))
+    return [_summary(name, samples, full) for name, samples in milliseconds.items()]
+
+
+def _summary(name: str, milliseconds: list[float], full_network_ms: float) -> ModuleTime:
+    p10, median, p90 = (float(value) for value in np.percentile(milliseconds, (10, 50, 90)))
+    return ModuleTime(name, median, p10, p90, median / full_network_ms)
+
+
+def markdown_table(times: Sequence[ModuleTime]) -> str:
+    lines = ["| module | ms | p10 to p90 | share |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {row.module} | {row.median_ms:.1f} | {row.p10_ms:.1f} to {row.p90_ms:.1f} | {row.share:.1%} |"
+        for row in times
+    ]
+    return "\n".join(lines)
+
+
+def network_of(model: str) -> SegmentationNetwork:
+    """The network to time, ready for inference: a checkpoint's, or a description's (*.yaml) with random weights."""
+    if Path(model).suffix in (".yaml", ".yml"):
+        return prepare_for_inference(SegmentationNetwork(load_config(model)))
+    return load_checkpoint(model)
+
+
+def size_of(text: str) -> Size:
+    """``480x360`` as (480, 360)."""
+    if not re.fullmatch("[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected WIDTHxHEIGHT in pixels, as 480x360")
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
+def count_of(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,6}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; expected a whole number above 0")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, or 1 after one sentence on what was wrong."""
+    parser = argparse.ArgumentParser(prog="module_times", description="Time the parts of a network on the CPU.")
+    parser.add_argument(
+        "--model", default="default", help="a shipped name, a checkpoint's folder, or a description.yaml"
+    )
+    parser.add_argument("--size", type=size_of, help="WIDTHxHEIGHT in pixels; the default is the model's own")
+    parser.add_argument("--threads", type=count_of, default=torch.get_num_threads(), help="of PyTorch")
+    parser.add_argument("--rounds", type=count_of, default=30, help="how often each part is timed")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    options = parser.parse_args(arguments)
+    try:
+        print_module_times(options)
+    except (CheckpointError, ConfigError, OSError) as error:
+        print(f"module_times: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def print_module_times(options: argparse.Namespace) -> None:
+    network = network_of(options.model)
+    width, height = size = options.size or network.config.input_size
+    torch.set_num_threads(options.threads)
+    times = measure(module_calls(network, size), options.rounds)
+    print(f"{options.model}, {width}x{height}, {options.threads} threads, median of {options.rounds} rounds\n")
+    print(markdown_table(times))
+    if options.json:
+        setting = {"model": options.model, "size": size, "threads": options.threads, "rounds": options.rounds}
+        figures = {**setting, "modules": [asdict(row) for row in times]}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
