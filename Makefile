@@ -8,6 +8,8 @@ CONTAINED := scripts/with_ros scripts/run_contained.py
 .PHONY: setup test demo lint clean
 
 setup:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+	{ echo "set-up: $(PYTHON) is no Python 3.10 to 3.13; name one, as in: make setup PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) scripts/set_up.py
 
 test: setup

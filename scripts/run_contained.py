@@ -3,13 +3,14 @@
 
     scripts/with_ros scripts/run_contained.py COMMAND...
 
-However the command ends (by itself, by Ctrl-C, by a signal, or because the process that started this one is gone), every
-process that it started is ended, and the shared-memory files that they could not remove themselves are removed.
+However the command ends (by itself, by Ctrl-C, by a signal, or because the process that started this one is gone),
+every process that it started is ended, and the shared-memory files that they could not remove themselves are removed.
 
 Two processes stand guard, since one alone could itself be killed: the keeper starts the command and cleans up after it;
 the outer process waits for the keeper, passes signals on, and cleans up in its place if it was killed.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -83,8 +84,8 @@ def run(command: list[str]) -> int:
 def wait_passing_signals_on(child: int, seconds_to_end: int = 0) -> int:
     """Wait for a child and return its exit status, as a shell counts it.
 
-    SIGTERM and SIGHUP go on to the child; Ctrl-C does not, since the terminal sends it to the child as well. A child that
-    has not ended seconds_to_end after a signal is killed (0: it is waited for).
+    SIGTERM and SIGHUP go on to the child; Ctrl-C does not, since the terminal sends it to the child as well. A child
+    that has not ended seconds_to_end after a signal is killed (0: it is waited for).
     """
 
     def pass_on(number: int, _frame: object) -> None:
@@ -106,10 +107,8 @@ def end_descendants() -> None:
     """End every process below this one: first asked to, after SECONDS_TO_END killed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in descendants():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
-            except ProcessLookupError:
-                pass
         deadline = time.monotonic() + SECONDS_TO_END
         while descendants() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -124,12 +123,9 @@ def descendants() -> list[int]:
         except ChildProcessError:
             return []
     parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                pass  # it has just ended
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
     found = [os.getpid()]
     for process in found:
         found += [child for child, parent in parents.items() if parent == process]
@@ -170,11 +166,9 @@ def tracing_files() -> set[Path]:
 
 def is_mapped(file: Path) -> bool:
     for maps in Path("/proc").glob("[0-9]*/maps"):
-        try:
+        with contextlib.suppress(OSError):  # another user's process, or one that has just ended
             if str(file) in maps.read_text():
                 return True
-        except OSError:
-            pass  # another user's process, or one that has just ended
     return False
 
 

@@ -4,14 +4,6 @@ Every step leaves a stamp of what it was made from and runs again only when that
 in one sentence what is missing and what to type. Only the standard library is used: nothing else is there yet.
 """
 
-import sys
-
-if not (3, 10) <= sys.version_info[:2] <= (3, 13):
-    sys.exit(
-        "set-up: Python 3.10 to 3.13 is needed and this is {}.{}; name another one, as in: "
-        "make setup PYTHON=python3.11".format(*sys.version_info)
-    )
-
 import fcntl
 import hashlib
 import importlib.util
@@ -19,6 +11,8 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -82,6 +76,8 @@ def check_machine(sourced: list[str]) -> None:
     for module in ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
             raise SetUpError(f"{sys.executable} cannot make virtual environments: type `sudo apt install python3-venv`")
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        raise SetUpError(f"{sys.executable} has no C headers: type `sudo apt install python3-dev`")
 
 
 def require_tool(tool: str, remedy: str) -> None:
@@ -133,7 +129,7 @@ def install_requirements(sourced: list[str]) -> None:
 
 
 def build_package(sourced: list[str]) -> None:
-    """Build the messages and install the package, Python files as links: an edited file needs no build, a new one does."""
+    """Build the messages and install the package, Python files as links: an edited one needs no build, a new one does."""
     built_from = [CHECKOUT / "CMakeLists.txt", CHECKOUT / "package.xml"]
     built_from += sorted(CHECKOUT.glob("msg/*.msg")) + sorted(CHECKOUT.glob("scripts/*.in"))
     linked = sorted(
