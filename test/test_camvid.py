@@ -1,5 +1,6 @@
 """CamVid is paired by name, void becomes 255, and what is damaged is named."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -80,7 +81,9 @@ def write_smaller_labels(root: Path) -> None:
         (write_smaller_labels, r"trainannot/a\.png are 2 x 3 but their picture is 4 x 3"),
     ],
 )
-def test_damaged_file_is_named_and_the_next_one_reads(camvid_root: Path, damage, sentence: str) -> None:
+def test_damaged_file_is_named_and_the_next_one_reads(
+    camvid_root: Path, damage: Callable[[Path], None], sentence: str
+) -> None:
     camvid = CamVid(camvid_root, "train")
     damage(camvid_root)
     with pytest.raises(DataError, match=sentence):

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def video(tmp_path: Path) -> Path:
     """Twenty frames at 12.5 Hz that get brighter; MJPEG in AVI is in every OpenCV and decodes frame by frame."""
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 12.5, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 12.5, (64, 48))
     for number in range(20):
         writer.write(np.full((48, 64, 3), 10 * number, np.uint8))
     writer.release()

@@ -1,4 +1,4 @@
-"""CamVid in SegNet's split (480 x 360, 11 classes): `<split>/NAME.png` pictures beside `<split>annot/NAME.png` class ids."""
+"""CamVid in SegNet's split (480 x 360, 11 classes): pictures `<split>/NAME.png`, class ids `<split>annot/NAME.png`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The eleven classes of CamVid (Brostow et al., PRL 2009; SegNet's grouping) and the label that stands for none of them."""
+"""The eleven classes of CamVid (Brostow et al., PRL 2009; SegNet's grouping) and the label of what has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips: what a camera would have delivered, read from a video, from a folder of pictures, or from the synthetic street.
+"""Clips: what a camera would have delivered, from a video, a folder of pictures or the synthetic street.
 
 A clip holds no frame and no open file. Every call of `frames()` starts again at the first frame, reads one frame at a
 time, and closes what it opened when it is exhausted or the iterator is closed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,6 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb
+from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+
+STREET: Final = "street"
+"""The word that opens the synthetic street; a folder of that name is opened as `./street`."""
 
 FOLDER_RATE_HZ: Final = 15.0
 """The rate of a folder of pictures unless told otherwise: CamVid's labelled clip was taken at 15 Hz."""
@@ -59,12 +63,12 @@ class Clip(Protocol):
     def frame_count(self) -> int:
         """How many frames there are; a video's header may be a few off."""
 
-    def frames(self) -> Iterator[NDArray[np.uint8]]:
+    def frames(self) -> Generator[NDArray[np.uint8], None, None]:
         """Yield every frame, from the first, as (H, W, 3) uint8 RGB; raises ClipError at a frame that is damaged."""
 
 
 def open_clip(path: str | Path, *, rate_hz: float | None = None) -> Clip:
-    """Open a folder of pictures (in natural order of their names) or a video file.
+    """Open a folder of pictures (in natural order of their names), a video file, or, by the word `street`, the street.
 
     `rate_hz` replaces the clip's own rate. The first frame is read at once, so that what is no clip fails here: raises
     ClipError for a missing path, a folder without pictures, a picture or video that cannot be read, a video that
@@ -72,11 +76,13 @@ def open_clip(path: str | Path, *, rate_hz: float | None = None) -> Clip:
     """
     if rate_hz is not None and not _is_rate(rate_hz):
         raise ClipError(f"The rate of a clip must be more than 0 and at most {HIGHEST_RATE_HZ:g} Hz, not {rate_hz:g}.")
+    if path == STREET:
+        return SyntheticStreet(rate_hz=rate_hz or FOLDER_RATE_HZ)
     path = Path(path)
     if path.is_dir():
         return PictureFolder(path, rate_hz)
     if not path.exists():
-        raise ClipError(f"The clip {path} does not exist; give a folder of pictures or a video.")
+        raise ClipError(f"The clip {path} does not exist; give a folder of pictures, a video, or the word street.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise ClipError(f"{path} is a single picture; give the folder it is in.")
     if path.suffix.lower() not in VIDEO_SUFFIXES:
@@ -105,14 +111,13 @@ class PictureFolder:
         self.frame_count = len(self._pictures)
         self.size = _size(_read_picture(self._pictures[0]))
 
-    def frames(self) -> Iterator[NDArray[np.uint8]]:
+    def frames(self) -> Generator[NDArray[np.uint8], None, None]:
         """Yield every picture as (H, W, 3) uint8 RGB."""
         for picture in self._pictures:
             frame = _read_picture(picture)
             if _size(frame) != self.size:
-                raise ClipError(
-                    f"The picture {picture} is {_in_words(_size(frame))} but the clip began with {_in_words(self.size)}."
-                )
+                sizes = f"{_in_words(_size(frame))} but the clip began with {_in_words(self.size)}"
+                raise ClipError(f"The picture {picture} is {sizes}.")
             yield frame
 
 
@@ -136,7 +141,7 @@ class Video:
             raise ClipError(f"The video {path} reports no frame rate ({reported_rate_hz:g} Hz); give its rate in Hz.")
         self.rate_hz = rate_hz or reported_rate_hz
 
-    def frames(self) -> Iterator[NDArray[np.uint8]]:
+    def frames(self) -> Generator[NDArray[np.uint8], None, None]:
         """Yield every frame as (H, W, 3) uint8 RGB; raises ClipError at the end of a video that is cut short."""
         capture = self._open()
         decoded = 0

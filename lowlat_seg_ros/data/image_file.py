@@ -18,12 +18,12 @@ class ImageFileError(Exception):
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return the picture in `path` as (H, W, 3) uint8 RGB, whatever its own depth and channels; raises ImageFileError."""
+    """Return the picture in `path` as (H, W, 3) uint8 RGB, whatever its own format; raises ImageFileError."""
     return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def read_unchanged(path: Path) -> NDArray[Any]:
-    """Return the values in `path` exactly as stored, (H, W) or (H, W, C), in the file's own type; raises ImageFileError."""
+    """Return the values in `path` as stored, (H, W) or (H, W, C), in the file's own type; raises ImageFileError."""
     return _decode(path, cv2.IMREAD_UNCHANGED)
 
 

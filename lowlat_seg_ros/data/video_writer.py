@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CODEC: Final = "mp4v"
-"""MPEG-4 part 2: every OpenCV wheel can write it (H.264 it cannot), in about a millisecond a small frame. Desktop players
-(VLC, mpv, QuickTime, Windows Media Player) play it; browsers do not."""
+"""MPEG-4 part 2: every OpenCV wheel can write it (H.264 it cannot), in about a millisecond a small frame. Desktop
+players (VLC, mpv, QuickTime, Windows Media Player) play it; browsers do not."""
 
 
 class VideoError(Exception):
