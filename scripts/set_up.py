@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ ENVIRONMENT = CHECKOUT / ".venv"
 STAMPS = ENVIRONMENT / "stamps"
 REQUIREMENTS = CHECKOUT / "requirements"
 FREE_GIGABYTES_NEEDED = 3  # the environment takes 2 GB with torch's CPU build
-SHOWN_LINES = ("Downloading ", "Installing ", "Building ", "Starting ", "Finished ", "Failed ")
+LARGE_DOWNLOAD = re.compile(r"Downloading (\S+?)-.* (\(\d{2,}\.\d MB\))")
 
 
 class SetUpError(Exception):
@@ -129,7 +130,7 @@ def install_requirements(sourced: list[str]) -> None:
 
 
 def build_package(sourced: list[str]) -> None:
-    """Build the messages and install the package, Python files as links: an edited one needs no build, a new one does."""
+    """Build the messages and install the package; Python files as links: an edited one needs no build, a new one does."""
     built_from = [CHECKOUT / "CMakeLists.txt", CHECKOUT / "package.xml"]
     built_from += sorted(CHECKOUT.glob("msg/*.msg")) + sorted(CHECKOUT.glob("scripts/*.in"))
     linked = sorted(
@@ -168,7 +169,7 @@ def check_result() -> None:
 
 
 def run(command: list[str | Path], name: str, variables: dict[str, str] | None = None) -> None:
-    """Run a command in the checkout, showing its progress; raise SetUpError with its last words if it fails."""
+    """Run a command in the checkout, naming its large downloads; raise SetUpError with its last words if it fails."""
     process = subprocess.Popen(
         command, cwd=CHECKOUT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -176,8 +177,8 @@ def run(command: list[str | Path], name: str, variables: dict[str, str] | None =
     output = []
     for line in process.stdout:
         output.append(line)
-        if line.lstrip().startswith(SHOWN_LINES):
-            print("   ", line.strip()[:110], flush=True)
+        if download := LARGE_DOWNLOAD.search(line):
+            print("   downloading", *download.groups(), flush=True)
     if process.wait() != 0:
         print("".join(output[-40:]), file=sys.stderr)
         raise SetUpError(f"{name} failed: {cause(''.join(output))}")
