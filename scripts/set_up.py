@@ -130,7 +130,7 @@ def install_requirements(sourced: list[str]) -> None:
 
 
 def build_package(sourced: list[str]) -> None:
-    """Build the messages and install the package; Python files as links: an edited one needs no build, a new one does."""
+    """Build the messages and install the package, Python files as links: editing one needs no build, a new one does."""
     built_from = [CHECKOUT / "CMakeLists.txt", CHECKOUT / "package.xml"]
     built_from += sorted(CHECKOUT.glob("msg/*.msg")) + sorted(CHECKOUT.glob("scripts/*.in"))
     linked = sorted(
