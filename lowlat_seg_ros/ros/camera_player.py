@@ -70,3 +70,7 @@ def _parser(encodings: Iterable[str]) -> argparse.ArgumentParser:
         help="start at a line on standard input, print a line for every frame sent, end when standard input is closed",
     )
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

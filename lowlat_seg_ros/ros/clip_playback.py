@@ -127,6 +127,7 @@ class ClipPlayback:
 
     def _stay(self) -> None:
         if self._options.supervised:
+            print(json.dumps({"sent": self._sent}), flush=True)
             sys.stdin.read()
         else:
             time.sleep(SECONDS_TO_BE_TAKEN)

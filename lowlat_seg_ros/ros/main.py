@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from typing import Final, NoReturn
 
 from lowlat_seg_ros.ros.process_setup import set_up_process
@@ -13,10 +12,10 @@ from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
 LONGEST_WAIT_SECONDS: Final = 0.2
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the node until SIGINT or SIGTERM and end the process.
 
-    Returns 0 after a signal, 1 after a start-up that failed, which says in one line what was wrong.
+    With 0 after a signal, with 1 after a start-up that failed, which says in one line what was wrong.
     """
     signals = StopSignals()
     try:
@@ -24,9 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = _run(sys.argv if arguments is None else arguments, signals)
     except Stopped:
         code = 0
-    if threading.active_count() > 1:
-        _end_at_once(code)
-    return code
+    _end_at_once(code)
 
 
 def _run(arguments: list[str], signals: StopSignals) -> int:
@@ -75,7 +72,11 @@ def _run_node(signals: StopSignals) -> int:
 
 
 def _end_at_once(code: int) -> NoReturn:
-    """End without Python's own finalisation, which would wait for, or crash under, a slow track in the middle of Sh."""
+    """End without Python's own finalisation: it takes torch most of a second, and crashes under a thread inside Sh."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The demo's other processes: the node and the camera."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final
+
+from lowlat_seg_ros.ros.demo import DemoError
+
+SECONDS_TO_END: Final = 5.0
+
+
+class ChildProcess:
+    """A module of this package as a process, as a context manager: it does not outlive the block.
+
+    What it logs (standard error) goes to a file; standard input and output are the parent's to use.
+    """
+
+    def __init__(self, module: str, arguments: list[str], log: Path) -> None:
+        self._name = module.rpartition(".")[2]
+        self._log = log
+        with log.open("wb") as log_file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                text=True,
+            )
+
+    def __enter__(self) -> ChildProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.end()
+        finally:
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    @property
+    def input(self) -> IO[str]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def output(self) -> IO[str]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def require_alive(self) -> None:
+        """Raise DemoError with the last line it logged if it has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise DemoError(f"{self._name} ended with code {code}; the last line of {self._log}: {self._last_line()}")
+
+    def wait_for_success(self) -> None:
+        """Wait for its own end; raises DemoError unless it ends with code 0 within SECONDS_TO_END."""
+        try:
+            code = self._process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(f"{self._name} did not end within {SECONDS_TO_END:g} seconds") from error
+        if code != 0:
+            raise DemoError(f"{self._name} ended with code {code}; the last line of {self._log}: {self._last_line()}")
+
+    def interrupt(self) -> None:
+        """What Ctrl-C sends."""
+        self._process.send_signal(signal.SIGINT)
+
+    def end(self) -> None:
+        """End it: first as Ctrl-C would, after SECONDS_TO_END by force."""
+        if self._process.poll() is not None:
+            return
+        self.interrupt()
+        try:
+            self._process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _last_line(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "(none)"
