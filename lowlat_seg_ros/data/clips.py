@@ -101,19 +101,19 @@ class PictureFolder:
 
     def __init__(self, folder: Path, rate_hz: float | None = None) -> None:
         try:
-            self._pictures = sorted(filter(_is_picture, folder.iterdir()), key=_natural_order)
+            self.pictures = tuple(sorted(filter(_is_picture, folder.iterdir()), key=natural_order))
         except OSError as error:
             raise ClipError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
-        if not self._pictures:
+        if not self.pictures:
             raise ClipError(f"The folder {folder} holds no pictures ({' '.join(sorted(IMAGE_SUFFIXES))}).")
         self.name = folder.resolve().name
         self.rate_hz = rate_hz or FOLDER_RATE_HZ
-        self.frame_count = len(self._pictures)
-        self.size = _size(_read_picture(self._pictures[0]))
+        self.frame_count = len(self.pictures)
+        self.size = _size(_read_picture(self.pictures[0]))
 
     def frames(self) -> Generator[NDArray[np.uint8], None, None]:
         """Yield every picture as (H, W, 3) uint8 RGB."""
-        for picture in self._pictures:
+        for picture in self.pictures:
             frame = _read_picture(picture)
             if _size(frame) != self.size:
                 sizes = f"{_in_words(_size(frame))} but the clip began with {_in_words(self.size)}"
@@ -179,7 +179,8 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _natural_order(path: Path) -> list[str | int]:
+def natural_order(path: Path) -> list[str | int]:
+    """Sort files by this as people number them: 2 before 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 

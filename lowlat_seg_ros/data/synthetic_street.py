@@ -7,7 +7,7 @@ the seed and its index alone, so that any frame can be asked for on its own, aga
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Final
 
 import cv2
@@ -20,11 +20,14 @@ from lowlat_seg_ros.data.street.camera import Camera
 from lowlat_seg_ros.data.street.cross_section import CAMERA_LANE, LANES_FROM_OUTSIDE
 from lowlat_seg_ros.data.street.ground import Ground
 from lowlat_seg_ros.data.street.layout import lay_out
-from lowlat_seg_ros.data.street.painter import Surface
+from lowlat_seg_ros.data.street.surface import Surface
 from lowlat_seg_ros.data.street.traffic import CAMERA_SPEED, traffic
 
 VIEW: Final = 110.0
 """Metres: how far the street is drawn; the skyline stands at its end."""
+
+BEHIND: Final = 15.0
+"""Metres: what begins so far behind the camera may still reach into its view; no house is longer."""
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 4096
 GRAIN: Final = 3.0  # standard deviation of a CamVid picture's noise, in grey levels, about
@@ -62,12 +65,9 @@ class SyntheticStreet:
 
     def __getitem__(self, index: int) -> LabelledImage:
         """Return frame `index`: its picture (H, W, 3) uint8 RGB and its class ids (H, W) uint8, 0..10."""
-        if not 0 <= index < self.frame_count:
-            raise IndexError(f"The street has frames 0 to {self.frame_count - 1}, not {index}.")
-        time = index / self.rate_hz
-        camera = camera_at(time, self.size)
+        camera, surfaces = self.scene(index)
         canvas = np.empty((self.size[1], self.size[0], 4), np.uint8)
-        for surface in self._surfaces(camera, time):
+        for surface in surfaces:
             surface.paint(canvas, camera)
         image = self._photographed(canvas, index)
         return LabelledImage(f"{self.name}_{index:05d}", image, np.ascontiguousarray(canvas[..., 3]))
@@ -77,20 +77,23 @@ class SyntheticStreet:
         for index in range(self.frame_count):
             yield self[index].image
 
-    def _surfaces(self, camera: Camera, time: float) -> Iterator[Surface]:
-        """Yield what can be seen, in the order in which later surfaces hide earlier ones (see cross_section)."""
-        nearest, furthest = camera.z - 12.0, camera.z + VIEW
-        yield self._backdrop
-        yield self._ground
-        for group in (self._layout.behind_walls, self._layout.walls):
-            visible = [standing for standing in group if nearest < standing.z < furthest]
-            yield from (standing.surface for standing in sorted(visible, key=lambda standing: -standing.z))
+    def scene(self, index: int) -> tuple[Camera, list[Surface]]:
+        """Return the camera at frame `index` and what it sees, in an order in which later surfaces hide earlier ones.
+
+        Raises IndexError if the clip has no such frame.
+        """
+        if not 0 <= index < self.frame_count:
+            raise IndexError(f"The street has frames 0 to {self.frame_count - 1}, not {index}.")
+        time = index / self.rate_hz
+        camera = camera_at(time, self.size)
         in_lanes = [(lane, standing.z, standing.surface) for lane, standing in self._layout.in_lanes]
-        moving = [(who.lane, who.z(time), who) for who in self._traffic]
+        in_lanes += [(who.lane, who.z(time), who.body(time)) for who in self._traffic if _in_view(who.z(time), camera)]
+        surfaces: list[Surface] = [self._backdrop, self._ground]
+        for group in (self._layout.behind_walls, self._layout.walls):
+            surfaces += _from_far_to_near([(standing.z, standing.surface) for standing in group], camera)
         for lane in LANES_FROM_OUTSIDE:
-            here = [(z, surface) for where, z, surface in in_lanes if where is lane and camera.z < z < furthest]
-            here += [(z, who.body(time)) for where, z, who in moving if where is lane and camera.z < z < furthest]
-            yield from (surface for _, surface in sorted(here, key=lambda pair: -pair[0]))
+            surfaces += _from_far_to_near([(z, surface) for where, z, surface in in_lanes if where is lane], camera)
+        return camera, surfaces
 
     def _photographed(self, canvas: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
         """Return the canvas's colours as a lens and a sensor would render them: slightly soft, with grain."""
@@ -110,6 +113,15 @@ def camera_at(time: float, size: tuple[int, int]) -> Camera:
         yaw=0.012 * math.sin(2 * math.pi * time / 5.3 + 1.0),
         bounce=0.002 * math.sin(2 * math.pi * time * 1.1),
     )
+
+
+def _in_view(z: float, camera: Camera) -> bool:
+    return camera.z - BEHIND < z < camera.z + VIEW
+
+
+def _from_far_to_near(surfaces: list[tuple[float, Surface]], camera: Camera) -> list[Surface]:
+    visible = [(z, surface) for z, surface in surfaces if _in_view(z, camera)]
+    return [surface for _, surface in sorted(visible, key=lambda pair: -pair[0])]
 
 
 def _require_a_clip(size: tuple[int, int], seed: int, frame_count: int, rate_hz: float) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from lowlat_seg_ros.data.classes import BUILDING, SKY, TREE
 from lowlat_seg_ros.data.street.camera import Camera
-from lowlat_seg_ros.data.street.painter import Canvas, Panel
+from lowlat_seg_ros.data.street.panel import Panel
+from lowlat_seg_ros.data.street.surface import Canvas
 from lowlat_seg_ros.data.street.texture import Colour, Texture, fill, layered_noise, shaded
 
 SKY_DISTANCE: Final = 1000.0
@@ -31,6 +33,11 @@ class Backdrop:
     def paint(self, canvas: Canvas, camera: Camera) -> None:
         """Paint the sky everywhere, then what stands before it."""
         canvas[:] = (*HIGH_SKY, SKY)
+        for panel in self.panels(camera):
+            panel.paint(canvas, camera)
+
+    def panels(self, camera: Camera) -> Iterator[Panel]:
+        """Yield sky and skyline, the furthest first, where they are for this camera."""
         for texture, distance, class_id in (
             (self._sky, SKY_DISTANCE, SKY),
             (self._woods, self._skyline_distance + 20, TREE),
@@ -38,7 +45,7 @@ class Backdrop:
         ):
             width, height = texture.size
             corner = (camera.x - width / 2, height, camera.z + distance)
-            Panel(corner, (1.0, 0.0, 0.0), (0.0, -1.0, 0.0), texture, class_id).paint(canvas, camera)
+            yield Panel(corner, (1.0, 0.0, 0.0), (0.0, -1.0, 0.0), texture, class_id)
 
 
 def _sky(random: np.random.Generator) -> Texture:

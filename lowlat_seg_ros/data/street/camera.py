@@ -52,18 +52,11 @@ class Camera:
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the pixels (..., 2), column and row, of world points (..., 3) in front of the camera."""
-        homogeneous = points @ self._to_pixels[:, :3].T + self._to_pixels[:, 3]
+        homogeneous = points @ self.to_pixels[:, :3].T + self.to_pixels[:, 3]
         return homogeneous[..., :2] / homogeneous[..., 2:]
 
-    def plane_to_pixels(
-        self, origin: NDArray[np.float64], along: NDArray[np.float64], down: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the homography (3, 3) from (a, d, 1), the point origin + a*along + d*down of a plane, to pixels."""
-        rotation, translation = self._to_pixels[:, :3], self._to_pixels[:, 3]
-        return np.stack([rotation @ along, rotation @ down, rotation @ origin + translation], axis=1)
-
     @cached_property
-    def _to_pixels(self) -> NDArray[np.float64]:
+    def to_pixels(self) -> NDArray[np.float64]:
         """The projection matrix (3, 4) from world coordinates (x, y, z, 1) to homogeneous pixels."""
         cos, sin = math.cos(self.yaw), math.sin(self.yaw)
         (column, row), focal = self.centre, self.focal

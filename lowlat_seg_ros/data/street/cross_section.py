@@ -54,3 +54,15 @@ LANES_FROM_OUTSIDE: Final = (
     LEFT_CYCLISTS,
     CAMERA_LANE,
 )
+
+
+class Side(NamedTuple):
+    """One side of the street: its wall plane, which way is outwards (1 right, -1 left), the light on its fronts."""
+
+    wall: float
+    outwards: int
+    light: float
+
+
+LEFT_SIDE: Final = Side(LEFT_WALL, -1, 0.62)
+RIGHT_SIDE: Final = Side(RIGHT_WALL, 1, 1.1)

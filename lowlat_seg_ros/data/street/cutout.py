@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lowlat_seg_ros.data.street.painter import Body, Face
+from lowlat_seg_ros.data.street.body import Body, Face
 from lowlat_seg_ros.data.street.texture import Colour
 
 Position = tuple[float, float]
@@ -30,7 +30,7 @@ class Cutout:
         """Add a convex polygon."""
         first = len(self._points)
         self._points += points
-        self._faces.append(Face(tuple(range(first, len(self._points))), colour, self.class_id))
+        self._faces.append(Face(first, len(self._points), colour, self.class_id))
 
     def rectangle(self, left: float, low: float, right: float, high: float, colour: Colour) -> None:
         """Add an upright rectangle."""

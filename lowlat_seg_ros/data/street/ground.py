@@ -13,7 +13,7 @@ from lowlat_seg_ros.data.classes import PAVEMENT as PAVEMENT_ID
 from lowlat_seg_ros.data.classes import ROAD as ROAD_ID
 from lowlat_seg_ros.data.street.camera import Camera
 from lowlat_seg_ros.data.street.cross_section import BAY_LINE, CENTRE_LINE, LEFT_WALL, RIGHT_WALL, ROAD
-from lowlat_seg_ros.data.street.painter import Canvas
+from lowlat_seg_ros.data.street.surface import Canvas
 from lowlat_seg_ros.data.street.texture import Colour, Grey, Pixels, Texture, layered_noise, noise, shaded
 
 LEFT: Final = LEFT_WALL - 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -14,24 +13,34 @@ from lowlat_seg_ros.data.street import facades, furniture, plants
 from lowlat_seg_ros.data.street.cross_section import (
     LEFT_BRACKETS,
     LEFT_KERB,
-    LEFT_WALL,
+    LEFT_SIDE,
     PARKED_CARS,
     RIGHT_KERB,
-    RIGHT_WALL,
+    RIGHT_SIDE,
     Lane,
+    Side,
 )
 from lowlat_seg_ros.data.street.cutout import Cutout
-from lowlat_seg_ros.data.street.painter import Panel, Surface
+from lowlat_seg_ros.data.street.houses import facing_panel, panels_behind_front, stock_of_houses, upright_panel
+from lowlat_seg_ros.data.street.surface import Surface
 from lowlat_seg_ros.data.street.texture import Texture
 from lowlat_seg_ros.data.street.vehicles import random_vehicle
 
-Choice = TypeVar("Choice")
+START: Final = -6.0
+"""Metres: the street begins a little behind the camera's first position."""
 
-HOUSE_DEPTH: Final = 8.0
-RIDGE_RISE: Final = 2.6
 FENCE_HEIGHT: Final = 1.9
-DOWN: Final = (0.0, -1.0, 0.0)
-RIGHTWARDS: Final = (1.0, 0.0, 0.0)
+SIGN_BOARDS: Final = (furniture.RED, furniture.GREEN, furniture.BLUE)
+KERB_PIECES: Final[tuple[Callable[[], Cutout], ...]] = (
+    furniture.speed_limit,
+    furniture.warning_sign,
+    lambda: furniture.direction_sign(furniture.GREEN),
+    lambda: furniture.direction_sign(furniture.BLUE),
+    furniture.traffic_light,
+    furniture.bollard,
+)
+
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
@@ -47,161 +56,95 @@ class Layout:
     """Everything that stands still, sorted by what may hide what."""
 
     behind_walls: list[Standing] = field(default_factory=list)
-    """Gables, roofs, trees, far houses: painted first, from far to near."""
+    """Gables, roofs, trees, far houses: they hide each other from near to far."""
     walls: list[Standing] = field(default_factory=list)
-    """Facades and fences in the two planes along the pavements: they hide the above and never each other."""
+    """Fronts and fences in the two planes along the pavements: they hide the above and never each other."""
     in_lanes: list[tuple[Lane, Standing]] = field(default_factory=list)
     """Furniture and parked cars between the walls."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of the street: its wall plane, which way is outwards, how much light falls on its facades."""
-
-    wall: float
-    outwards: int
-    light: float
-
-
-LEFT_SIDE: Final = Side(LEFT_WALL, -1, 0.62)
-RIGHT_SIDE: Final = Side(RIGHT_WALL, 1, 1.1)
-
-
-@dataclass(frozen=True)
-class House:
-    """The textures of one house."""
-
-    front: Texture
-    gable: Texture
-    roof: Texture
-    is_shop: bool
 
 
 def lay_out(length: float, random: np.random.Generator) -> Layout:
     """Fill the street from a little behind the start to `length` metres ahead of it."""
     layout = Layout()
-    _fill_left(layout, length, random)
-    _fill_right(layout, length, random)
-    _place_furniture(layout, LEFT_KERB, -1, length, random)
-    _place_furniture(layout, RIGHT_KERB, 1, length, random)
-    _park_cars(layout, length, random)
+    # Each part has its own random numbers, so that a longer street begins like a shorter one.
+    on_left, on_right, left_kerb, right_kerb, parking = random.spawn(5)
+    left = _SideOfStreet(layout, LEFT_SIDE, on_left)
+    while left.z < length:
+        left.build_houses(int(on_left.integers(2, 5)))
+        left.plant_garden(fences=2, trees=2)
+    right = _SideOfStreet(layout, RIGHT_SIDE, on_right)
+    while right.z < length:
+        right.plant_garden(fences=int(on_right.integers(12, 17)), trees=12, houses_further_off=True)
+        right.build_houses(int(on_right.integers(3, 6)))
+    _furnish_kerb(layout, LEFT_KERB, -1, length, left_kerb)
+    _furnish_kerb(layout, RIGHT_KERB, 1, length, right_kerb)
+    _park_cars(layout, length, parking)
     return layout
 
 
-def _fill_left(layout: Layout, length: float, random: np.random.Generator) -> None:
-    houses, trees = _houses(LEFT_SIDE, random), _trees(random)
-    fences = [facades.boards(4.0, FENCE_HEIGHT, 0.8, random), facades.fence(4.0, FENCE_HEIGHT, 0.8, random)]
-    z, since_garden = -6.0, 0
-    while z < length:
-        if since_garden >= 3 and random.random() < 0.45:
-            for _ in range(2):
-                z = _place_fence(layout, LEFT_SIDE, z, _any(fences, random))
-            _place_tree(layout, LEFT_WALL - random.uniform(2.5, 4.0), z - 3.0, _any(trees, random))
-            since_garden = 0
-        else:
-            z = _place_house(layout, LEFT_SIDE, z, _any(houses, random), random)
-            since_garden += 1
+class _SideOfStreet:
+    """One side of the street as it is being built: plot after plot, each beginning at `z` where the last one ended."""
+
+    def __init__(self, layout: Layout, side: Side, random: np.random.Generator) -> None:
+        self.z = START
+        self._layout = layout
+        self._side = side
+        self._random = random
+        self._height_before = 0.0
+        self._houses = stock_of_houses(side.light, random)
+        self._trees = plants.stock_of_trees(random)
+        self._fences = [
+            draw(4.0, FENCE_HEIGHT, 0.85, random) for draw in (facades.fence, facades.fence, facades.boards)
+        ]
+        self._hedge = plants.hedge(4.0, 1.8, 0.9, random)
+
+    def build_houses(self, count: int) -> None:
+        """Build a row of houses, shops with a sign that hangs over the pavement."""
+        for _ in range(count):
+            house = _any(self._houses, self._random)
+            for panel in panels_behind_front(house, self._side, self.z, self._height_before):
+                self._layout.behind_walls.append(Standing(self.z, panel))
+            if house.is_shop and self._side is LEFT_SIDE and self._random.random() < 0.6:
+                z = self.z + float(self._random.uniform(0.5, 1.5))
+                _stand(self._layout, LEFT_BRACKETS, furniture.hanging_sign(_any(SIGN_BOARDS, self._random)), z)
+            self._put_in_wall(house.front, BUILDING)
+            self._height_before = house.eaves
+
+    def plant_garden(self, fences: int, trees: int, houses_further_off: bool = False) -> None:
+        """Put up fences, here and there a hedge, before trees, and on request before houses further off."""
+        start = self.z
+        for _ in range(fences):
+            if self._random.random() < 0.15:
+                self._put_in_wall(self._hedge, TREE)
+            else:
+                self._put_in_wall(_any(self._fences, self._random), FENCE)
+        for z in np.linspace(start + 1.5, self.z - 1.5, trees):
+            x = self._side.wall + self._side.outwards * self._random.uniform(3.0, 6.0)
+            panel = facing_panel(x, float(z), _any(self._trees, self._random), TREE)
+            self._layout.behind_walls.append(Standing(float(z), panel))
+        if houses_further_off:
+            self._build_further_off(start, self.z)
+        self._height_before = 0.0
+
+    def _build_further_off(self, start: float, end: float) -> None:
+        further_off = Side(self._side.wall + 14.0 * self._side.outwards, self._side.outwards, self._side.light)
+        while (front := _any(self._houses, self._random).front) and start + front.size[0] < end:
+            self._layout.behind_walls.append(Standing(end + 1.0, upright_panel(further_off, start, front, BUILDING)))
+            start += front.size[0]
+
+    def _put_in_wall(self, texture: Texture, class_id: int) -> None:
+        self._layout.walls.append(Standing(self.z, upright_panel(self._side, self.z, texture, class_id)))
+        self.z += texture.size[0]
 
 
-def _fill_right(layout: Layout, length: float, random: np.random.Generator) -> None:
-    houses, far_houses, trees = _houses(RIGHT_SIDE, random), _houses(RIGHT_SIDE, random), _trees(random)
-    fences = [facades.fence(6.0, FENCE_HEIGHT, 0.9, random) for _ in range(3)]
-    hedges = [plants.hedge(6.0, 1.7, 0.9, random) for _ in range(2)]
-    z = -6.0
-    while z < length:
-        z = _place_park(layout, z, int(random.integers(4, 7)), fences, hedges, trees, far_houses, random)
-        for _ in range(int(random.integers(3, 6))):
-            z = _place_house(layout, RIGHT_SIDE, z, _any(houses, random), random)
-
-
-def _place_park(
-    layout: Layout,
-    z: float,
-    panels: int,
-    fences: Sequence[Texture],
-    hedges: Sequence[Texture],
-    trees: Sequence[Texture],
-    far_houses: Sequence[House],
-    random: np.random.Generator,
-) -> float:
-    """Place railings, and now and then a hedge, before a row of trees and houses further off; return where they end."""
-    end = z
-    for _ in range(panels):
-        if random.random() < 0.2:
-            end = _place_in_wall(layout, RIGHT_SIDE, end, _any(hedges, random), TREE)
-        else:
-            end = _place_fence(layout, RIGHT_SIDE, end, _any(fences, random))
-        _place_tree(layout, RIGHT_WALL + random.uniform(2.8, 4.5), end - random.uniform(0.5, 5.5), _any(trees, random))
-    far, far_z = Side(RIGHT_WALL + 13.0, 1, RIGHT_SIDE.light), z
-    while far_z < end - 6.0:
-        front = _any(far_houses, random).front
-        layout.behind_walls.append(Standing(far_z, _front_panel(far, far_z, front, BUILDING)))
-        far_z += front.size[0]
-    return end
-
-
-def _place_house(layout: Layout, side: Side, z: float, house: House, random: np.random.Generator) -> float:
-    """Place a front, the gable turned to the camera and the roof; return where the house ends."""
-    width, eaves = house.front.size
-    _place_in_wall(layout, side, z, house.front, BUILDING)
-    inner = side.wall if side.outwards > 0 else side.wall - HOUSE_DEPTH
-    gable = Panel((inner, eaves + RIDGE_RISE, z), RIGHTWARDS, DOWN, house.gable, BUILDING)
-    ridge = side.wall + side.outwards * HOUSE_DEPTH / 2
-    slope = house.roof.size[1]
-    down = (-side.outwards * HOUSE_DEPTH / 2 / slope, -RIDGE_RISE / slope, 0.0)
-    near_corner = (ridge, eaves + RIDGE_RISE, z if side.outwards < 0 else z + width)
-    roof = Panel(near_corner, (0.0, 0.0, -float(side.outwards)), down, house.roof, BUILDING)
-    layout.behind_walls += [Standing(z + 0.02, roof), Standing(z + 0.01, gable)]
-    if house.is_shop and random.random() < 0.6 and side.outwards < 0:
-        board = (furniture.RED, furniture.GREEN, furniture.BLUE)[int(random.integers(3))]
-        sign_z = z + random.uniform(0.5, 1.5)
-        sign = furniture.hanging_sign(board).at(LEFT_BRACKETS.centre, sign_z)
-        layout.in_lanes.append((LEFT_BRACKETS, Standing(sign_z, sign)))
-    return z + width
-
-
-def _place_fence(layout: Layout, side: Side, z: float, texture: Texture) -> float:
-    return _place_in_wall(layout, side, z, texture, FENCE)
-
-
-def _place_in_wall(layout: Layout, side: Side, z: float, texture: Texture, class_id: int) -> float:
-    layout.walls.append(Standing(z, _front_panel(side, z, texture, class_id)))
-    return z + texture.size[0]
-
-
-def _front_panel(side: Side, z: float, texture: Texture, class_id: int) -> Panel:
-    """Return an upright panel from z onwards, drawn so that it reads from left to right from the street."""
-    width, height = texture.size
-    start = z if side.outwards < 0 else z + width
-    return Panel((side.wall, height, start), (0.0, 0.0, -float(side.outwards)), DOWN, texture, class_id)
-
-
-def _place_tree(layout: Layout, x: float, z: float, texture: Texture) -> None:
-    width, height = texture.size
-    layout.behind_walls.append(Standing(z, Panel((x - width / 2, height, z), RIGHTWARDS, DOWN, texture, TREE)))
-
-
-def _place_furniture(layout: Layout, lane: Lane, side: int, length: float, random: np.random.Generator) -> None:
-    """Place a lamp every 26 m and something else about every 7 m."""
-    for z in np.arange(9.0 if side < 0 else 20.0, length, 26.0):
+def _furnish_kerb(layout: Layout, lane: Lane, side: int, length: float, random: np.random.Generator) -> None:
+    """Place a lamp every 26 m and something else every 8 to 16 m."""
+    for z in np.arange(12.0 if side < 0 else 22.0, length, 26.0):
         _stand(layout, lane, furniture.lamp_post(side), float(z))
-    pieces: tuple[Callable[[], Cutout], ...] = (
-        furniture.speed_limit,
-        furniture.warning_sign,
-        lambda: furniture.direction_sign(furniture.GREEN),
-        lambda: furniture.direction_sign(furniture.BLUE),
-        furniture.traffic_light,
-        furniture.bollard,
-    )
     z_next = float(random.uniform(6.0, 12.0))
     while z_next < length:
-        piece = pieces[int(random.integers(len(pieces)))]()
-        _stand(layout, lane, piece, z_next)
-        z_next += random.uniform(5.0, 10.0)
-
-
-def _stand(layout: Layout, lane: Lane, piece: Cutout, z: float) -> None:
-    layout.in_lanes.append((lane, Standing(z, piece.at(lane.centre, z))))
+        _stand(layout, lane, _any(KERB_PIECES, random)(), z_next)
+        z_next += float(random.uniform(8.0, 16.0))
 
 
 def _park_cars(layout: Layout, length: float, random: np.random.Generator) -> None:
@@ -209,31 +152,14 @@ def _park_cars(layout: Layout, length: float, random: np.random.Generator) -> No
     z = 14.0
     while z < length:
         for _ in range(int(random.integers(2, 6))):
-            oncoming = bool(random.random() < 0.8)
-            car = random_vehicle(random).at(PARKED_CARS.centre + random.uniform(-0.05, 0.05), z, oncoming)
+            car = random_vehicle(random).at(PARKED_CARS.centre, z, oncoming=bool(random.random() < 0.8))
             layout.in_lanes.append((PARKED_CARS, Standing(z, car)))
-            z += random.uniform(5.2, 6.0)
-        z += random.uniform(6.0, 30.0)
+            z += float(random.uniform(5.2, 6.0))
+        z += float(random.uniform(6.0, 30.0))
 
 
-def _houses(side: Side, random: np.random.Generator) -> list[House]:
-    """Draw the stock of houses a side is put together from."""
-    return [_house(side, number, random) for number in range(9)]
-
-
-def _house(side: Side, number: int, random: np.random.Generator) -> House:
-    width, storeys = float(random.uniform(6.0, 10.0)), int(random.integers(2, 4))
-    draw = (facades.shop, facades.terrace, facades.shop, facades.office)[number % 4]
-    front = draw(width, storeys, side.light * random.uniform(0.85, 1.15), random)
-    # Gables face away from the low sun behind the right-hand houses.
-    gable = facades.gable(HOUSE_DEPTH, front.size[1], RIDGE_RISE, 0.7 * side.light, random)
-    roof = facades.roof(width, math.hypot(HOUSE_DEPTH / 2, RIDGE_RISE), 0.9 * side.light, random)
-    return House(front, gable, roof, is_shop=draw is facades.shop)
-
-
-def _trees(random: np.random.Generator) -> list[Texture]:
-    bare = [plants.bare_tree(random.uniform(5.0, 6.5), random.uniform(7.5, 10.0), random) for _ in range(4)]
-    return [*bare, plants.evergreen(3.5, random.uniform(6.0, 8.0), random)]
+def _stand(layout: Layout, lane: Lane, piece: Cutout, z: float) -> None:
+    layout.in_lanes.append((lane, Standing(z, piece.at(lane.centre, z))))
 
 
 def _any(choices: Sequence[Choice], random: np.random.Generator) -> Choice:

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from lowlat_seg_ros.data.classes import BICYCLIST, PEDESTRIAN
+from lowlat_seg_ros.data.street.body import Body
 from lowlat_seg_ros.data.street.cutout import Cutout
-from lowlat_seg_ros.data.street.painter import Body
 from lowlat_seg_ros.data.street.texture import Colour, dimmed
 
 COATS: Final[tuple[Colour, ...]] = (

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from lowlat_seg_ros.data.street.body import Body
 from lowlat_seg_ros.data.street.cross_section import (
     CAMERA_LANE,
     LEFT_CYCLISTS,
@@ -17,12 +18,13 @@ from lowlat_seg_ros.data.street.cross_section import (
     RIGHT_WALKERS,
     Lane,
 )
-from lowlat_seg_ros.data.street.painter import Body
 from lowlat_seg_ros.data.street.people import bicyclist, pedestrian, random_person
 from lowlat_seg_ros.data.street.vehicles import random_vehicle
 
 CAMERA_SPEED: Final = 4.8
 """Metres a second of the camera, and of the car it follows: CamVid's clip moves about as much from frame to frame."""
+
+FASTEST_WALK: Final = 1.5
 
 Build = Callable[[float, float], Body]
 """(z, metres travelled since the start) -> what to paint there."""
@@ -48,25 +50,31 @@ class Traveller:
 
 def traffic(length: float, duration: float, random: np.random.Generator) -> list[Traveller]:
     """Return everybody who is on `length` metres of street at some moment of `duration` seconds."""
-    travellers = [_car(CAMERA_LANE, 19.0, CAMERA_SPEED, random)]
-    for start in _starts(-7.0, (16.0, 40.0), length, duration, random):
-        travellers.append(_car(ONCOMING_CARS, start, -7.0, random))
-    for start in _starts(3.6, (11.0, 20.0), length, duration, random):
-        travellers.append(_cyclist(LEFT_CYCLISTS, start, 3.6, random))
-    for start in _starts(-4.5, (20.0, 45.0), length, duration, random):
-        travellers.append(_cyclist(RIGHT_CYCLISTS, start, -4.5, random))
-    for lane in (LEFT_WALKERS, RIGHT_WALKERS):
-        for start in _starts(0.0, (3.0, 12.0), length + 1.5 * duration, duration, random):
-            travellers.append(_walker(lane, start, random))
-    return travellers
+    # Each group has its own random numbers, so that a longer drive meets the same people first.
+    ahead, oncoming, left_cyclists, right_cyclists, left_walkers, right_walkers = random.spawn(6)
+    return [
+        _car(CAMERA_LANE, 19.0, CAMERA_SPEED, ahead),
+        *(_car(ONCOMING_CARS, z, -7.0, oncoming) for z in _starts((16, 40), length + 7.0 * duration, oncoming)),
+        *(_cyclist(LEFT_CYCLISTS, z, 3.6, left_cyclists) for z in _starts((11, 20), length, left_cyclists)),
+        *(
+            _cyclist(RIGHT_CYCLISTS, z, -4.5, right_cyclists)
+            for z in _starts((20, 45), length + 4.5 * duration, right_cyclists)
+        ),
+        *(
+            _walker(lane, z, walkers)
+            for lane, walkers in ((LEFT_WALKERS, left_walkers), (RIGHT_WALKERS, right_walkers))
+            for z in _starts((3, 12), length + FASTEST_WALK * duration, walkers)
+        ),
+    ]
 
 
-def _starts(
-    speed: float, gaps: tuple[float, float], length: float, duration: float, random: np.random.Generator
-) -> Iterator[float]:
-    """Yield starting points, some metres apart, that keep the street populated for the whole duration."""
-    z = 8.0 - max(speed, 0.0) * duration
-    while (z := z + float(random.uniform(*gaps))) < length + max(-speed, 0.0) * duration:
+def _starts(gaps: tuple[float, float], end: float, random: np.random.Generator) -> Iterator[float]:
+    """Yield starting points, so many metres apart, up to `end`.
+
+    Nobody starts behind the camera: it is faster than everybody who goes its way, so they would never be seen.
+    """
+    z = 4.0
+    while (z := z + float(random.uniform(*gaps))) < end:
         yield z
 
 
@@ -84,5 +92,5 @@ def _walker(lane: Lane, start: float, random: np.random.Generator) -> Traveller:
     towards_camera = bool(random.random() < 0.5)
     person, phase = random_person(random, towards_camera), float(random.uniform(0, 1.5))
     x = float(random.uniform(lane.left + 0.35, lane.right - 0.35))
-    speed = float(random.uniform(0.9, 1.5)) * (-1 if towards_camera else 1)
+    speed = float(random.uniform(0.9, FASTEST_WALK)) * (-1 if towards_camera else 1)
     return Traveller(lane, start, speed, lambda z, walked: pedestrian(person, x, z, phase + walked))

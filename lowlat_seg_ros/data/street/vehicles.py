@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import CAR, ROAD
-from lowlat_seg_ros.data.street.painter import Body, Face
+from lowlat_seg_ros.data.street.body import Body, Face
 from lowlat_seg_ros.data.street.texture import Colour, dimmed
 
 PAINTS: Final[tuple[Colour, ...]] = (
@@ -112,7 +112,7 @@ class _Form:
         """Add a face whose points run clockwise for someone outside."""
         first = len(self.points)
         self.points += points
-        self.faces.append(Face(tuple(range(first, len(self.points))), colour, class_id, outward=True))
+        self.faces.append(Face(first, len(self.points), colour, class_id, outward=True))
 
 
 def _shadow_and_tyres(form: _Form, shape: Shape) -> None:
