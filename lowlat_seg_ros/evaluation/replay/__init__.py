@@ -1,0 +1,1 @@
+"""What the node would have done on a recorded drive: replay in simulated time, figures, report."""

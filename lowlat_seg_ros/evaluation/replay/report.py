@@ -1,0 +1,192 @@
+"""What a replay reports: the data classes behind ``report.json``, which docs/replay_report.schema.json documents.
+
+A figure that does not exist, such as a score without ground truth, is None here and null in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+FORMAT: Final = "lowlat_seg_ros replay report"
+VERSION: Final = 1
+
+Column = list[Any]  # one value a frame
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Quantiles of one measured quantity; None where there was nothing to measure."""
+
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """What became of the camera's frames."""
+
+    frames_in: int
+    labelled: int
+    dropped: int  # a newer frame came before the worker was free
+    late: int  # labelled, but later than one camera period after the frame
+    deadline_misses: int  # late or dropped
+    key_frames: int
+    key_frame_ratio: float | None  # of the labelled frames
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from a frame's arrival to its labels."""
+
+    all_frames: Spread
+    key_frames: Spread  # without the first ones
+    other_frames: Spread
+    first_frames: Spread  # which waited for Sh: after a start or a reset
+
+
+@dataclass(frozen=True)
+class SlowTrackReport:
+    """What the slow track did for this camera."""
+
+    done: int
+    failed: int
+    discarded: int  # key frames that a newer one replaced, or that a reset dropped
+    delay_ms: Spread  # from a key frame's hand-over to its accurate feature
+
+
+@dataclass(frozen=True)
+class DistanceScore:
+    """The score of the frames whose labels came from a key frame that many camera frames away."""
+
+    distance: int
+    frames: int
+    mean_iou: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Against ground truth; fractions of one, as in evaluation.scores."""
+
+    frames: int  # labelled frames with ground truth
+    mean_iou: float | None
+    pixel_accuracy: float | None
+    class_accuracy: float | None
+    class_iou: list[float | None]
+    streaming_frames: int  # every frame with ground truth, dropped ones included
+    streaming_mean_iou: float | None  # the labels available at a frame's time against that frame's truth
+    by_distance: list[DistanceScore]
+    confusion: list[list[int]]  # [true class][predicted class]; the last column: pixels that were given no class
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """With the full network's labels of the same frames."""
+
+    mean: float | None  # of the fraction of pixels with the same label, over the frames
+    p5: float | None
+    min: float | None
+    mean_iou: float | None
+
+
+@dataclass(frozen=True)
+class SystemReport:
+    """One way to label the drive."""
+
+    name: str
+    description: str
+    counts: FrameCounts
+    latency_ms: Latency
+    slow_track: SlowTrackReport | None
+    scores: Scores | None
+    agreement: Agreement | None
+    temporal_consistency: float | None  # mIoU of labels against the previous ones moved along the optical flow
+    timeline: dict[str, Column]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A frame on which the two tracks and the full network differ much; pictures are files beside the report."""
+
+    frame: int  # number in the camera's stream, from 0
+    time_s: float
+    agreement: float  # fraction of pixels with the same label
+    key_age_frames: int
+    picture: str
+    labels: str
+    full_labels: str
+    difference: str
+
+
+@dataclass(frozen=True)
+class CameraReport:
+    """One camera of the bag."""
+
+    topic: str
+    size: tuple[int, int]  # (width, height) of the first frame
+    first_stamp: str  # seconds, as a decimal number with all its nanoseconds
+    duration_s: float
+    period_ms: float
+    frames: int
+    frames_with_truth: int
+    problems: list[str]
+    systems: list[SystemReport]
+    disagreements: list[Disagreement]
+
+
+@dataclass(frozen=True)
+class BagReport:
+    name: str
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    name: str
+    classes: list[str]
+    colours: list[tuple[int, int, int]]
+    input_size: tuple[int, int]
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A replay of one bag."""
+
+    bag: BagReport
+    model: ModelReport
+    settings: dict[str, Any]
+    profile: dict[str, Any]
+    cameras: list[CameraReport]
+    timings: dict[str, float]  # of the replay itself: all that differs from run to run
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings, as ``report.json`` holds them."""
+        return {"format": FORMAT, "version": VERSION, **asdict(self)}
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """A report or a fleet as a file holds it: the timelines, which are long, a line a column."""
+    return _indented(document, "") + "\n"
+
+
+def known(value: float) -> float | None:
+    """A figure for the report: nan, which JSON does not have, becomes None."""
+    return None if math.isnan(value) else value
+
+
+def _indented(value: Any, indent: str) -> str:
+    if isinstance(value, Mapping) and value:
+        inner = indent + "  "
+        lines = (f"{inner}{json.dumps(key)}: {_indented(item, inner)}" for key, item in value.items())
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
+        inner = indent + "  "
+        return "[\n" + ",\n".join(inner + _indented(item, inner) for item in value) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
