@@ -39,7 +39,6 @@ def main() -> int:
         make_environment(sourced)
         install_requirements(sourced)
         build_package(sourced)
-        check_result()
     except SetUpError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
@@ -156,11 +155,12 @@ def build_package(sourced: list[str]) -> None:
     for file in (CHECKOUT / "install").rglob("*"):
         if file.is_symlink() and not file.exists():  # its source file is gone
             file.unlink()
+    check_package()
     leave_stamp("package", made_from)
 
 
-def check_result() -> None:
-    """Raise SetUpError unless the node's modules and messages import."""
+def check_package() -> None:
+    """Raise SetUpError unless the package's messages and what its node needs import."""
     imports = "import rclpy, torch, cv2; from lowlat_seg_ros.msg import KeyFrameDiagnostics"
     with_ros = CHECKOUT / "scripts" / "with_ros"
     run([with_ros, "python", "-c", imports], "importing the built package; `make clean setup` starts afresh")
