@@ -1,0 +1,35 @@
+"""What is wrong with a bag, in words: BagError if nothing can be read, Problems if the good part was."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+
+class BagError(Exception):
+    """A bag that cannot be used; the message is one sentence that names it and what was expected."""
+
+
+class DamagedMessage(Exception):
+    """One message that cannot be read; says why, in half a sentence. Others of the bag may be whole."""
+
+
+class Problems:
+    """What was found wrong while the good part of a bag was read: one line a kind, however often it is met."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, tuple[str, set[Hashable]]] = {}
+
+    def add(self, kind: Hashable, sentence: str, message: Hashable = None) -> None:
+        """Note a problem; of one `kind` the first `sentence` is kept, and how many different messages it met.
+
+        `message` tells apart the messages it met, so that reading a bag twice counts none of them twice.
+        """
+        self._found.setdefault(kind, (sentence, set()))[1].add(message)
+
+    def lines(self) -> list[str]:
+        """One line for each kind of problem, in the order in which they were met first."""
+        return [_line(sentence, len(messages)) for sentence, messages in self._found.values()]
+
+
+def _line(sentence: str, messages: int) -> str:
+    return f"{sentence}." if messages == 1 else f"{sentence} ({messages} messages in all)."
