@@ -74,16 +74,22 @@ def read_labelled(file: LabelledFile) -> LabelledImage:
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Return the class ids in a CamVid label file, (H, W) uint8, with its void 11 as 255; raises DataError."""
+    stored = read_ids(path)
+    if stored.max() > CAMVID_VOID:
+        raise DataError(f"The labels {path} hold the id {stored.max()}, but CamVid's ids end at {CAMVID_VOID} (void).")
+    labels: NDArray[np.uint8] = np.where(stored == CAMVID_VOID, np.uint8(UNLABELLED), stored)
+    return labels
+
+
+def read_ids(path: Path) -> NDArray[np.uint8]:
+    """Return the ids in a label file exactly as stored, (H, W) uint8; raises DataError if it holds none."""
     try:
         stored = read_unchanged(path)
     except ImageFileError as error:
         raise DataError(str(error)) from error
     if stored.ndim != 2 or stored.dtype != np.uint8:
         raise DataError(f"The labels {path} must be an 8-bit image of one channel holding class ids.")
-    if stored.max() > CAMVID_VOID:
-        raise DataError(f"The labels {path} hold the id {stored.max()}, but CamVid's ids end at {CAMVID_VOID} (void).")
-    labels: NDArray[np.uint8] = np.where(stored == CAMVID_VOID, np.uint8(UNLABELLED), stored)
-    return labels
+    return stored
 
 
 def _paired_files(images: Path, labels: Path) -> tuple[LabelledFile, ...]:
