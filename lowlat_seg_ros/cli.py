@@ -6,16 +6,29 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from lowlat_seg_ros.commands.bag import add_bag_command
 from lowlat_seg_ros.commands.evaluate import add_evaluate_command
 from lowlat_seg_ros.commands.train import add_train_command
+from lowlat_seg_ros.data.bags import BagError
 from lowlat_seg_ros.data.camvid import DataError
+from lowlat_seg_ros.data.clips import ClipError
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.network.checkpoint import CheckpointError
 from lowlat_seg_ros.network.config import ConfigError
 from lowlat_seg_ros.training.imagenet import WeightsError
 from lowlat_seg_ros.training.plan import PlanError
 
-USER_ERRORS = (CheckpointError, ConfigError, DataError, OSError, PlanError, SettingsError, WeightsError)
+USER_ERRORS = (
+    BagError,
+    CheckpointError,
+    ClipError,
+    ConfigError,
+    DataError,
+    OSError,
+    PlanError,
+    SettingsError,
+    WeightsError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lowlat-seg", description="Low-latency video semantic segmentation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_bag_command(commands)
     add_evaluate_command(commands)
     add_train_command(commands)
     return parser

@@ -1,0 +1,94 @@
+"""``lowlat-seg bag``: make a ROS 2 bag of frames and labels, or say what is in one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, get_args
+
+from tqdm import tqdm
+
+from lowlat_seg_ros.data.bag_writer import Compression, Storage, write_bag
+from lowlat_seg_ros.data.bags import Bag, BagError, open_bag, truth_topic
+from lowlat_seg_ros.data.clips import open_clip
+from lowlat_seg_ros.data.labelled_clips import labelled_frames
+
+NANOSECONDS_A_SECOND = 1e9
+
+
+def add_bag_command(commands: Any) -> None:
+    """``commands`` is what argparse's add_subparsers returned."""
+    parser = commands.add_parser("bag", help="make a ROS 2 bag of frames and labels, or say what is in one")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    _add_make_action(actions.add_parser("make", help="make a bag of a folder of pictures, a video or the word street"))
+    _add_info_action(actions.add_parser("info", help="list a bag's topics, cameras and problems; needs no ROS"))
+
+
+def _add_make_action(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("frames", help="folder of pictures, video file, or the word street")
+    parser.add_argument("out", type=Path, help="folder of the new bag")
+    parser.add_argument("--labels", type=Path, help="folder of PNG pictures of class ids, named as the frames are")
+    parser.add_argument("--void", type=int, help="the id that stands for no class in them, beside 255 (CamVid: 11)")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second, instead of the clip's own")
+    parser.add_argument("--format", choices=get_args(Storage), default="mcap")
+    parser.add_argument("--compression", choices=get_args(Compression), default="none")
+    parser.set_defaults(run_command=make_bag)
+
+
+def _add_info_action(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bag", type=Path, help="folder of a bag, or one .mcap or .db3 file")
+    parser.set_defaults(run_command=print_bag_info)
+
+
+def make_bag(options: argparse.Namespace) -> None:
+    """Write the bag that the arguments ask for and print what is in it."""
+    clip = open_clip(options.frames, rate_hz=options.rate)
+    frames = labelled_frames(clip, options.labels, options.void)
+    progress = tqdm(frames, total=clip.frame_count, unit="frame", disable=not sys.stderr.isatty())
+    written = write_bag(options.out, progress, clip.rate_hz, storage=options.format, compression=options.compression)
+    print(f"{options.out}: {written.frames} frames at {clip.rate_hz:g} Hz, {written.labelled} of them with labels")
+
+
+def print_bag_info(options: argparse.Namespace) -> None:
+    """Print a bag's topics, cameras and problems."""
+    with open_bag(options.bag) as bag:
+        print("\n".join(bag_info(bag)))
+
+
+def bag_info(bag: Bag) -> list[str]:
+    """A bag's description, line by line."""
+    lines = [_times_in_words(bag), "", "topics:"]
+    lines += [f"  {topic.name}  {topic.type}  {topic.message_count} messages" for topic in bag.topics] or ["  none"]
+    lines += ["", "cameras:"]
+    lines += [_camera_in_words(bag, topic) for topic in bag.camera_topics] or ["  none"]
+    # Last: looking at the cameras is what finds some of them.
+    lines += ["", "problems:"]
+    lines += [f"  {line}" for line in bag.problems] or [
+        "  none found; damage inside of single messages is found by reading them"
+    ]
+    return lines
+
+
+def _times_in_words(bag: Bag) -> str:
+    start, end = bag.time_range
+    try:
+        since = f", from {datetime.fromtimestamp(start / NANOSECONDS_A_SECOND, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, OSError, ValueError):  # a time beyond all calendars
+        since = ""
+    count = sum(topic.message_count for topic in bag.topics)
+    return f"{bag.path}: {count} messages in {(end - start) / NANOSECONDS_A_SECOND:.3f} s{since}"
+
+
+def _camera_in_words(bag: Bag, topic: str) -> str:
+    try:
+        camera = bag.camera_summary(topic)
+    except BagError as error:
+        return f"  {topic}  {error}"
+    truth = truth_topic(topic)
+    return (
+        f"  {topic}  {camera.size[0]}x{camera.size[1]} {camera.encoding}, {camera.rate_hz:.2f} Hz, "
+        f"{camera.frame_count} frames, about {camera.lost_frames} lost, frame_id {camera.frame_id!r}, "
+        + (f"truth on {truth}" if any(each.name == truth for each in bag.topics) else "no truth")
+    )
