@@ -139,6 +139,7 @@ class SlowLane(ABC):
         self._last_milliseconds = result.milliseconds
 
 
+@torch.inference_mode()
 def run_sh(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None = None) -> SlowResult:
     """Sh on one frame, whatever happens: its exceptions and its nan or infinite values become the result's ``error``.
 

@@ -99,9 +99,8 @@ class ThreadedSlowTrack:
             self._lanes.remove(lane)
         return next(iter(lane.collect()), SlowResult(None, "the slow track is closed", 0.0))
 
-    @torch.inference_mode()
     def _work(self, intra_op_threads: int, niceness: int) -> None:
-        torch.set_num_threads(intra_op_threads)
+        _set_own_thread_count(intra_op_threads)
         if sys.platform == "linux":
             own = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + niceness, MAXIMUM_NICENESS))
@@ -211,12 +210,19 @@ class _BetweenOperators(TorchFunctionMode):
         return operator(*arguments, **(keywords or {}))
 
 
+def _set_own_thread_count(intra_op_threads: int) -> None:
+    # A thread takes over the number last set anywhere when it is first asked for its own; only after that does a number
+    # of its own stay.
+    torch.get_num_threads()
+    torch.set_num_threads(intra_op_threads)
+
+
 @contextmanager
 def _thread_count_of_others_kept() -> Iterator[None]:
     """Let a new thread set its own number of intra-op threads and nobody else's.
 
-    ``torch.set_num_threads`` holds for its own thread, but also for every thread that has not computed yet, the
-    caller's included. So the caller's is settled first (by asking for it) and set again last, for threads to come.
+    ``torch.set_num_threads`` holds for its own thread, but also for every thread that was never asked for its number
+    and has computed nothing, the caller's included. So the caller is asked first, and its number set again last.
     """
     callers = torch.get_num_threads()
     yield
