@@ -33,10 +33,7 @@ def image_to_rgb(message: Image) -> NDArray[np.uint8]:
 
 
 def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
-    """`pixels`, (H, W) or (H, W, channels), which already are in `encoding`, as a message with that header.
-
-    The message refers to the pixels until it is published: do not change them before.
-    """
+    """`pixels`, (H, W) or (H, W, channels), which already are in `encoding`, as a message with that header."""
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
     message.step = pixels[0].size
     _set_data(message, np.ascontiguousarray(pixels))
@@ -108,8 +105,7 @@ def _through_cv_bridge(message: Image) -> NDArray[np.uint8]:
 
 
 def _set_data(message: Image, pixels: NDArray[np.uint8]) -> None:
-    """`message.data = pixels` would check byte by byte (400 ms for 720p); what publishes it takes any buffer."""
-    if hasattr(message, "_data"):
-        message._data = pixels
-    else:
-        message.data = array("B", pixels.tobytes())
+    """`message.data = pixels` would check byte by byte: 400 ms for a colour image of 720p, where this takes 0.4 ms."""
+    data = array("B")
+    data.frombytes(pixels)
+    message.data = data

@@ -1,0 +1,164 @@
+"""Small objects of the diagnostics, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lowlat_seg_ros.ros.diagnostics import (
+    REMEMBERED_PUBLISHERS,
+    CameraHealth,
+    DropCounter,
+    Health,
+    LatencyWindow,
+)
+from lowlat_seg_ros.ros.repeated_warnings import RepeatedWarnings
+
+CAMERA = b"front camera"
+NOBODY = {"image publishers": 0}
+TIMEOUT = 2.0
+
+
+def test_percentiles_are_over_the_last_frames_only() -> None:
+    window = LatencyWindow(frames=4)
+    for milliseconds in (1000.0, 1.0, 2.0, 3.0, 4.0):
+        window.add(milliseconds)
+    latency = window.percentiles()
+    assert (latency.p50, latency.maximum) == (2.5, 4.0)
+    assert 3.9 < latency.p99 < 4.0
+
+
+def test_before_the_first_frame_there_is_no_latency() -> None:
+    assert math.isnan(LatencyWindow().percentiles().p99)
+
+
+def test_gaps_between_sequence_numbers_are_drops() -> None:
+    drops = DropCounter()
+    lost = [drops.received(CAMERA, number) for number in (1, 2, 5, 6, 10)]
+    assert lost == [0, 0, 2, 0, 3]
+    assert drops.total == 5
+
+
+def test_what_was_sent_before_the_node_started_is_not_counted() -> None:
+    assert DropCounter().received(CAMERA, 4711) == 0
+
+
+def test_every_publisher_counts_on_its_own() -> None:
+    drops = DropCounter()
+    for number in range(1, 4):
+        drops.received(b"front", number)
+        drops.received(b"rear", 10 * number)
+    assert drops.total == 18
+
+
+def test_a_number_that_goes_back_is_no_drop() -> None:
+    drops = DropCounter()
+    drops.received(CAMERA, 100)
+    assert drops.received(CAMERA, 1) == 0
+    assert drops.received(CAMERA, 3) == 1
+
+
+def test_publishers_that_come_and_go_do_not_pile_up() -> None:
+    drops = DropCounter()
+    for publisher in range(10 * REMEMBERED_PUBLISHERS):
+        drops.received(CAMERA, publisher + 1)  # is heard all the time, so it is not forgotten
+        drops.received(publisher.to_bytes(4, "big"), 1)
+    assert drops.received(CAMERA, 10 * REMEMBERED_PUBLISHERS + 2) == 1
+    assert len(drops._last) <= REMEMBERED_PUBLISHERS
+
+
+def report(health: CameraHealth, now: float) -> Health:
+    return health.report(now, NOBODY, TIMEOUT)
+
+
+def test_a_camera_that_works_is_healthy() -> None:
+    health = CameraHealth("/image", now=0.0)
+    for number in range(1, 11):
+        health.image_arrived(number / 10, CAMERA, number)
+        health.image_segmented(milliseconds=float(number), slow_track_failed=0)
+    healthy = report(health, now=1.0)
+    assert healthy.troubles == ()
+    assert healthy.summary == "segmenting at 10.0 Hz"
+    assert healthy.values["rate (Hz)"] == "10.0"
+    assert healthy.values["latency max (ms)"] == "10.0"
+    assert healthy.values["image publishers"] == "0"
+
+
+def test_the_rate_is_over_the_time_since_the_last_report() -> None:
+    health = CameraHealth("/image", now=0.0)
+    health.image_segmented(1.0, 0)
+    report(health, now=1.0)
+    assert report(health, now=2.0).values["rate (Hz)"] == "0.0"
+
+
+def test_no_time_between_two_reports_is_no_division_by_zero() -> None:
+    health = CameraHealth("/image", now=1.0)
+    assert report(health, now=1.0).values["rate (Hz)"] == "0.0"
+
+
+@pytest.mark.parametrize("silent_seconds", [TIMEOUT, 100.0])
+def test_silence_is_a_trouble(silent_seconds: float) -> None:
+    health = CameraHealth("/front/image", now=0.0)
+    health.image_arrived(5.0, CAMERA, 1)
+    assert report(health, now=5.0 + TIMEOUT - 0.1).troubles == ()
+    assert report(health, now=5.0 + silent_seconds).troubles == (
+        f"no image on /front/image for {silent_seconds:.0f} s",
+    )
+
+
+def test_troubles_are_told_once_and_counted_for_ever() -> None:
+    health = CameraHealth("/image", now=0.0)
+    health.image_arrived(0.1, CAMERA, 1)
+    health.image_arrived(0.2, CAMERA, 4)
+    health.image_refused()
+    health.image_segmented(1.0, slow_track_failed=3)
+    troubled = report(health, now=1.0)
+    assert troubled.summary == (
+        "2 images lost since the last report; 1 images refused since the last report; "
+        "3 slow-track failures since the last report"
+    )
+    calm = report(health, now=1.5)
+    assert calm.troubles == ()
+    assert (calm.values["images dropped"], calm.values["images refused"]) == ("2", "1")
+    assert calm.values["slow-track failures"] == "3"
+    assert health.frames_dropped == 2
+
+
+@pytest.mark.parametrize(
+    ("busy_milliseconds", "advice"),
+    [(950.0, "the node is slower than the camera"), (50.0, "FASTDDS_DEFAULT_PROFILES_FILE")],
+)
+def test_lost_images_come_with_advice_by_their_likelier_cause(busy_milliseconds: float, advice: str) -> None:
+    health = CameraHealth("/image", now=0.0)
+    health.image_arrived(0.1, CAMERA, 1)
+    health.image_arrived(0.9, CAMERA, 9)
+    health.image_segmented(busy_milliseconds, 0)
+    assert advice in report(health, now=1.0).advice
+    assert report(health, now=2.0).advice == ""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_trouble_is_logged_at_once_and_its_repetitions_now_and_then() -> None:
+    lines: list[str] = []
+    clock = Clock()
+    warnings = RepeatedWarnings(lines.append, clock, repeat_seconds=10)
+    for clock.now in (0.0, 1.0, 2.0, 9.9, 10.0, 11.0):
+        warnings.warn("encoding", "bad encoding")
+    assert lines == ["bad encoding", "bad encoding (3 more like it since the last such line)"]
+
+
+def test_one_kind_of_trouble_hides_no_other() -> None:
+    lines: list[str] = []
+    warnings = RepeatedWarnings(lines.append, Clock(), repeat_seconds=10)
+    for _ in range(3):
+        warnings.warn("encoding", "bad encoding")
+        warnings.warn("step", "bad step")
+    assert lines == ["bad encoding", "bad step"]

@@ -1,0 +1,229 @@
+"""A camera's images through the node over real DDS: what comes out, what bad images do, what changes at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("rclpy")
+
+from node_setup import FakeCamera, NodeProcess, TestBench, own_namespace, running_node
+from stream_setup import stream_network
+
+from lowlat_seg_ros.network.checkpoint import save_checkpoint
+
+CLASSES = 11
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    save_checkpoint(stream_network(), folder, "a small untrained network")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iterator[NodeProcess]:
+    log = tmp_path_factory.mktemp("log") / "node.log"
+    parameters = {"model": checkpoint, "device": "cpu", "policy": "fixed_interval", "interval": 3}
+    with running_node(log, own_namespace("stream"), parameters) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def bench(node: NodeProcess) -> Iterator[TestBench]:
+    bench = TestBench(own_namespace("stream"))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="module")
+def camera(bench: TestBench) -> FakeCamera:
+    return FakeCamera(bench).connect()
+
+
+def picture(number: int = 0, width: int = 96, height: int = 72, channels: int = 3) -> NDArray[np.uint8]:
+    """Coarse blocks of colour, another for every number."""
+    blocks = np.random.default_rng(number).integers(0, 256, (height // 12 + 1, width // 12 + 1, channels), np.uint8)
+    return np.ascontiguousarray(blocks.repeat(12, axis=0).repeat(12, axis=1)[:height, :width])
+
+
+def test_labels_carry_the_images_header_and_size(camera: FakeCamera) -> None:
+    stamp = camera.segment(picture())
+    message = camera.labels[stamp]
+    assert message.header.frame_id == "front_camera"
+    assert (message.width, message.height, message.step) == (96, 72, 96)
+    assert message.encoding == "mono8"
+    assert set(np.unique(camera.label_ids(stamp))) <= set(range(CLASSES))
+
+
+def test_the_same_pixels_give_the_same_labels_in_every_encoding(camera: FakeCamera) -> None:
+    """Each is a first frame (its stamp goes back), so no frame knows of the one before."""
+    rgb = picture(1)
+    bgr = np.ascontiguousarray(rgb[..., ::-1])
+    opaque = np.full((72, 96, 1), 255, np.uint8)
+    padded = np.concatenate([bgr, np.full((72, 8, 3), 77, np.uint8)], axis=1)
+    big_endian = (rgb.astype(">u2") * 257).view(np.uint8)
+    expected = camera.label_ids(camera.segment(rgb, stamp=9_000))
+    assert len(np.unique(expected)) > 1
+    sent = {
+        "bgr8": camera.segment(bgr, "bgr8", stamp=8_000),
+        "rgba8": camera.segment(np.concatenate([rgb, opaque], axis=2), "rgba8", stamp=7_000),
+        "bgra8": camera.segment(np.concatenate([bgr, opaque], axis=2), "bgra8", stamp=6_000),
+        "bgr8 with padded rows": camera.segment(padded, "bgr8", width=96, stamp=5_000),
+        "big-endian rgb16": camera.segment(big_endian, "rgb16", width=96, is_bigendian=1, stamp=4_000),
+    }
+    for encoding, stamp in sent.items():
+        assert np.array_equal(camera.label_ids(stamp), expected), encoding
+
+
+def test_every_third_frame_is_a_key_frame(camera: FakeCamera) -> None:
+    camera.segment(picture(), stamp=1_000)  # goes back: a new stream
+    messages = [camera.key_frames[camera.segment(picture(number))] for number in range(7)]
+    assert [message.is_key_frame for message in messages] == [False, False, True] * 2 + [False]
+    assert [message.key_reason for message in messages if message.is_key_frame] == ["interval"] * 2
+    assert np.diff([message.sequence for message in messages]).tolist() == [1] * 6
+    assert not any(message.waited_for_slow_track for message in messages)
+    assert all(message.total_ms >= message.decode_ms + message.publish_ms > 0 for message in messages)
+
+
+def test_labels_say_which_key_frame_they_came_from(camera: FakeCamera, bench: TestBench) -> None:
+    stamps = [camera.segment(picture(), stamp=2_000)] + [camera.segment(picture(number)) for number in range(2)]
+    first, second, third = (camera.key_frames[stamp] for stamp in stamps)
+    assert (first.key_reason, first.waited_for_slow_track, first.key_is_accurate) == ("first frame", True, True)
+    assert (second.key_age_frames, third.key_age_frames) == (1, 2)
+    assert third.key_stamp.nanosec == 2_000
+
+
+def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: TestBench) -> None:
+    assert bench.set_parameters(policy="predicted_deviation", deviation_threshold=1.0).successful
+    camera.segment(picture(), stamp=3_000)
+    quiet = camera.key_frames[camera.segment(picture(5))]
+    assert (quiet.is_key_frame, quiet.threshold) == (False, 1.0)
+    assert 0 <= quiet.predicted_deviation <= 1
+    assert bench.set_parameters(deviation_threshold=0.0).successful
+    eager = camera.key_frames[camera.segment(picture(6))]
+    assert (eager.is_key_frame, eager.key_reason) == (True, "deviation")
+    assert bench.set_parameters(policy="fixed_interval", interval=1).successful
+    assert camera.key_frames[camera.segment(picture(7))].key_reason == "interval"
+    assert bench.set_parameters(interval=3).successful
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"policy": "every_full_moon"}, "policy is 'every_full_moon'; expected one of predicted_deviation, "),
+        ({"minimum_interval": 9, "maximum_interval": 3}, "minimum_interval is 9 and maximum_interval 3"),
+        ({"deviation_threshold": 1.5}, "deviation_threshold out of range"),
+        ({"deviation_threshold": float("nan")}, "deviation_threshold out of range"),
+        ({"interval": 0}, "interval out of range"),
+        ({"model": "other"}, "read-only parameter: model"),
+        ({"class_names": ["a"]}, "read-only parameter: class_names"),
+        ({"overlay_opacity": "half"}, "Wrong parameter type"),
+    ],
+)
+def test_a_change_that_cannot_be_made_says_why(bench: TestBench, values: dict[str, object], reason: str) -> None:
+    before = bench.parameters("policy", "interval", "minimum_interval", "maximum_interval")
+    result = bench.set_parameters(**values)
+    assert not result.successful
+    assert reason in result.reason
+    assert bench.parameters("policy", "interval", "minimum_interval", "maximum_interval") == before
+
+
+def test_classes_can_be_asked_for(bench: TestBench) -> None:
+    config = stream_network().config
+    names, colours, size = bench.parameters("class_names", "class_colours", "input_size")
+    assert tuple(names) == config.classes
+    assert colours[0] == "#{:02x}{:02x}{:02x}".format(*config.colours[0])
+    assert tuple(size) == config.input_size
+
+
+BAD_IMAGES = {
+    "unknown encoding": ({"encoding": "smell8"}, "the encoding 'smell8' is not known"),
+    "depth image": ({"encoding": "32FC1"}, "the encoding 32FC1 says nothing of colours"),
+    "short rows": ({"step": 100}, "step is 100 bytes; expected 288 or more"),
+    "short data": ({"height": 100}, "the data are 20736 bytes; expected 28800"),
+    "no rows": ({"height": 0}, "the image is 96x0"),
+    "no columns": ({"width": 0}, "the image is 0x72"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+def test_a_bad_image_gets_one_line_and_the_next_good_one_its_labels(
+    camera: FakeCamera, node: NodeProcess, kind: str
+) -> None:
+    changes, sentence = BAD_IMAGES[kind]
+    bad = [camera.send(picture(), **changes)]
+    node.wait_until_logged(sentence)
+    bad.append(camera.send(picture(), **changes))  # one that the next image may overtake
+    camera.segment(picture())
+    assert not set(bad) & set(camera.labels)
+    assert len(node.lines_with(sentence)) == 1
+
+
+def test_a_change_of_size_starts_the_stream_again(camera: FakeCamera, node: NodeProcess) -> None:
+    camera.segment(picture())
+    stamp = camera.segment(picture(width=50, height=41))
+    assert camera.label_ids(stamp).shape == (41, 50)
+    assert camera.key_frames[stamp].key_reason == "first frame"
+    node.wait_until_logged("96x72")
+
+
+def test_a_stamp_that_goes_back_starts_the_stream_again(camera: FakeCamera) -> None:
+    """As a bag does that is played in a loop."""
+    camera.segment(picture())
+    stamp = camera.segment(picture(), stamp=500)
+    assert camera.key_frames[stamp].key_reason == "first frame"
+    following = camera.key_frames[camera.segment(picture(), stamp=600)]
+    assert following.key_stamp.nanosec == 500
+
+
+def test_equal_stamps_are_no_break(camera: FakeCamera) -> None:
+    """Some drivers stamp nothing."""
+    camera.segment(picture(), stamp=0)
+    again = camera.key_frames[camera.segment(picture(), stamp=0)]
+    assert again.key_reason == ""
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (3840, 2160)])
+def test_any_size_is_segmented(camera: FakeCamera, size: tuple[int, int]) -> None:
+    width, height = size
+    stamp = camera.segment(picture(width=width, height=height))
+    assert camera.label_ids(stamp).shape == (height, width)
+
+
+def test_the_overlay_is_worked_out_only_while_somebody_listens(camera: FakeCamera, bench: TestBench) -> None:
+    assert bench.set_parameters(overlay_opacity=1.0).successful
+    camera.segment(picture())
+    camera.listen_to_overlay()
+    bench.spin_until(lambda: camera.segment(picture(3)) is not None and bool(camera.overlays), "an overlay")
+    stamp, overlay = next(iter(camera.overlays.items()))
+    bgr = np.frombuffer(overlay.data, np.uint8).reshape(72, 96, 3)
+    colours = np.array(stream_network().config.colours, np.uint8)
+    assert np.array_equal(bgr[..., ::-1], colours[camera.label_ids(stamp)])
+    assert (overlay.encoding, overlay.header.frame_id) == ("bgr8", "front_camera")
+    camera.stop_listening_to_overlay()
+
+
+def test_diagnostics_tell_rate_latency_and_device(camera: FakeCamera, bench: TestBench) -> None:
+    before = bench.status()
+    camera.segment(picture())
+    bench.spin_until(
+        lambda: int(bench.status()["images segmented"]) == int(before["images segmented"]) + 1, "the count"
+    )
+    status = bench.status()
+    assert status["hardware_id"] == "cpu"
+    assert float(status["latency p50 (ms)"]) <= float(status["latency max (ms)"])
+    assert int(status["images refused"]) >= len(BAD_IMAGES)
+    assert status["slow-track failures"] == "0"
+
+
+def test_diagnostics_warn_of_silence(camera: FakeCamera, bench: TestBench) -> None:
+    assert bench.set_parameters(image_timeout=0.1).successful
+    bench.spin_until(lambda: "no image on" in bench.status()["message"], "a warning")
+    assert bench.status()["level"] == "1"
+    assert bench.set_parameters(image_timeout=2.0).successful
