@@ -1,0 +1,56 @@
+"""From logits to label ids at the frame's size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
+
+
+@pytest.mark.parametrize("class_count", [1, 2, 11, 255])
+def test_labels_are_the_argmax_of_the_upsampled_logits(class_count: int) -> None:
+    logits = torch.randn(1, class_count, 6, 8, generator=torch.Generator().manual_seed(0))
+    labels = label_image(logits, (61, 47), (61, 47))
+    upsampled = functional.interpolate(logits, (47, 61), mode="bilinear", align_corners=False)
+    assert labels.dtype == np.uint8
+    assert np.array_equal(labels, upsampled.argmax(1)[0].numpy())
+
+
+def test_of_equal_logits_the_first_class_wins() -> None:
+    logits = torch.tensor([0.0, 1.0, 1.0]).reshape(1, 3, 1, 1)
+    assert (label_image(logits, (4, 4), (4, 4)) == 1).all()
+
+
+def test_class_ids_are_copied_to_the_frames_size_never_blended() -> None:
+    """Classes 0 and 10 side by side: any blend would show the classes between."""
+    logits = torch.zeros(1, 11, 4, 4)
+    logits[:, 0, :, :2], logits[:, 10, :, 2:] = 1.0, 1.0
+    for size in ((7, 9), (640, 360), (3, 2)):
+        labels = label_image(logits, (32, 32), size)
+        assert labels.shape == (size[1], size[0])
+        assert set(np.unique(labels)) == {0, 10}
+
+
+def test_labels_lie_where_the_frames_pixels_lie() -> None:
+    """An enlarged label takes its pixel from the centre: x of the frame is (x + 1/2) * scale of the labels."""
+    logits = torch.eye(8).reshape(1, 8, 1, 8)
+    labels = label_image(logits, (8, 1), (20, 1))
+    centres = np.floor((np.arange(20) + 0.5) * 8 / 20)
+    off_ties = (np.arange(20) + 0.5) * 8 / 20 % 1 != 0
+    assert np.array_equal(labels[0][off_ties], centres[off_ties])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_logits_that_are_no_numbers_are_an_error(value: float) -> None:
+    logits = torch.zeros(1, 3, 4, 4)
+    logits[0, 1, 2, 3] = value
+    with pytest.raises(FloatingPointError, match="the logits hold values that are nan or infinite"):
+        label_image(logits, (8, 8), (8, 8))
+
+
+def test_an_unlabelled_image_has_the_frames_size() -> None:
+    image = unlabelled_image((5, 3))
+    assert image.shape == (3, 5) and image.dtype == np.uint8 and (image == 255).all()

@@ -1,0 +1,258 @@
+"""Contracts 1 to 4 of the design (step, key pair, fast-track key, busy slow track); see also contracts 5 to 8."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_networks import small_config
+from stream_setup import (
+    INPUT_SIZE,
+    STEP,
+    Frame,
+    GatedSlowNetwork,
+    LabelsByHand,
+    key_of,
+    moving_frames,
+    plain_frame,
+    segment_all,
+    stream_network,
+    two_tracks,
+    wait_until,
+)
+from torch import Tensor
+
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.stream.key_frame import KeyFrame, KeyFrameCache
+from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.stream.preprocessing import Preprocessor
+
+# --- 1: step ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_frame_gets_labels_of_its_own_size_stamp_and_place_in_the_order() -> None:
+    with two_tracks(FixedInterval(3)) as tracks:
+        results = segment_all(tracks.engine, moving_frames(10, size=(90, 50)))
+    assert [result.stamp for result in results] == [i * STEP for i in range(10)]
+    assert [result.sequence for result in results] == list(range(10))
+    for result in results:
+        assert result.labels.shape == (50, 90) and result.labels.dtype == np.uint8
+        assert result.labels.max() < len(stream_network().config.classes)
+
+
+def test_labels_are_those_of_the_frame_given_not_of_an_earlier_one() -> None:
+    """Every answer is the one that the network's own parts give for that frame and its key frame."""
+    network, frames = stream_network(), moving_frames(5)
+    with two_tracks(FixedInterval(100)) as tracks:
+        results = segment_all(tracks.engine, frames)
+    expected = LabelsByHand(network)
+    key = expected.low(frames[0])
+    high = expected.sh(frames[0])
+    assert np.array_equal(results[0].labels, expected.labels(high))
+    for frame, result in zip(frames[1:], results[1:], strict=True):
+        assert np.array_equal(result.labels, expected.labels(expected.propagated(high, key, expected.low(frame))))
+    assert len({result.labels.tobytes() for result in results}) == 5
+
+
+def test_segment_never_waits_for_sh_after_the_first_frame() -> None:
+    with two_tracks(FixedInterval(1)) as tracks:
+        tracks.slow_network.shut()
+        results = segment_all(tracks.engine, moving_frames(12))
+        counts = tracks.lane.counts()
+    assert [result.waited_for_slow_track for result in results] == [True] + [False] * 11
+    assert counts.done == 1 and counts.failed == 0  # the first frame's: the others are still at the gate
+
+
+def test_first_frame_after_a_reset_waits_and_says_so() -> None:
+    with two_tracks(FixedInterval(100)) as tracks:
+        frames = moving_frames(6)
+        segment_all(tracks.engine, frames[:3])
+        tracks.engine.reset("the test wants it")
+        results = segment_all(tracks.engine, frames[3:], first=3)
+    assert [result.waited_for_slow_track for result in results] == [True, False, False]
+    assert [result.key_reason for result in results] == ["first frame", "", ""]
+    assert results[0].warnings == ("the stream starts anew: the test wants it",)
+    assert results[0].key_stamp == results[0].stamp and results[0].key_is_accurate
+
+
+# --- 2: key pair -----------------------------------------------------------------------------------------------------
+
+
+class PairWatchingNetwork(SegmentationNetwork):
+    """Remembers which frame every feature belongs to, and refuses to propagate a pair of two frames."""
+
+    def __init__(self) -> None:
+        super().__init__(small_config(input_size=INPUT_SIZE))
+        self.load_state_dict(stream_network().state_dict())
+        self.eval()
+        self.frame_of: dict[int, int] = {}  # id of a feature -> number of the frame
+        self.kept: list[Tensor] = []  # so that no id is used twice
+        self.propagated_from: list[int] = []
+        self.frames = 0
+
+    def low_features(self, image: Tensor) -> LowFeatures:
+        low = super().low_features(image)
+        self.remember(low.low, self.frames)
+        self.frames += 1
+        return low
+
+    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+        high = super().high_features(image, low)
+        self.remember(high, self.frame_of[id(low)])
+        return high
+
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+        assert self.frame_of[id(key_high)] == self.frame_of[id(key.low)], "F_h and F_l are of two frames"
+        self.propagated_from.append(self.frame_of[id(key.low)])
+        high = super().propagate(key_high, key, current)
+        self.remember(high, self.frame_of[id(current.low)])
+        return high
+
+    def remember(self, feature: Tensor, frame: int) -> None:
+        self.frame_of[id(feature)] = frame
+        self.kept.append(feature)
+
+
+@pytest.mark.parametrize("low_latency", [True, False])
+def test_both_features_of_the_key_are_always_of_the_same_frame_and_the_result_names_it(low_latency: bool) -> None:
+    network = PairWatchingNetwork()
+    with two_tracks(FixedInterval(2), network, low_latency=low_latency) as tracks:
+        results = segment_all(tracks.engine, moving_frames(60))
+    named = [result.key_stamp // STEP for result in results if not result.waited_for_slow_track]
+    assert named == network.propagated_from
+    for result in results:
+        assert result.key_age_frames == result.sequence - result.key_stamp // STEP
+
+
+def test_a_key_frame_cannot_be_changed_in_part() -> None:
+    key = KeyFrame(0, 0, stream_network().low_features(torch.zeros(1, 3, 48, 64)), torch.zeros(1), is_accurate=True)
+    with pytest.raises(AttributeError):
+        key.high = torch.ones(1)  # type: ignore[misc]
+
+
+# --- 3: fast-track key -----------------------------------------------------------------------------------------------
+
+
+def test_a_key_frames_propagated_feature_is_the_key_at_once() -> None:
+    frames = moving_frames(5)
+    with two_tracks(FixedInterval(2)) as tracks:
+        tracks.slow_network.shut()
+        results = segment_all(tracks.engine, frames)
+    assert [key_of(result) for result in results] == [(0, True), (0, True), (0, True), (2, False), (2, False)]
+    expected = LabelsByHand(stream_network())
+    low = [expected.low(frame) for frame in frames]
+    temporary = expected.propagated(expected.sh(frames[0]), low[0], low[2])
+    assert np.array_equal(results[3].labels, expected.labels(expected.propagated(temporary, low[2], low[3])))
+
+
+def test_the_slow_tracks_result_replaces_the_temporary_key() -> None:
+    frames = moving_frames(5)
+    with two_tracks(FixedInterval(3)) as tracks:
+        results = segment_all(tracks.engine, frames[:4])
+        tracks.wait_for_done(2)
+        results += segment_all(tracks.engine, frames[4:], first=4)
+    assert results[3].is_key_frame and key_of(results[3]) == (0, True)
+    assert key_of(results[4]) == (3, True)
+    expected = LabelsByHand(stream_network())
+    propagated = expected.propagated(expected.sh(frames[3]), expected.low(frames[3]), expected.low(frames[4]))
+    assert np.array_equal(results[4].labels, expected.labels(propagated))
+
+
+def test_a_late_result_newer_than_the_newest_accurate_key_is_used() -> None:
+    """Frames 2 and 4 become keys while Sh is held; frame 2's accurate feature then comes before frame 4's."""
+    with two_tracks(FixedInterval(2)) as tracks:
+        frames = moving_frames(8)
+        tracks.slow_network.shut()
+        segment_all(tracks.engine, frames[:3])
+        tracks.wait_for_start(2)
+        segment_all(tracks.engine, frames[3:5], first=3)
+        tracks.engine.policy = FixedInterval(100)
+        (waiting,) = segment_all(tracks.engine, frames[5:6], first=5)
+        tracks.slow_network.let_through()
+        tracks.wait_for_done(2)
+        (late,) = segment_all(tracks.engine, frames[6:7], first=6)
+        tracks.slow_network.let_through()
+        tracks.wait_for_done(3)
+        (newest,) = segment_all(tracks.engine, frames[7:8], first=7)
+    assert [key_of(result) for result in (waiting, late, newest)] == [(4, False), (2, True), (4, True)]
+
+
+def test_a_late_result_older_than_the_newest_accurate_key_is_not_used() -> None:
+    """While frame 2 is in the slow track, frame 4 waits for Sh in place and so becomes an accurate key before it."""
+    with two_tracks(FixedInterval(2)) as tracks:
+        frames = moving_frames(6)
+        tracks.slow_network.shut()
+        segment_all(tracks.engine, frames[:3])
+        tracks.wait_for_start(2)
+        tracks.engine.low_latency = False
+        segment_all(tracks.engine, frames[3:5], first=3)
+        tracks.slow_network.let_through()
+        tracks.wait_for_done(3)
+        (after,) = segment_all(tracks.engine, frames[5:6], first=5)
+    assert key_of(after) == (4, True)
+
+
+def test_the_cache_never_goes_back_to_an_older_accurate_key() -> None:
+    low = stream_network().low_features(torch.zeros(1, 3, 48, 64))
+    keys = [KeyFrame(i, i, low, torch.zeros(1), is_accurate=True) for i in range(3)]
+    cache = KeyFrameCache()
+    cache.put(keys[0])
+    assert cache.offer_late(keys[2]) and not cache.offer_late(keys[1]) and not cache.offer_late(keys[2])
+    assert cache.key is keys[2]
+
+
+def test_a_result_from_before_a_reset_is_dropped() -> None:
+    with two_tracks(FixedInterval(2)) as tracks:
+        frames = moving_frames(7)
+        tracks.slow_network.shut()
+        segment_all(tracks.engine, frames[:5])  # frame 2 in work, frame 4 waiting
+        tracks.wait_for_start(2)
+        tracks.engine.reset("the test wants it")
+        tracks.slow_network.let_through(2)
+        wait_until(lambda: not tracks.lane.counts().busy, "the job from before the reset done")
+        tracks.engine.policy = FixedInterval(100)
+        results = segment_all(tracks.engine, frames[5:], first=5)
+        counts = tracks.lane.counts()
+    assert [key_of(result) for result in results] == [(5, True), (5, True)]
+    assert counts.discarded == 2
+    assert len(tracks.slow_network.images) == 3  # frames 0, 2 and 5: Sh never began with frame 4
+
+
+def test_a_finished_result_not_yet_collected_is_dropped_by_a_reset() -> None:
+    with two_tracks(FixedInterval(2)) as tracks:
+        frames = moving_frames(5)
+        segment_all(tracks.engine, frames[:3])
+        tracks.wait_for_done(2)
+        tracks.engine.reset("the test wants it")
+        results = segment_all(tracks.engine, frames[3:], first=3)
+        assert tracks.lane.counts().discarded == 1
+    assert [key_of(result) for result in results] == [(3, True), (3, True)]
+
+
+# --- 4: busy slow track ----------------------------------------------------------------------------------------------
+
+
+def test_of_a_burst_of_key_frames_one_is_in_work_and_the_newest_waits() -> None:
+    with two_tracks(FixedInterval(1)) as tracks:
+        tracks.slow_network.shut()
+        frames = [plain_frame(10 * i) for i in range(12)]
+        segment_all(tracks.engine, frames[:2])
+        tracks.wait_for_start(2)
+        segment_all(tracks.engine, frames[2:], first=2)
+        counts = tracks.lane.counts()
+        assert counts.busy and counts.waiting
+        assert counts.discarded == 9  # frames 2 to 10, each replaced by the next
+        tracks.slow_network.let_through(2)
+        tracks.wait_for_done(3)
+        (last,) = segment_all(tracks.engine, [frames[11]], first=12)
+    assert brightness_of(tracks.slow_network) == pytest.approx([brightness(frames[i]) for i in (0, 1, 11)])
+    assert key_of(last) == (11, True)
+
+
+def brightness_of(slow_network: GatedSlowNetwork) -> list[float]:
+    return [float(image.mean()) for image in slow_network.images]
+
+
+def brightness(frame: Frame) -> float:
+    config = stream_network().config
+    return float(Preprocessor(INPUT_SIZE, config.mean, config.std, torch.device("cpu"))(frame).mean())
