@@ -112,6 +112,21 @@ def test_untrained_residual_fusion_passes_the_propagated_feature_on() -> None:
         assert torch.equal(network.propagate(key_high, key, current), expected)
 
 
+def test_propagation_moves_the_key_frame_and_adapts_the_current_one() -> None:
+    """Figure 4, with weights that tell the two frames apart."""
+    network = small_network(fusion="concatenate")
+    nn.init.normal_(network.kernel_predictor.predict.weight)
+    with torch.no_grad():
+        key, current = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
+        key_high = network.high_features(random_image(seed=1), key.low)
+        kernels = network.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
+        propagated = spatially_variant_convolution(key_high, kernels)
+        torch.testing.assert_close(
+            network.propagate(key_high, key, current), network.fusion(propagated, network.adapt_net(current.low))
+        )
+        assert not torch.allclose(network.propagate(key_high, current, key), network.propagate(key_high, key, current))
+
+
 def test_fusion_takes_the_current_frame_into_account() -> None:
     for residual in (False, True):
         fusion = Fusion(high_channels=4, adapt_channels=3, residual=residual)
