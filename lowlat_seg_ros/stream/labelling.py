@@ -26,9 +26,9 @@ def label_image(logits: Tensor, input_size: Size, size: Size) -> NDArray[np.uint
         raise FloatingPointError("the logits hold values that are nan or infinite")
     width, height = input_size
     upsampled = functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
-    # max, not argmax: the same indices, the first of equals, at a quarter of the cost. 11 classes at 480x360 take 4.6 ms
-    # of one core, upsampling included; argmax 19 ms, NumPy's 7.5 ms, channels last 5.3 and 6.9 ms, a loop over classes in
-    # NumPy or OpenCV 4.5 ms to 4.9 ms (bench/frame_ends.py).
+    # max, not argmax: the same indices, the first of equals, at a quarter of the cost. For 11 classes at 480x360 it
+    # takes 4.6 ms of one core, upsampling included; argmax 19 ms, NumPy's 7.5 ms, both of torch's on channels last 5.3
+    # and 6.9 ms, a loop over classes in NumPy or OpenCV 4.5 to 4.9 ms (bench/frame_ends.py).
     labels = upsampled.max(dim=1).indices[0].to(torch.uint8).cpu().numpy()
     if size == input_size:
         return labels
