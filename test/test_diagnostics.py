@@ -13,7 +13,7 @@ from lowlat_seg_ros.ros.diagnostics import (
     Health,
     LatencyWindow,
 )
-from lowlat_seg_ros.ros.repeated_warnings import RepeatedWarnings
+from lowlat_seg_ros.ros.repeated_warnings import REMEMBERED_KINDS, RepeatedWarnings
 
 CAMERA = b"front camera"
 NOBODY = {"image publishers": 0}
@@ -115,8 +115,8 @@ def test_troubles_are_told_once_and_counted_for_ever() -> None:
     health.image_segmented(1.0, slow_track_failed=3)
     troubled = report(health, now=1.0)
     assert troubled.summary == (
-        "2 images lost since the last report; 1 images refused since the last report; "
-        "3 slow-track failures since the last report"
+        "images lost since the last report: 2; images refused since the last report: 1; "
+        "slow-track failures since the last report: 3"
     )
     calm = report(health, now=1.5)
     assert calm.troubles == ()
@@ -151,14 +151,21 @@ def test_trouble_is_logged_at_once_and_its_repetitions_now_and_then() -> None:
     clock = Clock()
     warnings = RepeatedWarnings(lines.append, clock, repeat_seconds=10)
     for clock.now in (0.0, 1.0, 2.0, 9.9, 10.0, 11.0):
-        warnings.warn("encoding", "bad encoding")
-    assert lines == ["bad encoding", "bad encoding (3 more like it since the last such line)"]
+        warnings.warn(f"the stamp {clock.now} is bad")
+    assert lines == ["the stamp 0.0 is bad", "the stamp 10.0 is bad (3 more like it since the last such line)"]
 
 
 def test_one_kind_of_trouble_hides_no_other() -> None:
     lines: list[str] = []
     warnings = RepeatedWarnings(lines.append, Clock(), repeat_seconds=10)
     for _ in range(3):
-        warnings.warn("encoding", "bad encoding")
-        warnings.warn("step", "bad step")
+        warnings.warn("bad encoding")
+        warnings.warn("bad step")
     assert lines == ["bad encoding", "bad step"]
+
+
+def test_kinds_of_trouble_do_not_pile_up() -> None:
+    warnings = RepeatedWarnings(lambda line: None, Clock(), repeat_seconds=10)
+    for number in range(1000):
+        warnings.warn(f"the encoding {'x' * number} is bad")
+    assert len(warnings._kinds) <= REMEMBERED_KINDS

@@ -170,7 +170,7 @@ def test_a_change_of_size_starts_the_stream_again(camera: FakeCamera, node: Node
     stamp = camera.segment(picture(width=50, height=41))
     assert camera.label_ids(stamp).shape == (41, 50)
     assert camera.key_frames[stamp].key_reason == "first frame"
-    node.wait_until_logged("96x72")
+    node.wait_until_logged("size changed from (96, 72) to (50, 41)")
 
 
 def test_a_stamp_that_goes_back_starts_the_stream_again(camera: FakeCamera) -> None:

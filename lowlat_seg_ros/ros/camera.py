@@ -74,7 +74,7 @@ class Camera:
         }
         health = self._health.report(time.monotonic(), connections, self._settings.image_timeout)
         if health.advice:
-            self._warn("images lost", f"{health.summary}; {health.advice}")
+            self._warn(f"{health.summary}; {health.advice}")
         return health
 
     def _on_image(self, message: Image, information: MessageInfo) -> None:
@@ -94,7 +94,7 @@ class Camera:
         self._key_frames.publish(key_frame_message(result, message.header, times, self._health.frames_dropped))
         self._publish_overlay(frame, result.labels, message)
         for warning in result.warnings:
-            self._warn(warning, warning)
+            self._warn(warning)
 
     def _note_arrival(self, information: MessageInfo) -> None:
         publisher = information["publisher_gid"]["data"]
@@ -105,7 +105,7 @@ class Camera:
             return image_to_rgb(message)
         except BadImage as error:
             self._health.image_refused()
-            self._warn(str(error), f"skipping an image on {self.topic}: {error}")
+            self._warn(f"skipping an image on {self.topic}: {error}")
             return None
 
     def _publish_overlay(self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], message: Image) -> None:
@@ -115,8 +115,8 @@ class Camera:
         blended = overlay(picture, labels, self._colours_bgr, self._settings.overlay_opacity)
         self._overlay.publish(image_message(blended, "bgr8", message.header))
 
-    def _warn(self, kind: str, sentence: str) -> None:
-        self._warnings.warn(kind, f"camera {self.name}: {sentence}" if self.name else sentence)
+    def _warn(self, sentence: str) -> None:
+        self._warnings.warn(f"camera {self.name}: {sentence}" if self.name else sentence)
 
 
 def _joined(*parts: str) -> str:

@@ -179,7 +179,7 @@ def _troubles(period: Counts) -> list[str]:
         (period.refused, "images refused"),
         (period.slow_track_failed, "slow-track failures"),
     )
-    return [f"{count} {what} since the last report" for count, what in counted if count]
+    return [f"{what} since the last report: {count}" for count, what in counted if count]
 
 
 def _advice(period: Counts, seconds: float) -> str:

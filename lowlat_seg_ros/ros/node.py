@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -40,12 +40,13 @@ SLOW_TRACK_SECONDS_TO_END: Final = 0.2
 class SegmentationNode(Node):
     """Segments the images of one or several cameras.
 
-    Made in two steps, so that a start-up that fails can say so in the node's own log: `SegmentationNode()` takes
-    nothing but its name, `start()` does all the work.
+    Made in two steps, so that a start-up that fails can say so in the node's own log: `SegmentationNode()` only makes
+    the node, `start()` does all the work.
     """
 
-    def __init__(self) -> None:
-        super().__init__(NODE_NAME)
+    def __init__(self, **options: Any) -> None:
+        """`options` are those of rclpy's Node (context, parameter_overrides, …)."""
+        super().__init__(NODE_NAME, **options)
         self._cameras: list[Camera] = []
         self._slow_track: ThreadedSlowTrack | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -69,7 +70,7 @@ class SegmentationNode(Node):
         self._slow_track = ThreadedSlowTrack(network, self._device, intra_op_threads=slow_threads)
         for name in self._settings.cameras:
             self._cameras.append(self._camera(name, self._slow_track.open_lane(), network, model))
-        self._announce(model)
+        self._publish_classes(model)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         for camera in self._cameras:
@@ -77,6 +78,7 @@ class SegmentationNode(Node):
         # On a steady clock: simulated time may stand still, and diagnostics are then wanted most.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_SECONDS, self._publish_diagnostics, clock=steady)
+        self._log_ready(model, fast_threads, slow_threads)
 
     def stop(self) -> bool:
         """Stop the slow track; returns whether its thread ended, which it cannot while it is in the middle of Sh."""
@@ -94,17 +96,19 @@ class SegmentationNode(Node):
         engine.warm_up(model.input_size)
         return Camera(self, name, engine, self._settings, model)
 
-    def _announce(self, model: ModelConfig) -> None:
-        """Log that the node is ready, and publish the classes for whoever comes later, a bag's recorder included."""
+    def _log_ready(self, model: ModelConfig, fast_threads: int, slow_threads: int) -> None:
         width, height = model.input_size
         topics = ", ".join(camera.topic for camera in self._cameras)
         self.get_logger().info(
-            f"ready on {in_words(self._device)}: model {model.name} at {width}x{height}, {len(model.classes)} classes, "
-            f"policy {self._settings.policy}, images from {topics}"
+            f"ready on {in_words(self._device)}, {fast_threads} + {slow_threads} threads: model {model.name} at "
+            f"{width}x{height}, {len(model.classes)} classes, policy {self._settings.policy}, images from {topics}"
         )
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+    def _publish_classes(self, model: ModelConfig) -> None:
+        """Once, for whoever comes later: a mask without class names is worth little, in a bag above all."""
         named = zip(model.classes, model.colours, strict=True)
         classes = [{"id": number, "name": name, "colour": colour} for number, (name, colour) in enumerate(named)]
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_publisher(String, "~/classes", latched).publish(String(data=json.dumps(classes)))
 
     def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
