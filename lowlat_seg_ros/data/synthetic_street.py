@@ -57,7 +57,7 @@ class SyntheticStreet:
         self._backdrop = Backdrop(VIEW, randoms[0])
         self._ground = Ground(randoms[1])
         self._layout = lay_out(length, randoms[2])
-        self._traffic = traffic(length, duration, randoms[3])
+        self.travellers = traffic(length, duration, randoms[3])
         self._grain = _grain(size, randoms[4])
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class SyntheticStreet:
         time = index / self.rate_hz
         camera = camera_at(time, self.size)
         in_lanes = [(lane, standing.z, standing.surface) for lane, standing in self._layout.in_lanes]
-        in_lanes += [(who.lane, who.z(time), who.body(time)) for who in self._traffic if _in_view(who.z(time), camera)]
+        in_lanes += [(who.lane, who.z(time), who.body(time)) for who in self.travellers if _in_view(who.z(time), camera)]
         surfaces: list[Surface] = [self._backdrop, self._ground]
         for group in (self._layout.behind_walls, self._layout.walls):
             surfaces += _from_far_to_near([(standing.z, standing.surface) for standing in group], camera)
