@@ -1,0 +1,91 @@
+"""A slow track in simulated time: what the threaded one would have done had Sh taken a stated time. For replays."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from lowlat_seg_ros.stream.networks import SlowNetwork
+from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane, SlowResult, run_sh
+
+
+class ScheduledSlowTrack:
+    """Serves its lanes in turn, one job at a time, each for ``duration``; its owner lets the time pass.
+
+    All times are integers of one unit, nanoseconds in a replay, so that no rounding depends on a bag's length.
+    """
+
+    def __init__(self, network: SlowNetwork, duration: int, hand_over_delay: int) -> None:
+        """
+        Args:
+            network: in evaluation mode.
+            duration: of Sh.
+            hand_over_delay: from the beginning of a ``segment`` call to the hand-over of its key frame, which the
+                engine does last.
+        """
+        self.network = network
+        self.duration = duration
+        self.hand_over_delay = hand_over_delay
+        self.now = 0
+        self._lanes: deque[ScheduledLane] = deque()  # the one whose turn it is comes first
+        self._in_work: ScheduledLane | None = None
+        self._done_at = 0  # when what is in work is done, or the last was
+
+    def open_lane(self) -> ScheduledLane:
+        """A place for one more camera."""
+        lane = ScheduledLane(self)
+        self._lanes.append(lane)
+        return lane
+
+    def advance(self, now: int) -> None:
+        """Do all that happens until ``now``, which must not be before the last call's.
+
+        Raises:
+            ValueError: time would go back.
+        """
+        if now < self.now:
+            raise ValueError(f"simulated time cannot go back from {self.now} to {now}")
+        while self._in_work is not None and self._done_at <= now:
+            self._in_work.complete(self._done_at)
+            self._in_work = None
+            self.begin_next(self._done_at)
+        self.now = now
+
+    def begin_next(self, time: int) -> None:
+        """Take the next lane's job into work at ``time``, if there is one and none is in work."""
+        for _ in range(len(self._lanes) if self._in_work is None else 0):
+            lane = self._lanes[0]
+            self._lanes.rotate(-1)
+            if lane.has_waiting:
+                lane.take()
+                self._in_work, self._done_at = lane, time + self.duration
+                return
+
+
+class ScheduledLane(SlowLane):
+    """A camera's place at a ``ScheduledSlowTrack``."""
+
+    def __init__(self, track: ScheduledSlowTrack) -> None:
+        super().__init__(track.network, threading.Condition())
+        self._track = track
+        self._handed_over: dict[int, int] = {}  # time by the frame's sequence, of what waits or is in work
+        self.delays: list[int] = []  # from hand-over to result, of every job done
+
+    def submit(self, job: SlowJob) -> None:
+        self._track.advance(self._track.now + self._track.hand_over_delay)
+        super().submit(job)
+        self._handed_over[job.frame.sequence] = self._track.now
+        self._track.begin_next(self._track.now)
+
+    def complete(self, time: int) -> None:
+        """Run Sh on the job in work and publish what became of it at ``time``."""
+        if self._in_work is None:
+            raise RuntimeError("only a job in work can be completed")
+        sequence = self._in_work.frame.sequence
+        self.finish(run_sh(self.network, self._in_work.frame))
+        self.delays.append(time - self._handed_over[sequence])
+        # Lanes are served in order, so that what was handed over before this job was replaced and never comes.
+        self._handed_over = {later: at for later, at in self._handed_over.items() if later > sequence}
+
+    def warm_up(self, job: SlowJob) -> SlowResult:
+        return run_sh(self.network, job.frame)
