@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import GetParameters, SetParametersAtomically
@@ -26,7 +28,6 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.conversions import image_message, nanoseconds, stamp_of
 
 PATIENCE = 120.0  # seconds until a test that waits for a condition fails
@@ -53,6 +54,11 @@ class NodeProcess:
     def wait_until_logged(self, words: str) -> None:
         wait_until(lambda: bool(self.lines_with(words)) or self.process.poll() is not None, f"the log line {words!r}")
         assert self.lines_with(words), self.lines()
+
+    def shared_memory(self) -> set[Path]:
+        """The files of Fast DDS that the process uses now, its own and those of whom it talks to."""
+        maps = Path(f"/proc/{self.process.pid}/maps").read_text()
+        return {Path(path) for path in re.findall(r"/dev/shm/\S*fastdds\S*", maps)}
 
     def wait_for_end(self) -> int:
         return self.process.wait(PATIENCE)
@@ -158,10 +164,14 @@ class FakeCamera:
         node.create_subscription(Image, f"{self._outputs}/labels", _by_stamp(self.labels), KEEP_ALL)
         node.create_subscription(KeyFrameDiagnostics, f"{self._outputs}/keyframe", _by_stamp(self.key_frames), KEEP_ALL)
 
+    @property
+    def subscriber_count(self) -> int:
+        return self._publisher.get_subscription_count()
+
     def connect(self) -> FakeCamera:
         """Wait until node and bench have found each other at every topic, seen from both ends."""
         ends = ("image publishers", "labels subscribers", "keyframe subscribers")
-        self.bench.spin_until(lambda: self._publisher.get_subscription_count() > 0, "a subscriber")
+        self.bench.spin_until(lambda: self.subscriber_count > 0, "a subscriber")
         self.bench.spin_until(
             lambda: all(self.bench.status(self.image_topic)[end] != "0" for end in ends), "all connections"
         )
@@ -219,8 +229,3 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def own_namespace(name: str) -> str:
     """Topics of one test's own, should another test or another program share the domain."""
     return f"/{name}_{os.getpid()}"
-
-
-def shared_memory_files() -> set[str]:
-    """Fast DDS' files; those of living processes among them."""
-    return {file.name for file in Path("/dev/shm").glob("*fastdds*")}

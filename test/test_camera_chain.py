@@ -1,0 +1,130 @@
+"""One camera's chain in this process, over real DDS, with a network that gives NaN or fails on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+import torch
+from node_setup import FakeCamera, TestBench, own_namespace
+from rclpy.node import Node
+from stream_setup import GatedSlowNetwork, moving_frames, stream_network
+from test_parameters import settings
+from torch import Tensor
+
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.ros.camera import Camera
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.stream.slow_track import InlineSlowTrack
+
+
+class NanOnDemand:
+    """The real fast network, whose propagated feature is NaN while `gives_nan`."""
+
+    def __init__(self) -> None:
+        self._network = stream_network()
+        self.config, self.stride = self._network.config, self._network.stride
+        self.gives_nan = False
+
+    def low_features(self, image: Tensor) -> LowFeatures:
+        return self._network.low_features(image)
+
+    def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
+        return self._network.predicted_deviation(key, current)
+
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+        high = self._network.propagate(key_high, key, current)
+        return torch.full_like(high, torch.nan) if self.gives_nan else high
+
+
+@dataclass
+class Chain:
+    fast_network: NanOnDemand
+    slow_network: GatedSlowNetwork
+    camera: Camera
+    fake: FakeCamera
+    log: list[str]
+
+
+@pytest.fixture
+def chain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
+    """Both ends in one context; what the node would log is collected."""
+    bench = TestBench(own_namespace("chain"))
+    node = Node("lowlat_seg", namespace=bench.namespace, context=bench.context)
+    bench.executor.add_node(node)
+    log: list[str] = []
+    monkeypatch.setattr(type(node.get_logger()), "warning", lambda self, line: log.append(line))
+    fast, slow = NanOnDemand(), GatedSlowNetwork(stream_network())
+    engine = StreamEngine(fast, InlineSlowTrack(slow).open_lane(), FixedInterval(2))
+    camera = Camera(node, "", engine, settings(), fast.config)
+    camera.subscribe()
+    fake = FakeCamera(bench)
+    bench.spin_until(lambda: fake.subscriber_count > 0, "a subscriber")
+    yield Chain(fast, slow, camera, fake, log)
+    bench.executor.remove_node(node)
+    node.destroy_node()
+    bench.close()
+
+
+def test_nan_from_the_fast_track_gives_an_unlabelled_image_and_the_next_frame_its_labels(chain: Chain) -> None:
+    first, second, third = moving_frames(3)
+    chain.fake.segment(first)
+    chain.fast_network.gives_nan = True
+    assert (chain.fake.label_ids(chain.fake.segment(second)) == UNLABELLED).all()
+    chain.fast_network.gives_nan = False
+    assert (chain.fake.label_ids(chain.fake.segment(third)) != UNLABELLED).all()
+    (line,) = chain.log
+    assert "the fast track failed" in line and "nan" in line
+
+
+@pytest.mark.parametrize("kind", ["nan", "an exception"])
+def test_a_failing_sh_is_reported_and_the_fast_track_goes_on(chain: Chain, kind: str) -> None:
+    frames = moving_frames(4)
+    chain.fake.segment(frames[0])
+    if kind == "nan":
+        chain.slow_network.gives_nan = True
+    else:
+        chain.slow_network.failure = RuntimeError("out of memory")
+    stamps = [chain.fake.segment(frame) for frame in frames[1:]]
+    assert all((chain.fake.label_ids(stamp) != UNLABELLED).all() for stamp in stamps)
+    assert chain.fake.key_frames[stamps[-1]].slow_track_failed == 1
+    assert len(chain.log) == 1
+    assert "slow-track failures since the last report: 1" in chain.camera.report().summary
+
+
+def test_a_failing_sh_on_the_first_frame_leaves_it_unlabelled(chain: Chain) -> None:
+    chain.slow_network.failure = RuntimeError("out of memory")
+    first, second = moving_frames(2)
+    stamp = chain.fake.segment(first)
+    assert (chain.fake.label_ids(stamp) == UNLABELLED).all()
+    assert chain.fake.key_frames[stamp].waited_for_slow_track
+    chain.slow_network.failure = None
+    assert (chain.fake.label_ids(chain.fake.segment(second)) != UNLABELLED).all()
+
+
+def test_images_lost_on_the_way_are_counted_and_explained(chain: Chain) -> None:
+    """Two images at once: the subscription keeps the newer one."""
+    first, lost, third = moving_frames(3)
+    chain.fake.segment(first)
+    chain.fake.send(lost)
+    stamp = chain.fake.segment(third)
+    assert chain.fake.key_frames[stamp].frames_dropped == 1
+    health = chain.camera.report()
+    assert health.values["images dropped"] == "1"
+    assert len(chain.log) == 1 and health.advice in chain.log[0]
+
+
+def test_the_published_labels_are_the_engines(chain: Chain) -> None:
+    frames = moving_frames(5, (96, 72))
+    slow = GatedSlowNetwork(stream_network())
+    alone = StreamEngine(NanOnDemand(), InlineSlowTrack(slow).open_lane(), FixedInterval(2))
+    for frame in frames:
+        stamp = chain.fake.segment(frame)
+        assert np.array_equal(chain.fake.label_ids(stamp), alone.segment(frame, stamp).labels)
