@@ -47,7 +47,7 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
         bag=BagReport("example_drive", ["example_drive_0.mcap is cut short; what is whole of it is read."]),
         model=ModelReport("default", list(CAMVID_CLASSES), list(CAMVID_COLOURS), (480, 360), "0" * 64),
         settings={
-            "policy": {"name": "deviation", "threshold": 0.1, "minimum_interval": 1, "maximum_interval": 10},
+            "policy": {"name": "predicted_deviation", "threshold": 0.1, "minimum_interval": 1, "maximum_interval": 10},
             "low_latency": True,
             "cameras": [],
         },

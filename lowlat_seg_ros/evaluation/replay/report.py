@@ -132,7 +132,7 @@ class CameraReport:
     size: tuple[int, int]  # (width, height) of the first frame
     first_stamp: str  # seconds, as a decimal number with all its nanoseconds
     duration_s: float
-    period_ms: float
+    period_ms: float | None  # the deadline; None where there is one frame only
     frames: int
     frames_with_truth: int
     problems: list[str]

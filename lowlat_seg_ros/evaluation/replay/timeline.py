@@ -46,6 +46,15 @@ class Timeline:
         for name, column in self.columns.items():
             column.append(getattr(record, name))
 
+    def mark_late(self, period_ms: float | None) -> None:
+        """Call every frame late whose labels took longer than the camera's period, which is known at the end only."""
+        latencies = self.columns["latency_ms"]
+        statuses = self.columns["status"]
+        statuses[:] = [
+            "late" if period_ms is not None and status == "labelled" and latency > period_ms else status
+            for status, latency in zip(statuses, latencies, strict=True)
+        ]
+
     def to_mapping(self) -> dict[str, list[Any]]:
         """The columns that this system has, numbers rounded to DECIMALS, nan as None."""
         return {

@@ -1,0 +1,72 @@
+"""A profile of this machine: the stream engine with its real slow track on the synthetic street, in real time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+from lowlat_seg_ros.evaluation.replay.profile import Profile
+from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork, half_size
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+
+FRAMES: Final = 60
+KEY_FRAME_INTERVAL: Final = 5
+WARM_UP_CALLS: Final = 3
+TIMED_CALLS: Final = 15
+
+
+def measure_profile(network: SegmentationNetwork, frames: int = FRAMES, timed_calls: int = TIMED_CALLS) -> Profile:
+    """Medians, with as many of PyTorch's threads as it has now for the fast track and one for the slow track.
+
+    The two tracks are measured while they run beside each other: on few cores they take them from each other.
+
+    Args:
+        network: ready for inference.
+        frames: that the two tracks get; with fewer than 7 there is no ordinary frame, or no key frame, to measure.
+        timed_calls: of each network that runs alone.
+    """
+    config = network.config
+    street = SyntheticStreet(size=config.input_size, frame_count=frames)
+    fast, key, slow = _two_tracks_ms(network, street)
+    image = street[0].image
+    full = _median_ms(PerFrameNetwork(network), image, timed_calls)
+    single = _median_ms(PerFrameNetwork(network, half_size(config.input_size)), image, timed_calls)
+    name = f"{platform.machine()} with {os.cpu_count()} cores, measured"
+    return Profile(name, *(round(value, 1) for value in (fast, key, slow, full, single)))
+
+
+def _two_tracks_ms(network: SegmentationNetwork, street: SyntheticStreet) -> tuple[float, float, float]:
+    """Milliseconds of an ordinary frame, of a key frame, and of Sh."""
+    ordinary: list[float] = []
+    key: list[float] = []
+    slow: list[float] = []
+    with ThreadedSlowTrack(network) as track:
+        lane = track.open_lane()
+        engine = StreamEngine(network, lane, FixedInterval(KEY_FRAME_INTERVAL))
+        engine.warm_up()
+        for index, image in enumerate(street.frames()):
+            result = engine.segment(image, index)
+            if result.waited_for_slow_track:
+                continue
+            (key if result.is_key_frame else ordinary).append(result.milliseconds.total)
+            slow.append(result.slow_track.last_milliseconds)
+    return float(np.median(ordinary)), float(np.median(key)), float(np.median(slow))
+
+
+def _median_ms(label: Callable[[np.ndarray], np.ndarray], image: np.ndarray, timed_calls: int) -> float:
+    milliseconds = []
+    for number in range(WARM_UP_CALLS + timed_calls):
+        start = time.perf_counter()
+        label(image)
+        if number >= WARM_UP_CALLS:
+            milliseconds.append((time.perf_counter() - start) * 1000)
+    return float(np.median(milliseconds))

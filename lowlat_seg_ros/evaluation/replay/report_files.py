@@ -1,0 +1,95 @@
+"""A report's files in its folder: written so that none is ever half there, and found again by a resumed replay."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from lowlat_seg_ros.evaluation.page import write_page
+from lowlat_seg_ros.evaluation.replay.disagreements import PICTURES_FOLDER
+from lowlat_seg_ros.evaluation.replay.jobs import Job
+from lowlat_seg_ros.evaluation.replay.markdown import report_markdown
+from lowlat_seg_ros.evaluation.replay.replay import Outcome
+from lowlat_seg_ros.evaluation.replay.report import FORMAT, VERSION, json_text
+from lowlat_seg_ros.evaluation.rows import SettingsError
+
+REPORT_FILE: Final = "report.json"
+MARKDOWN_FILE: Final = "report.md"
+PAGE_FILE: Final = "index.html"
+
+
+def write_outcome(folder: Path, outcome: Outcome, command: str = "") -> None:
+    """Write report.json, report.md, index.html and pictures/ into ``folder``, made if it is missing.
+
+    The page goes first and comes last: a folder that has it has everything, and all of one replay.
+
+    Args:
+        folder: where an older report may stand.
+        outcome: the report and its pictures.
+        command: what makes the report again, for the page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PAGE_FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
+    for name, content in outcome.pictures.items():
+        replace_file(folder / name, content)
+    mapping = outcome.report.to_mapping()
+    replace_file(folder / MARKDOWN_FILE, report_markdown(mapping).encode())
+    replace_file(folder / REPORT_FILE, json_text(mapping).encode())
+    write_page(folder, command)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write beside, then rename: whoever reads sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, Any] | None:
+    """The report in ``folder`` if it is what the job would make; None if there is none, or another one."""
+    if not (folder / PAGE_FILE).is_file():
+        return None
+    try:
+        report = read_report(folder / REPORT_FILE)
+    except SettingsError:
+        return None
+    is_this_job = (
+        report["bag"]["name"] == job.bag.resolve().name
+        and report["settings"] == job.settings.to_mapping()
+        and report["profile"] == job.profile.to_mapping()
+        and report["model"]["weights_sha256"] == weights_sha256
+    )
+    return report if is_this_job else None
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report as ``report.json`` holds it; raises SettingsError for anything else."""
+    return read_document(path, (FORMAT,))
+
+
+def read_document(path: Path, formats: tuple[str, ...]) -> dict[str, Any]:
+    """A JSON file that says it is of one of these formats; raises SettingsError for anything else."""
+    document = read_json(path)
+    if document.get("format") not in formats or document.get("version") != VERSION:
+        raise SettingsError(f"{path} is no {' nor '.join(formats)} of version {VERSION}")
+    return document
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises SettingsError."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(document, Mapping):
+        raise SettingsError(f"{path} holds no JSON object")
+    return dict(document)

@@ -1,0 +1,65 @@
+"""What a replay runs with: the key-frame policy and the cameras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+
+DEFAULT_THRESHOLDS: Final = {"predicted_deviation": 0.1, "feature_difference": 0.5}
+POLICIES: Final = (*DEFAULT_THRESHOLDS, "fixed_interval")
+"""Names and defaults are those of the node's parameters (config/seg.yaml)."""
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """A key-frame policy by its name; ``interval`` counts for fixed_interval, everything else for the other two."""
+
+    name: str = "predicted_deviation"
+    interval: int = 5  # frames
+    threshold: float | None = None  # None: the policy's default
+    minimum_interval: int = 1  # frames
+    maximum_interval: int = 10
+
+    def __post_init__(self) -> None:
+        if self.name not in POLICIES:
+            raise SettingsError(f"there is no policy {self.name!r}; expected one of {', '.join(POLICIES)}")
+        self.policy()
+
+    def policy(self) -> KeyFramePolicy:
+        try:
+            if self.name == "fixed_interval":
+                return FixedInterval(self.interval)
+            kind = PredictedDeviation if self.name == "predicted_deviation" else FeatureDifference
+            return kind(self._threshold, self.minimum_interval, self.maximum_interval)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What counts for this policy."""
+        if self.name == "fixed_interval":
+            return {"name": self.name, "interval": self.interval}
+        limits = {"minimum_interval": self.minimum_interval, "maximum_interval": self.maximum_interval}
+        return {"name": self.name, "threshold": self._threshold, **limits}
+
+    @property
+    def _threshold(self) -> float:
+        return DEFAULT_THRESHOLDS[self.name] if self.threshold is None else self.threshold
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """What is replayed and how."""
+
+    policy: PolicySettings = PolicySettings()
+    low_latency: bool = True  # key frames take the fast track's labels instead of waiting for Sh
+    cameras: tuple[str, ...] = ()  # topics; none: every camera in the bag
+
+    def to_mapping(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy.to_mapping(),
+            "low_latency": self.low_latency,
+            "cameras": list(self.cameras),
+        }

@@ -1,0 +1,134 @@
+"""The ways to label a drive that a replay compares: the two tracks, the full network, a fast single-frame network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lowlat_seg_ros.data.rosbag2.problems import Problems
+from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
+from lowlat_seg_ros.evaluation.replay.profile import Profile
+from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
+from lowlat_seg_ros.stream.preprocessing import Preprocessor, Size, frame_size
+from lowlat_seg_ros.stream.result import SegmentationResult
+from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
+
+
+class Labelled(NamedTuple):
+    """A frame's labels and what they cost."""
+
+    labels: NDArray[np.uint8]  # (H, W) of the frame
+    duration: int  # nanoseconds in the worker
+    result: SegmentationResult | None = None  # where a stream engine made them
+    key_distance: int | None = None  # camera frames between the key frame that they came from and this one
+
+
+class System(Protocol):
+    """One way to label frames. Deterministic: it knows no clock but ``now``."""
+
+    name: str
+    description: str
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        """Label a frame that the worker takes at ``now``, nanoseconds of simulated time."""
+
+
+class PerFrameNetwork:
+    """Sl, Sh and the classifier on one image, at an input size of choice."""
+
+    def __init__(self, network: SegmentationNetwork, input_size: Size | None = None) -> None:
+        """``input_size``: (width, height) in pixels; the network's own unless given."""
+        config = network.config
+        self._network = network
+        self._input_size = input_size or config.input_size
+        self._preprocess = Preprocessor(self._input_size, config.mean, config.std, torch.device("cpu"))
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB to (H, W) class ids; nothing but 255 where the logits are not finite."""
+        try:
+            return label_image(self._network(self._preprocess(image)), self._input_size, frame_size(image))
+        except FloatingPointError:
+            return unlabelled_image(frame_size(image))
+
+
+class FullNetwork:
+    """The full network on every frame that the worker takes."""
+
+    name = "full network"
+    description = "Sl, Sh and the classifier on every frame, one after the other"
+
+    def __init__(self, profile: Profile) -> None:
+        self._duration = profile.nanoseconds("full_ms")
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        return Labelled(frame.full_labels, self._duration)
+
+
+class SingleFrameNetwork:
+    """A fast network without memory: the full network on images of half the width and height."""
+
+    name = "fast single-frame network"
+
+    def __init__(self, network: SegmentationNetwork, profile: Profile) -> None:
+        size = half_size(network.config.input_size)
+        self.description = f"the full network on images of half the size, {size[0]}x{size[1]}; not trained for it"
+        self._label = PerFrameNetwork(network, size)
+        self._duration = profile.nanoseconds("single_ms")
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        return Labelled(self._label(frame.image), self._duration)
+
+
+def half_size(size: Size) -> Size:
+    return max(1, size[0] // 2), max(1, size[1] // 2)
+
+
+class TwoTracks:
+    """The stream engines of all cameras and the slow track that they share, in simulated time."""
+
+    name = "two tracks"
+
+    def __init__(
+        self, network: SegmentationNetwork, settings: ReplaySettings, profile: Profile, cameras: Iterable[str]
+    ) -> None:
+        waits = "" if settings.low_latency else "; key frames wait for Sh"
+        self.description = f"the fast track on every frame, Sh beside it on key frames{waits}"
+        self._durations = {name: profile.nanoseconds(name) for name in ("fast_ms", "key_frame_ms", "full_ms")}
+        self._track = ScheduledSlowTrack(network, profile.nanoseconds("slow_ms"), self._durations["key_frame_ms"])
+        self.lanes: dict[str, ScheduledLane] = {camera: self._track.open_lane() for camera in cameras}
+        policy = settings.policy.policy()
+        self._engines = {
+            camera: StreamEngine(network, lane, policy, low_latency=settings.low_latency)
+            for camera, lane in self.lanes.items()
+        }
+        self.problems = {camera: Problems() for camera in self.lanes}
+        self._indexes: dict[str, list[int]] = {camera: [] for camera in self.lanes}  # by the engine's sequence
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        self._track.advance(now)
+        result = self._engines[frame.camera].segment(frame.image, frame.stamp)
+        for warning in result.warnings:
+            self.problems[frame.camera].add(warning.partition(":")[0], warning.removesuffix("."), result.sequence)
+        indexes = self._indexes[frame.camera]
+        indexes.append(frame.index)
+        distance = frame.index - indexes[result.sequence - result.key_age_frames]
+        return Labelled(result.labels, self._durations[_duration_of(result)], result, distance)
+
+    def finish(self) -> None:
+        """Let the slow track end what it has begun and what waits for it."""
+        waiting_and_in_work = 2 * len(self.lanes)
+        self._track.advance(self._track.now + waiting_and_in_work * self._track.duration)
+
+
+def _duration_of(result: SegmentationResult) -> str:
+    if result.waited_for_slow_track:
+        return "full_ms"
+    return "key_frame_ms" if result.is_key_frame else "fast_ms"
