@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from lowlat_seg_ros.commands.bag import add_bag_command
 from lowlat_seg_ros.commands.evaluate import add_evaluate_command
+from lowlat_seg_ros.commands.replay import ReplayError, add_replay_command
 from lowlat_seg_ros.commands.train import add_train_command
 from lowlat_seg_ros.data.bags import BagError
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.clips import ClipError
+from lowlat_seg_ros.evaluation.replay.comparison import Worse
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.network.checkpoint import CheckpointError
 from lowlat_seg_ros.network.config import ConfigError
@@ -26,8 +28,10 @@ USER_ERRORS = (
     DataError,
     OSError,
     PlanError,
+    ReplayError,
     SettingsError,
     WeightsError,
+    Worse,
 )
 
 
@@ -49,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_bag_command(commands)
     add_evaluate_command(commands)
+    add_replay_command(commands)
     add_train_command(commands)
     return parser
 

@@ -1,0 +1,171 @@
+"""``lowlat-seg replay``: what the node would have done on recorded drives."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lowlat_seg_ros.commands.replay_progress import ReplayProgress
+from lowlat_seg_ros.evaluation.replay.cluster import run_on_cluster
+from lowlat_seg_ros.evaluation.replay.comparison import compare, comparison_text, require_no_worse
+from lowlat_seg_ros.evaluation.replay.fleet import FLEET_FILE, FLEET_MARKDOWN_FILE, Fleet, find_bags, report_folders
+from lowlat_seg_ros.evaluation.replay.fleet_report import FLEET_FORMAT
+from lowlat_seg_ros.evaluation.replay.jobs import Endings, Failure, Job
+from lowlat_seg_ros.evaluation.replay.measure_profile import measure_profile
+from lowlat_seg_ros.evaluation.replay.processes import run_in_processes
+from lowlat_seg_ros.evaluation.replay.profile import Profile, load_profile, reference_profile
+from lowlat_seg_ros.evaluation.replay.replay import Model, load_model
+from lowlat_seg_ros.evaluation.replay.report import FORMAT, json_text
+from lowlat_seg_ros.evaluation.replay.report_files import (
+    MARKDOWN_FILE,
+    PAGE_FILE,
+    REPORT_FILE,
+    read_document,
+    replace_file,
+)
+from lowlat_seg_ros.evaluation.replay.settings import POLICIES, PolicySettings, ReplaySettings
+from lowlat_seg_ros.evaluation.rows import SettingsError
+
+PROFILE_FILE = "profile.json"
+
+
+class ReplayError(Exception):
+    """No bag could be replayed; the message says why in a sentence."""
+
+
+def add_replay_command(commands: Any) -> None:
+    """``commands`` is what argparse's add_subparsers returned."""
+    parser = commands.add_parser("replay", help="report what the node would have done on recorded drives")
+    parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="a bag, or a folder of bags")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report, or of a report for each bag")
+    parser.add_argument("--model", default="default", help="a shipped model's name or a checkpoint's folder")
+    parser.add_argument("--camera", action="append", default=[], metavar="TOPIC", help="the default is every camera")
+    _add_policy_options(parser)
+    profile = parser.add_mutually_exclusive_group()
+    profile.add_argument("--like", type=Path, metavar="FILE", help="a computer's profile.json, or a report.json")
+    profile.add_argument(
+        "--measure", action="store_true", help=f"as this machine is; its profile goes to {PROFILE_FILE}"
+    )
+    _add_fleet_options(parser)
+    parser.add_argument("--compare", type=Path, metavar="OLD", help=f"an older {REPORT_FILE} or {FLEET_FILE}")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.01,
+        help="fail if a figure is worse than OLD's by more: fractions by that much, milliseconds by that share",
+    )
+    parser.set_defaults(run_command=replay_command)
+
+
+def _add_policy_options(parser: argparse.ArgumentParser) -> None:
+    defaults = PolicySettings()
+    parser.add_argument("--policy", choices=POLICIES, default=defaults.name, help="what makes a key frame")
+    parser.add_argument("--threshold", type=float, help="of the deviation or the feature difference")
+    parser.add_argument("--interval", type=int, default=defaults.interval, help="frames, of fixed_interval")
+    parser.add_argument("--minimum-interval", type=int, default=defaults.minimum_interval, help="frames")
+    parser.add_argument("--maximum-interval", type=int, default=defaults.maximum_interval, help="frames")
+    parser.add_argument(
+        "--wait-for-slow-track", action="store_true", help="key frames wait for Sh (low_latency: false)"
+    )
+
+
+def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="bags at a time; default: the cores")
+    parser.add_argument("--resume", action="store_true", help="keep the reports that an earlier run has finished")
+    parser.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler whose workers do the work")
+
+
+def replay_command(options: argparse.Namespace) -> None:
+    settings = settings_from(options)
+    old = read_document(options.compare, (FORMAT, FLEET_FORMAT)) if options.compare else None
+    model = load_model(options.model)
+    profile = chosen_profile(options, model)
+    bags = find_bags(options.bags)
+    folders = report_folders(bags, options.out)
+    fleet = Fleet([Job(bag, options.model, settings, profile) for bag in bags], folders, command_line())
+    kept = fleet.take_finished(model.weights_sha256) if options.resume else 0
+    if kept:
+        print(f"{kept} of {len(bags)} bags have their reports already")
+    reasons = run_fleet(fleet, len(bags) - kept, options)
+    if len(reasons) == len(bags):
+        raise ReplayError(reasons[0])
+    new = finish_single(options.out) if len(bags) == 1 else finish_fleet(fleet, options.out)
+    if old is not None:
+        report_changes(old, new, options.tolerance)
+
+
+def settings_from(options: argparse.Namespace) -> ReplaySettings:
+    if options.workers < 1:
+        raise SettingsError(f"--workers is {options.workers}; expected 1 or more")
+    if not options.tolerance >= 0:
+        raise SettingsError(f"--tolerance is {options.tolerance}; expected a number, 0 or more")
+    policy = PolicySettings(
+        options.policy, options.interval, options.threshold, options.minimum_interval, options.maximum_interval
+    )
+    return ReplaySettings(policy, not options.wait_for_slow_track, tuple(options.camera))
+
+
+def chosen_profile(options: argparse.Namespace, model: Model) -> Profile:
+    if options.like is not None:
+        return load_profile(options.like)
+    if not options.measure:
+        return reference_profile()
+    profile = measure_profile(model.network)
+    replace_file(options.out / PROFILE_FILE, json_text(profile.to_mapping()).encode())
+    return profile
+
+
+def run_fleet(fleet: Fleet, count: int, options: argparse.Namespace) -> list[str]:
+    """Replay what is not finished; returns why bags failed."""
+    reasons = []
+    with ReplayProgress(count) as progress:
+
+        def run(jobs: Sequence[Job]) -> Endings:
+            if options.cluster:
+                return run_on_cluster(jobs, options.cluster)
+            workers = max(1, min(options.workers, len(jobs)))
+            threads = max(1, (torch.get_num_threads()) // workers)
+            return run_in_processes(jobs, workers, threads, progress.frames_done)
+
+        with closing(fleet.run(run)) as endings:
+            for job, ending in endings:
+                progress.bag_done()
+                if isinstance(ending, Failure):
+                    reasons.append(ending.reason)
+                    progress.say(f"{job.bag}: failed: {ending.reason}")
+    return reasons
+
+
+def finish_single(out: Path) -> dict[str, Any]:
+    print((out / MARKDOWN_FILE).read_text(encoding="utf-8"))
+    print(f"the report is {out / PAGE_FILE}, its figures are in {out / REPORT_FILE}")
+    return read_document(out / REPORT_FILE, (FORMAT,))
+
+
+def finish_fleet(fleet: Fleet, out: Path) -> dict[str, Any]:
+    mapping = fleet.write(out)
+    print((out / FLEET_MARKDOWN_FILE).read_text(encoding="utf-8"))
+    print(f"the table is {out / FLEET_FILE}, each bag's report is beside it")
+    return mapping
+
+
+def report_changes(old: dict[str, Any], new: dict[str, Any], tolerance: float) -> None:
+    """Print what changed; raises Worse past the tolerance."""
+    if old["format"] != new["format"]:
+        raise SettingsError("--compare: one bag's report and a fleet's table cannot be compared")
+    changes = compare(old, new)
+    print(comparison_text(changes, tolerance))
+    require_no_worse(changes, tolerance)
+
+
+def command_line() -> str:
+    """What was typed, for the page."""
+    return shlex.join(["lowlat-seg", *sys.argv[1:]])
