@@ -1,0 +1,39 @@
+"""The two tracks on a GPU, each on its own stream. Skipped where there is none."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from stream_setup import INPUT_SIZE, STEP, key_of, moving_frames, stream_network, wait_until
+
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.policy import PredictedDeviation
+from lowlat_seg_ros.stream.result import SegmentationResult
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+
+
+def segment_on(device: str) -> list[SegmentationResult]:
+    """Every third frame a key frame whose Sh is done before the next frame comes, so that nothing depends on speed."""
+    network = deepcopy(stream_network()).to(device)
+    policy = PredictedDeviation(1.0, maximum_interval=3)
+    with ThreadedSlowTrack(network, device) as track:
+        lane = track.open_lane()
+        engine = StreamEngine(network, lane, policy, device=device)
+        engine.warm_up(INPUT_SIZE)
+        results = []
+        for i, frame in enumerate(moving_frames(60)):
+            results.append(engine.segment(frame, i * STEP))
+            wait_until(lambda: not (lane.counts().busy or lane.counts().waiting), "Sh done")
+    return results
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_the_two_tracks_give_the_cpus_labels() -> None:
+    on_cpu, on_gpu = segment_on("cpu"), segment_on("cuda")
+    assert [key_of(result) for result in on_gpu] == [key_of(result) for result in on_cpu]
+    assert not any(result.warnings for result in on_gpu)
+    equal = [np.mean(a.labels == b.labels) for a, b in zip(on_cpu, on_gpu, strict=True)]
+    assert min(equal) > 0.98  # convolutions are rounded differently
