@@ -11,7 +11,7 @@ from lowlat_seg_ros.network.segmentation_network import LowFeatures, Segmentatio
 from lowlat_seg_ros.training.base import label_loss
 
 TRANSPORT_SHARE = 0.4  # of the loss without fusion: else AdaptNet learns to do without the kernels
-TWO_STEPS_SHARE = 0.3  # of the batches go by way of a temporary key, as in the frames while Sh is at work
+TWO_STEPS_SHARE = 0.5  # of the batches go by way of a temporary key, as in the frames while Sh is at work
 
 
 class PropagationStage:
