@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).parents[1]
 # rosdep's keys for Python modules; a ROS package's key is its own name.
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
+    "jinja2": "python3-jinja2",
     "numpy": "python3-numpy",
     "pytest": "python3-pytest",
     "rosbags": "python3-rosbags-pip",
@@ -138,5 +139,6 @@ def test_pip_install_gives_the_library_without_ros(tmp_path: Path) -> None:
     assert {f"lowlat_seg_ros.{room}" for room in rooms} <= set(modules.split())
     assert not (target / "lowlat_seg_ros" / "ros").exists()
     assert (target / "lowlat_seg_ros" / "models" / "default" / "weights.safetensors").is_file()
+    assert (target / "lowlat_seg_ros" / "evaluation" / "page" / "templates" / "page.html").is_file()
     assert (target / "share" / "lowlat_seg_ros" / "config" / "models" / "paper.yaml").is_file()
     assert (target / "bin" / "lowlat-seg").is_file()
