@@ -87,7 +87,9 @@ class SyntheticStreet:
         time = index / self.rate_hz
         camera = camera_at(time, self.size)
         in_lanes = [(lane, standing.z, standing.surface) for lane, standing in self._layout.in_lanes]
-        in_lanes += [(who.lane, who.z(time), who.body(time)) for who in self.travellers if _in_view(who.z(time), camera)]
+        in_lanes += [
+            (who.lane, who.z(time), who.body(time)) for who in self.travellers if _in_view(who.z(time), camera)
+        ]
         surfaces: list[Surface] = [self._backdrop, self._ground]
         for group in (self._layout.behind_walls, self._layout.walls):
             surfaces += _from_far_to_near([(standing.z, standing.surface) for standing in group], camera)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from lowlat_seg_ros.data.street.body import Body, Face
 from lowlat_seg_ros.data.street.texture import Colour
 
 Position = tuple[float, float]
+
+CIRCLE: Final = tuple((math.cos(angle), math.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 14, endpoint=False))
 
 
 class Cutout:
@@ -38,9 +41,7 @@ class Cutout:
 
     def oval(self, centre: Position, radii: Position, colour: Colour) -> None:
         """Add an ellipse."""
-        angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-        ring = np.stack([centre[0] + radii[0] * np.cos(angles), centre[1] + radii[1] * np.sin(angles)], axis=1)
-        self.outline([(x, y) for x, y in ring.tolist()], colour)
+        self.outline([(centre[0] + radii[0] * x, centre[1] + radii[1] * y) for x, y in CIRCLE], colour)
 
     def limb(self, start: Position, end: Position, widths: tuple[float, float], colour: Colour) -> None:
         """Add a strip between two points that tapers from the first width to the second."""

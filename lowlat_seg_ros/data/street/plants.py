@@ -12,7 +12,7 @@ from lowlat_seg_ros.data.street.texture import Colour, Pixels, Texture, dimmed, 
 PIXELS_PER_METRE: Final = 32
 TWIGS: Final[Colour] = (98, 92, 82)
 BARK: Final[Colour] = (56, 50, 44)
-SKY_BETWEEN_TWIGS: Final[Colour] = (206, 214, 216)
+SKY_BETWEEN_TWIGS: Final[Colour] = (198, 208, 212)
 EVERGREEN: Final[Colour] = (50, 58, 40)
 HEDGE: Final[Colour] = (64, 72, 46)
 
@@ -29,7 +29,7 @@ def bare_tree(width: float, height: float, random: np.random.Generator) -> Textu
     What the twigs' outline encloses belongs to the tree, the sky that shows between them included, as in CamVid.
     """
     shape = round(height * PIXELS_PER_METRE), round(width * PIXELS_PER_METRE)
-    haze = 1.2 + 0.25 * layered_noise(shape, 6, 3, random) + 0.22 * random.standard_normal(shape)
+    haze = 1.0 + 0.25 * layered_noise(shape, 6, 3, random) + 0.22 * random.standard_normal(shape)
     pixels = shaded(TWIGS, haze)
     _scatter_gaps(pixels, random)
     _grow_twigs(pixels, random)
@@ -75,7 +75,7 @@ def _scatter_gaps(pixels: Pixels, random: np.random.Generator) -> None:
     shape = pixels.shape[0], pixels.shape[1]
     rows, columns = np.indices(shape, np.float32)
     outwards = np.hypot(columns / shape[1] - 0.5, rows / shape[0] - 0.38)
-    dense = 0.95 - 0.9 * outwards + 0.35 * layered_noise(shape, 10, 3, random)
+    dense = 1.25 - 1.1 * outwards + 0.35 * layered_noise(shape, 10, 3, random)
     gaps = cv2.GaussianBlur(random.standard_normal(shape).astype(np.float32), (0, 0), 0.9) * 3.5 > dense
     pixels[gaps, :3] = SKY_BETWEEN_TWIGS
 

@@ -63,7 +63,7 @@ def traffic(length: float, duration: float, random: np.random.Generator) -> list
         *(
             _walker(lane, z, walkers)
             for lane, walkers in ((LEFT_WALKERS, left_walkers), (RIGHT_WALKERS, right_walkers))
-            for z in _starts((3, 12), length + FASTEST_WALK * duration, walkers)
+            for z in _starts((5, 20), length + FASTEST_WALK * duration, walkers)
         ),
     ]
 

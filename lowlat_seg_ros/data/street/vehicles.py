@@ -45,7 +45,6 @@ class Shape:
     """Where the axles are, forward of the middle."""
     side_windows: tuple[tuple[float, float], ...] = ((0.08, 0.48), (0.53, 0.93))
     """From where to where along the cabin there is glass, as shares from its front."""
-    rear_window: bool = True
 
 
 HATCHBACK: Final = Shape(
@@ -69,7 +68,6 @@ VAN: Final = Shape(
     half_roof=0.84,
     wheels=(1.5, -1.4),
     side_windows=((0.08, 0.34),),
-    rear_window=False,
 )
 
 
@@ -160,13 +158,13 @@ def _front_and_rear(form: _Form, shape: Shape) -> None:
     half, bonnet = shape.half_width, shape.body[2][1]
     front, rear = shape.body[1][0] + 0.01, shape.body[-2][0] - 0.01
     form.add(_upright(-half, half, 0.24, 0.42, front, 1), BUMPER)
-    form.add(_upright(-0.5, 0.5, 0.47, bonnet - 0.06, front, 1), (20, 21, 23))
+    form.add(_upright(-0.5, 0.5, 0.47, min(bonnet - 0.06, 0.72), front, 1), (20, 21, 23))
     form.add(_upright(-0.26, 0.26, 0.36, 0.47, front + 0.01, 1), (176, 176, 170))
     form.add(_upright(-half, half, 0.24, 0.46, rear, -1), BUMPER)
     form.add(_upright(-0.26, 0.26, 0.62, 0.73, rear, -1), (168, 148, 60))
     for inner, outer in ((-half + 0.34, -half + 0.03), (half - 0.34, half - 0.03)):
         left, right = min(inner, outer), max(inner, outer)
-        form.add(_upright(left, right, 0.52, bonnet - 0.02, front, 1), (206, 208, 206))
+        form.add(_upright(left, right, 0.5, min(bonnet - 0.02, 0.74), front, 1), (206, 208, 206))
         middle = (left + right) / 2
         form.add(_upright(middle - 0.1, middle + 0.12, 0.6, 0.88, rear, -1), (150, 20, 18))
 
@@ -186,8 +184,6 @@ def _windscreens(form: _Form, shape: Shape) -> None:
         (shape.cabin[0], shape.cabin[1], 1),
         (shape.cabin[3], shape.cabin[2], -1),
     ):
-        if facing < 0 and not shape.rear_window:
-            continue
         pane = []
         for share, half in ((0.1, low), (0.9, high)):
             y, z = foot_y + share * (top_y - foot_y) + 0.004, foot_z + share * (top_z - foot_z) + 0.012 * facing
