@@ -29,7 +29,7 @@ from lowlat_seg_ros.data.street.vehicles import random_vehicle
 START: Final = -6.0
 """Metres: the street begins a little behind the camera's first position."""
 
-FENCE_HEIGHT: Final = 1.9
+FENCE_HEIGHT: Final = 2.0
 SIGN_BOARDS: Final = (furniture.RED, furniture.GREEN, furniture.BLUE)
 KERB_PIECES: Final[tuple[Callable[[], Cutout], ...]] = (
     furniture.speed_limit,
@@ -70,8 +70,8 @@ def lay_out(length: float, random: np.random.Generator) -> Layout:
     on_left, on_right, left_kerb, right_kerb, parking = random.spawn(5)
     left = _SideOfStreet(layout, LEFT_SIDE, on_left)
     while left.z < length:
-        left.build_houses(int(on_left.integers(2, 5)))
-        left.plant_garden(fences=2, trees=2)
+        left.build_houses(int(on_left.integers(2, 4)))
+        left.plant_garden(fences=int(on_left.integers(4, 7)), trees=4)
     right = _SideOfStreet(layout, RIGHT_SIDE, on_right)
     while right.z < length:
         right.plant_garden(fences=int(on_right.integers(12, 17)), trees=12, houses_further_off=True)
@@ -114,7 +114,7 @@ class _SideOfStreet:
         """Put up fences, here and there a hedge, before trees, and on request before houses further off."""
         start = self.z
         for _ in range(fences):
-            if self._random.random() < 0.15:
+            if self._random.random() < 0.1:
                 self._put_in_wall(self._hedge, TREE)
             else:
                 self._put_in_wall(_any(self._fences, self._random), FENCE)
@@ -155,7 +155,7 @@ def _park_cars(layout: Layout, length: float, random: np.random.Generator) -> No
             car = random_vehicle(random).at(PARKED_CARS.centre, z, oncoming=bool(random.random() < 0.8))
             layout.in_lanes.append((PARKED_CARS, Standing(z, car)))
             z += float(random.uniform(5.2, 6.0))
-        z += float(random.uniform(6.0, 30.0))
+        z += float(random.uniform(12.0, 40.0))
 
 
 def _stand(layout: Layout, lane: Lane, piece: Cutout, z: float) -> None:
