@@ -22,7 +22,9 @@ def cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fake
     folder = tmp_path_factory.mktemp("small")
     save_checkpoint(stream_network(), folder, "a small untrained network")
     namespace = own_namespace("cameras")
+    # Nobody publishes /clock: simulated time stands still, and diagnostics must come all the same.
     parameters = {"model": folder, "cameras": list(NAMES), "policy": "fixed_interval", "interval": 2}
+    parameters["use_sim_time"] = True
     with running_node(folder / "log", namespace, parameters):
         bench = TestBench(namespace)
         yield {name: FakeCamera(bench, name).connect() for name in NAMES}

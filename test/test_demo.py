@@ -1,0 +1,122 @@
+"""The demo as its user runs it: a process that starts the node and the camera as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from node_setup import PATIENCE, wait_until
+from stream_setup import moving_frames, stream_network
+
+from lowlat_seg_ros.network.checkpoint import save_checkpoint
+from lowlat_seg_ros.ros.demo.report import percentiles
+
+FRAME_COUNT = 8
+SIZE = (96, 72)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a clip and a small network."""
+    folder = tmp_path_factory.mktemp("material")
+    (folder / "clip").mkdir()
+    for number, frame in enumerate(moving_frames(FRAME_COUNT, SIZE)):
+        cv2.imwrite(str(folder / "clip" / f"{number}.png"), frame[..., ::-1])
+    save_checkpoint(stream_network(), folder / "model", "a small untrained network")
+    return folder
+
+
+def start_demo(material: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    given = ["--clip", str(material / "clip"), "--model", str(material / "model"), "--rate", "4", "--out", str(out)]
+    command = [sys.executable, "-m", "lowlat_seg_ros.ros.demo", *given, *more]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run_demo(material: Path, out: Path, *more: str) -> tuple[int, str, str]:
+    process = start_demo(material, out, *more)
+    output, errors = process.communicate(timeout=PATIENCE)
+    return process.returncode, output, errors
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def test_the_demo_accounts_for_every_frame(material: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made" / "for it"
+    code, output, errors = run_demo(material, out, "-p", "policy:=fixed_interval", "-p", "interval:=2")
+    assert code == 0, errors
+    report = json.loads((out / "latency.json").read_text())
+    assert report["frames_in"] == FRAME_COUNT == len(report["frames"])
+    assert report["labels_out"] + report["dropped"] == FRAME_COUNT
+    assert report["labels_out"] == sum("total_ms" in frame for frame in report["frames"])
+    assert report["key_frames"] == sum(frame.get("is_key_frame", False) for frame in report["frames"]) > 0
+    assert report["frames"][0]["waited_for_slow_track"]
+    assert report["full_network_ms"]["p50"] > 0
+    assert (report["environment"]["device"], report["size"]) == ("cpu", list(SIZE))
+    for row in ("frames in", "labels out", "dropped", "key frames", "full network on every frame"):
+        assert row in output
+    assert _frames_in_video(out / "overlay.mp4") == FRAME_COUNT
+    sheet = cv2.imread(str(out / "contact_sheet.png"))
+    assert sheet is not None and sheet.shape[1] > 3 * SIZE[0]
+    assert not [file.name for file in out.iterdir() if "part" in file.name]
+
+
+def test_ctrl_c_ends_everything(material: Path, tmp_path: Path) -> None:
+    process = start_demo(material, tmp_path, "--rate", "0.5")
+    log = tmp_path / "camera_player.log"
+    wait_until(lambda: len(children_of(process)) == 2 and "waiting for" in log.read_text(), "node and camera")
+    children = children_of(process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in errors and errors.rstrip().endswith("demo: stopped")
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert not (tmp_path / "latency.json").exists()
+
+
+def test_a_node_that_cannot_start_ends_the_demo_with_its_sentence(material: Path, tmp_path: Path) -> None:
+    code, _, errors = run_demo(material, tmp_path, "-p", "policy:=never")
+    assert code == 1
+    assert "demo: seg_node ended with code 1" in errors and "policy is 'never'" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_clip_that_cannot_be_read_is_one_sentence(material: Path, tmp_path: Path) -> None:
+    code, _, errors = run_demo(material, tmp_path, "--clip", str(tmp_path / "nothing.mp4"))
+    assert code == 1
+    (line,) = errors.splitlines()
+    assert line.startswith("demo: The clip ")
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(material: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, errors = run_demo(material, tmp_path / "file" / "out")
+    assert code == 1
+    (line,) = errors.splitlines()
+    assert str(tmp_path / "file") in line
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_percentiles_of_any_number_of_frames(count: int) -> None:
+    figures: dict[str, Any] = percentiles(list(np.arange(count, dtype=float)))
+    assert figures["frames"] == count
+    assert figures["max"] == (count - 1 if count else None)
+
+
+def _frames_in_video(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return count

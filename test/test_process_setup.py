@@ -1,0 +1,79 @@
+"""What a process sets before Fast DDS is loaded, and what it leaves to the user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lowlat_seg_ros.ros.process_setup import choose_transport_profile, transport_profile
+
+CHECKOUT = Path(__file__).parents[1]
+VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Without anything that a user might have set."""
+    for name in (*VARIABLES, "ROS_DISTRO", "AMENT_PREFIX_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def chosen() -> dict[str, str]:
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
+def test_the_checkouts_profile_is_used_where_nothing_is_installed(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AMENT_PREFIX_PATH", "")
+    choose_transport_profile()
+    assert chosen() == {VARIABLES[0]: str(CHECKOUT / "config" / "fastdds.xml")}
+
+
+def test_the_installed_profile_comes_first(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    installed = tmp_path / "share" / "lowlat_seg_ros" / "config" / "fastdds.xml"
+    installed.parent.mkdir(parents=True)
+    installed.touch()
+    environment.setenv("AMENT_PREFIX_PATH", f"/nothing/here:{tmp_path}")
+    assert transport_profile() == installed
+
+
+def test_jazzy_reads_the_older_variable(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ROS_DISTRO", "jazzy")
+    choose_transport_profile()
+    assert list(chosen()) == [VARIABLES[1]]
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_what_the_user_chose_stays(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "mine")
+    choose_transport_profile()
+    assert chosen() == {name: "mine"}
+
+
+def test_image_sized_buffers_are_kept_in_the_process() -> None:
+    """The second image is written where the first one was: without page faults."""
+    program = """
+import resource
+import sys
+from lowlat_seg_ros.ros.process_setup import keep_large_buffers
+if sys.argv[1] == "kept":
+    keep_large_buffers()
+def faults_of_an_image():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(b"x") * (3 * 1920 * 1080)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(max([faults_of_an_image() for _ in range(5)][1:]))
+"""
+    faults = {}
+    for kind in ("kept", "as usual"):
+        run = subprocess.run(
+            [sys.executable, "-c", program, kind], cwd=CHECKOUT, check=True, capture_output=True, text=True
+        )
+        faults[kind] = int(run.stdout)
+    if faults["as usual"] < 100:
+        pytest.skip("this C library keeps large buffers by itself")
+    assert faults["kept"] < faults["as usual"] / 10
