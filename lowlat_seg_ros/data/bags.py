@@ -162,7 +162,8 @@ class Bag:
             return found[0].name
         if not cameras:
             topics = ", ".join(f"{topic.name} ({topic.type})" for topic in self.topics[:8] if topic.message_count)
-            raise BagError(f"{self.path} holds no camera images; it has {topics or 'no messages at all'}.")
+            reason = f" ({self.problems[0].removesuffix('.')})" if self.problems else ""
+            raise BagError(f"{self.path} holds no camera images; it has {topics or 'no messages at all'}{reason}.")
         if len(cameras) > 1:
             raise BagError(f"{self.path} has images on {_listed(cameras)}; name one of them.")
         return cameras[0]
@@ -241,7 +242,7 @@ class Bag:
     def _note_gaps(self, camera: str) -> None:
         times = self._index(camera)["time"]
         _, lost = _period_and_lost_frames(times)
-        if lost:
+        if lost and not self._gaps_are_explained:
             self._problems.add(
                 (camera, "gaps"), f"{camera} has lost about {lost} of {len(times) + lost} frames to gaps"
             )
@@ -291,18 +292,24 @@ class Bag:
 
     def _read(self, topic: str, position: np.void) -> BagMessage | None:
         message = BagMessage(topic, self._types[topic], int(position["time"]), b"")
+        file = self._files[position["file"]]
         try:
-            data = without_compression(self._files[position["file"]].read(topic, position))
+            data = without_compression(file.read(topic, position))
         except DamagedMessage as error:
-            self._note(message, "damage", f"has a message that cannot be read: {error}")
+            if (file.path, "damage") in self._problems:
+                return None  # it is the same damage, and one line about it is enough
+            sentence = f"{self.name} has messages that cannot be read, the first on {topic}: {error}"
+            self._problems.add("damage", sentence, (topic, message.received))
             return None
         return message._replace(data=data)
 
     def _compare_with(self, stated_counts: dict[str, int]) -> None:
         stated = sum(stated_counts.values())
         held = sum(topic.message_count for topic in self.topics)
-        if stated_counts and stated != held:
+        # Damage that was met already explains why messages are missing; this is for those that somebody took out.
+        if stated_counts and stated != held and not self.problems:
             self._problems.add("counts", f"metadata.yaml counts {stated} messages, and {held} are there")
+        self._gaps_are_explained = bool(self.problems)
 
     def _note(self, message: BagMessage, kind: str, sentence: str) -> None:
         self._problems.add((message.topic, kind), f"{message.topic} {sentence}", message.received)

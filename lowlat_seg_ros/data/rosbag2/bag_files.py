@@ -21,8 +21,8 @@ METADATA: Final = "metadata.yaml"
 
 STORAGE_SUFFIXES: Final = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
-LARGEST_METADATA: Final = 4 << 20
-"""Bytes. A bag of ten thousand files describes itself in less, and a parser takes minutes over more."""
+LARGEST_METADATA: Final = 1 << 20
+"""Bytes. A bag of three thousand files describes itself in less, and a parser takes minutes over much more."""
 
 ROS1_START: Final = b"#ROSBAG V"
 

@@ -49,14 +49,16 @@ def decompress(data: bytes, compression: str, limit: int) -> Decompressed:
 
 
 def _decompress_frames(data: bytes, compression: str, limit: int) -> Decompressed:
-    unpacked = b""
-    while data and len(unpacked) <= limit:
+    frames: list[bytes] = []
+    room = limit + 1
+    is_whole = True
+    while data and room > 0 and is_whole:
         decompressor = zstd.ZstdDecompressor() if compression == "zstd" else lz4.frame.LZ4FrameDecompressor()
-        unpacked += decompressor.decompress(data, limit + 1 - len(unpacked))
-        if not decompressor.eof:
-            return Decompressed(unpacked, False)
+        frames.append(decompressor.decompress(data, room))
+        room -= len(frames[-1])
+        is_whole = decompressor.eof
         data = decompressor.unused_data or b""
-    return Decompressed(unpacked, True)
+    return Decompressed(b"".join(frames), is_whole)
 
 
 def unpack_file(path: Path, target: IO[bytes], limit: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.rosbag2.problems import Problems
 
-LABELS_KEPT: Final = 32
-"""Label images that have been read and not been asked for; enough for stamps that are somewhat out of order."""
+LABELS_AHEAD: Final = 32
+"""Label images that are read ahead in search of a frame's: how far labels may be out of step with the frames."""
 
 
 class StampedLabels:
@@ -22,19 +21,15 @@ class StampedLabels:
         self._labels = labels
         self._problems = problems
         self._topic = topic
-        self._waiting: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        self._newest: int | None = None
+        self._waiting: dict[int, NDArray[np.uint8]] = {}
 
     def at(self, stamp: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         """The labels of that stamp; None if there are none or their (H, W) is not `shape`, which is noted."""
-        while self._newest is None or self._newest < stamp:
+        while stamp not in self._waiting and self._has_room(stamp):
             following = next(self._labels, None)
             if following is None:
                 break
-            self._newest = following[0]
-            self._waiting[self._newest] = following[1]
-            if len(self._waiting) > LABELS_KEPT:
-                self._waiting.popitem(last=False)
+            self._waiting[following[0]] = following[1]
         labels = self._waiting.pop(stamp, None)
         if labels is None or labels.shape == shape:
             return labels
@@ -45,3 +40,9 @@ class StampedLabels:
             stamp,
         )
         return None
+
+    def _has_room(self, stamp: int) -> bool:
+        """Whether another label image may be read; those that are older than the frame make room."""
+        if len(self._waiting) >= LABELS_AHEAD and min(self._waiting) < stamp:
+            del self._waiting[min(self._waiting)]
+        return len(self._waiting) < LABELS_AHEAD

@@ -41,8 +41,11 @@ from lowlat_seg_ros.data.rosbag2.mcap_records import (
 from lowlat_seg_ros.data.rosbag2.problems import DamagedMessage, Problems
 from lowlat_seg_ros.data.rosbag2.storage_file import ENTRY, LARGEST_MESSAGE, Entries, StoredTopic, no_entries
 
-NO_CHUNK: Final = -1
-"""The place of a message that stands in the file itself."""
+OUTSIDE: Final = (1 << 64) - 1
+"""The offset of a message that stands outside of all chunks: its place in the file is its own, not a chunk's."""
+
+LARGEST_CHUNK: Final = 1 << 30
+"""Bytes. Recorders close a chunk after a megabyte or four."""
 
 CHUNKS_KEPT_BYTES: Final = 64 << 20
 """Decompressed chunks kept at hand: messages in the order of their times hop between neighbouring chunks."""
@@ -73,10 +76,10 @@ class McapFile:
         self._problems = problems
         self._schemas: dict[int, str] = {}
         self._channels: dict[int, Channel] = {}
-        self._chunks: list[Chunk] = []
+        self._chunks: dict[int, Chunk] = {}  # by position
         self._loose: dict[int, list[tuple[int, int]]] = {}  # by channel: times and positions of messages outside chunks
-        self._loaded: OrderedDict[int, bytes] = OrderedDict()
-        self._damaged: dict[int, str] = {}
+        self._loaded: OrderedDict[int, bytes] = OrderedDict()  # by chunk
+        self._damaged: dict[int, str] = {}  # by chunk, why
         self._scan()
         self._look_into_chunks_without_index()
         self.topics, self._channels_of = self._topics_of_channels()
@@ -85,20 +88,20 @@ class McapFile:
         """The index of the topic's messages in the order in which they are stored."""
         found = [no_entries()]
         for channel in self._channels_of.get(topic, ()):
-            loose = np.array([(time, NO_CHUNK, position) for time, position in self._loose.get(channel, ())], ENTRY)
-            found.append(loose)
-            for number, chunk in enumerate(self._chunks):
-                found.extend(self._chunk_entries(number, chunk, channel))
+            loose = [(time, position, OUTSIDE) for time, position in self._loose.get(channel, ())]
+            found.append(np.array(loose, ENTRY))
+            for chunk in self._chunks.values():
+                found.extend(self._chunk_entries(chunk, channel))
         return _in_stored_order(np.concatenate(found))
 
     def read(self, topic: str, entry: np.void) -> bytes:
         """The serialized message of one entry; raises DamagedMessage."""
         place, offset = int(entry["place"]), int(entry["offset"])
-        if place == NO_CHUNK:
-            head = self._read(offset, RECORD_HEAD.size + MESSAGE_HEAD.size)
+        if offset == OUTSIDE:
+            head = self._read(place, RECORD_HEAD.size + MESSAGE_HEAD.size)
             length = RECORD_HEAD.unpack_from(head)[1]
-            return self._read(offset + len(head), length - MESSAGE_HEAD.size)
-        content = self._chunk_content(place)
+            return self._read(place + len(head), length - MESSAGE_HEAD.size)
+        content = self._chunk_content(self._chunks[place])
         if offset + RECORD_HEAD.size + MESSAGE_HEAD.size > len(content):
             raise DamagedMessage("the index points outside of its chunk")
         opcode, length = RECORD_HEAD.unpack_from(content, offset)
@@ -118,8 +121,8 @@ class McapFile:
 
     def _scan(self) -> None:
         """Go once from record to record, past the messages themselves."""
-        if not self._reaches_end() and self._chunks:
-            self._chunks[-1].has_whole_index = False
+        if not self._reaches_end():
+            self._distrust_latest_index()
 
     def _reaches_end(self) -> bool:
         """Take every record up to the footer; False if that is never reached."""
@@ -131,20 +134,20 @@ class McapFile:
             opcode, length = RECORD_HEAD.unpack(head)
             record = Record(opcode, position + len(head), position + len(head) + length)
             if not is_opcode(opcode):
-                self._note("structure", f"is damaged at byte {position}; what comes after is not read")
+                self._note("damage", f"is damaged at byte {position}; what comes after is not read")
                 return False
             if record.end > self._size and opcode != CHUNK:
                 break
             try:
                 self._take(record)
             except BadRecord as error:
-                self._note("record", f"is damaged at byte {position} ({error}); that record is left out")
-                if opcode == MESSAGE_INDEX and self._chunks:
-                    self._chunks[-1].has_whole_index = False
+                self._note("record", f"is damaged at byte {position} ({error}); that record is left out", position)
+                if opcode == MESSAGE_INDEX:
+                    self._distrust_latest_index()
             if opcode == FOOTER:
                 return True
             position = record.end
-        self._note("structure", "is cut short, or its recorder was stopped by force; what is whole of it is read")
+        self._note("damage", "is cut short, or its recorder was stopped by force; what is whole of it is read")
         return False
 
     def _take(self, record: Record) -> None:
@@ -157,7 +160,7 @@ class McapFile:
         elif record.opcode == MESSAGE_INDEX and self._chunks:
             channel, length = INDEX_HEAD.unpack(self._content(record, INDEX_HEAD.size))
             start = record.start + INDEX_HEAD.size
-            self._chunks[-1].indexes.append((channel, start, min(length, record.end - start)))
+            self._latest_chunk().indexes.append((channel, start, min(length, record.end - start)))
         elif record.opcode == MESSAGE:
             channel, _, time, _ = MESSAGE_HEAD.unpack(self._content(record, MESSAGE_HEAD.size))
             self._loose.setdefault(channel, []).append((time, record.start - RECORD_HEAD.size))
@@ -167,7 +170,14 @@ class McapFile:
         position = record.start + head.head_length
         if position + head.compressed_size > record.end:
             raise BadRecord("a chunk claims more data than it has")
-        self._chunks.append(Chunk(position, head, is_cut=record.end > self._size))
+        self._chunks[position] = Chunk(position, head, is_cut=record.end > self._size)
+
+    def _latest_chunk(self) -> Chunk:
+        return next(reversed(self._chunks.values()))
+
+    def _distrust_latest_index(self) -> None:
+        if self._chunks:
+            self._latest_chunk().has_whole_index = False
 
     def _define(self, opcode: int, content: bytes) -> None:
         # Definitions are repeated at the end of a file; the first counts, so that a later one cannot rename a topic.
@@ -179,27 +189,27 @@ class McapFile:
             self._channels.setdefault(channel.id, channel)
 
     def _look_into_chunks_without_index(self) -> None:
-        for number, chunk in enumerate(self._chunks):
+        for chunk in self._chunks.values():
             channels = {channel for channel, _, _ in chunk.indexes}
             if not channels or not chunk.has_whole_index or not channels <= self._channels.keys():
-                chunk.entries = self._entries_by_looking(number)
+                chunk.entries = self._entries_by_looking(chunk)
 
-    def _entries_by_looking(self, number: int) -> dict[int, Entries]:
+    def _entries_by_looking(self, chunk: Chunk) -> dict[int, Entries]:
         try:
-            content = self._chunk_content(number)
+            content = self._chunk_content(chunk)
         except DamagedMessage as error:
-            self._note(("chunk", number), f"has lost a chunk of messages: {error}")
+            self._note("chunk", f"has lost a chunk of messages: {error}", chunk.position)
             return {}
         found: dict[int, list[tuple[int, int, int]]] = {}
         try:
             for record in records_of(content):
-                self._take_from_chunk(record, content, number, found)
+                self._take_from_chunk(record, content, chunk, found)
         except BadRecord as error:
-            self._note(("chunk", number), f"has a damaged chunk ({error}); what comes before in it is read")
+            self._note("chunk", f"has a damaged chunk ({error}); what comes before in it is read", chunk.position)
         return {channel: np.array(entries, ENTRY) for channel, entries in found.items()}
 
     def _take_from_chunk(
-        self, record: Record, content: bytes, number: int, found: dict[int, list[tuple[int, int, int]]]
+        self, record: Record, content: bytes, chunk: Chunk, found: dict[int, list[tuple[int, int, int]]]
     ) -> None:
         if record.opcode in (SCHEMA, CHANNEL):
             self._define(record.opcode, content[record.start : min(record.end, record.start + LONGEST_DEFINITION_READ)])
@@ -207,8 +217,8 @@ class McapFile:
             if record.end - record.start < MESSAGE_HEAD.size:
                 raise BadRecord("a message is shorter than its head")
             channel, _, time, _ = MESSAGE_HEAD.unpack_from(content, record.start)
-            found.setdefault(channel, []).append((time, number, record.start - RECORD_HEAD.size))
-        elif record.opcode == 0 and not self._chunks[number].is_cut:
+            found.setdefault(channel, []).append((time, chunk.position, record.start - RECORD_HEAD.size))
+        elif record.opcode == 0 and not chunk.is_cut:
             raise BadRecord("a record does not fit into it")
 
     def _topics_of_channels(self) -> tuple[dict[str, StoredTopic], dict[str, list[int]]]:
@@ -228,35 +238,38 @@ class McapFile:
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
-    def _chunk_entries(self, number: int, chunk: Chunk, channel: int) -> Iterator[Entries]:
+    def _chunk_entries(self, chunk: Chunk, channel: int) -> Iterator[Entries]:
         if chunk.entries is not None:
             if channel in chunk.entries:
                 yield chunk.entries[channel]
             return
         for indexed, position, length in chunk.indexes:
             if indexed == channel:
-                yield parse_index_entries(self._read_up_to(position, length - length % INDEX_ENTRY.itemsize), number)
+                yield parse_index_entries(
+                    self._read_up_to(position, length - length % INDEX_ENTRY.itemsize), chunk.position
+                )
 
-    def _chunk_content(self, number: int) -> bytes:
+    def _chunk_content(self, chunk: Chunk) -> bytes:
         """A chunk's records, decompressed; raises DamagedMessage if they cannot be had."""
-        if number in self._damaged:
-            raise DamagedMessage(self._damaged[number])
-        if number in self._loaded:
-            self._loaded.move_to_end(number)
-            return self._loaded[number]
+        place = chunk.position
+        if place in self._damaged:
+            raise DamagedMessage(self._damaged[place])
+        if place in self._loaded:
+            self._loaded.move_to_end(place)
+            return self._loaded[place]
         try:
-            content = self._load(self._chunks[number])
+            content = self._load(chunk)
         except CompressionError as error:
-            self._damaged[number] = f"the chunk at byte {self._chunks[number].position} is damaged: {error}"
-            raise DamagedMessage(self._damaged[number]) from error
-        self._loaded[number] = content
+            self._damaged[place] = f"the chunk at byte {place} is damaged: {error}"
+            raise DamagedMessage(self._damaged[place]) from error
+        self._loaded[place] = content
         while len(self._loaded) > 1 and sum(map(len, self._loaded.values())) > CHUNKS_KEPT_BYTES:
             self._loaded.popitem(last=False)
         return content
 
     def _load(self, chunk: Chunk) -> bytes:
         head = chunk.head
-        if head.size > LARGEST_MESSAGE:
+        if head.size > LARGEST_CHUNK:
             raise CompressionError(f"it claims {head.size} bytes")
         content, is_whole = decompress(
             self._read_up_to(chunk.position, head.compressed_size), head.compression, head.size
@@ -290,8 +303,8 @@ class McapFile:
         self._source.seek(position)
         return self._source.read(min(size, self._size - position))
 
-    def _note(self, kind: object, sentence: str) -> None:
-        self._problems.add((self.path, kind), f"{self.path.name} {sentence}")
+    def _note(self, kind: str, sentence: str, place: int | None = None) -> None:
+        self._problems.add((self.path, kind), f"{self.path.name} {sentence}", place)
 
 
 def _in_stored_order(entries: Entries) -> Entries:

@@ -20,16 +20,19 @@ class Problems:
         self._found: dict[Hashable, tuple[str, set[Hashable]]] = {}
 
     def add(self, kind: Hashable, sentence: str, message: Hashable = None) -> None:
-        """Note a problem; of one `kind` the first `sentence` is kept, and how many different messages it met.
+        """Note a problem; of one `kind` the first `sentence` is kept, and how often it was met.
 
-        `message` tells apart the messages it met, so that reading a bag twice counts none of them twice.
+        `message` says where it was met, so that reading a bag twice does not count it twice.
         """
         self._found.setdefault(kind, (sentence, set()))[1].add(message)
+
+    def __contains__(self, kind: Hashable) -> bool:
+        return kind in self._found
 
     def lines(self) -> list[str]:
         """One line for each kind of problem, in the order in which they were met first."""
         return [_line(sentence, len(messages)) for sentence, messages in self._found.values()]
 
 
-def _line(sentence: str, messages: int) -> str:
-    return f"{sentence}." if messages == 1 else f"{sentence} ({messages} messages in all)."
+def _line(sentence: str, times: int) -> str:
+    return f"{sentence}." if times == 1 else f"{sentence} ({times} times in all)."

@@ -14,8 +14,8 @@ ENTRY: Final = np.dtype([("time", "<u8"), ("place", "<i8"), ("offset", "<u8")])
 Entries = NDArray[Any]
 """Entries of an index, (N,) of ENTRY, in the order in which the file stores the messages."""
 
-LARGEST_MESSAGE: Final = 1 << 30
-"""Bytes. No camera sends a gibibyte, so a message or chunk that claims more is damaged or hostile."""
+LARGEST_MESSAGE: Final = 1 << 28
+"""Bytes, 256 MiB. No camera sends as much, so a message that claims more is damaged or hostile."""
 
 
 class StoredTopic(NamedTuple):
@@ -27,7 +27,10 @@ class StoredTopic(NamedTuple):
 
 
 class StorageFile(Protocol):
-    """One file of a bag. Use it from one thread at a time."""
+    """One file of a bag. Use it from one thread at a time.
+
+    That the file as a whole is damaged is noted as a problem of the kind (path, "damage").
+    """
 
     path: Path
     topics: dict[str, StoredTopic]
