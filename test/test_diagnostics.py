@@ -76,7 +76,7 @@ def test_a_camera_that_works_is_healthy() -> None:
     health = CameraHealth("/image", now=0.0)
     for number in range(1, 11):
         health.image_arrived(number / 10, CAMERA, number)
-        health.image_segmented(milliseconds=float(number), slow_track_failed=0)
+        health.image_segmented(number / 10, milliseconds=float(number), slow_track_failed=0)
     healthy = report(health, now=1.0)
     assert healthy.troubles == ()
     assert healthy.summary == "segmenting at 10.0 Hz"
@@ -87,7 +87,7 @@ def test_a_camera_that_works_is_healthy() -> None:
 
 def test_the_rate_is_over_the_time_since_the_last_report() -> None:
     health = CameraHealth("/image", now=0.0)
-    health.image_segmented(1.0, 0)
+    health.image_segmented(0.5, 1.0, 0)
     report(health, now=1.0)
     assert report(health, now=2.0).values["rate (Hz)"] == "0.0"
 
@@ -107,12 +107,19 @@ def test_silence_is_a_trouble(silent_seconds: float) -> None:
     )
 
 
+def test_time_in_a_callback_is_no_silence() -> None:
+    health = CameraHealth("/image", now=0.0)
+    health.image_arrived(0.0, CAMERA, 1)
+    health.image_segmented(now=10.0, milliseconds=10_000.0, slow_track_failed=0)
+    assert report(health, now=10.1).troubles == ()
+
+
 def test_troubles_are_told_once_and_counted_for_ever() -> None:
     health = CameraHealth("/image", now=0.0)
     health.image_arrived(0.1, CAMERA, 1)
     health.image_arrived(0.2, CAMERA, 4)
     health.image_refused()
-    health.image_segmented(1.0, slow_track_failed=3)
+    health.image_segmented(0.5, 1.0, slow_track_failed=3)
     troubled = report(health, now=1.0)
     assert troubled.summary == (
         "images lost since the last report: 2; images refused since the last report: 1; "
@@ -133,7 +140,7 @@ def test_lost_images_come_with_advice_by_their_likelier_cause(busy_milliseconds:
     health = CameraHealth("/image", now=0.0)
     health.image_arrived(0.1, CAMERA, 1)
     health.image_arrived(0.9, CAMERA, 9)
-    health.image_segmented(busy_milliseconds, 0)
+    health.image_segmented(1.0, busy_milliseconds, 0)
     assert advice in report(health, now=1.0).advice
     assert report(health, now=2.0).advice == ""
 

@@ -35,6 +35,9 @@ NEWEST_IMAGE_ONLY: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BES
 OUTPUT: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 """Reaches reliable subscribers (RViz' default) and best-effort ones; a slow one does not hold the node up."""
 
+LOST_IMAGES_REPEAT_SECONDS: Final = 60.0
+"""A node that is slower than its camera loses images all the time; whoever wants to be told so has /diagnostics."""
+
 
 class Camera:
     """Subscribes to one camera's images and publishes what its stream engine makes of them."""
@@ -50,7 +53,8 @@ class Camera:
         self._labels = node.create_publisher(Image, _joined("~", name, "labels"), OUTPUT)
         self._overlay = node.create_publisher(Image, _joined("~", name, "overlay"), OUTPUT)
         self._key_frames = node.create_publisher(KeyFrameDiagnostics, _joined("~", name, "keyframe"), OUTPUT)
-        self._warnings = RepeatedWarnings(lambda sentence: node.get_logger().warning(sentence), time.monotonic)
+        self._warnings = RepeatedWarnings(self._log_warning, time.monotonic)
+        self._lost_image_warnings = RepeatedWarnings(self._log_warning, time.monotonic, LOST_IMAGES_REPEAT_SECONDS)
         self._health = CameraHealth(self.topic, time.monotonic())
 
     def subscribe(self) -> None:
@@ -74,7 +78,7 @@ class Camera:
         }
         health = self._health.report(time.monotonic(), connections, self._settings.image_timeout)
         if health.advice:
-            self._warn(f"{health.summary}; {health.advice}")
+            self._lost_image_warnings.warn(health.advice)
         return health
 
     def _on_image(self, message: Image, information: MessageInfo) -> None:
@@ -90,11 +94,11 @@ class Camera:
         published = time.perf_counter()
 
         times = ChainTimes(decode=decoded - entry, publish=published - segmented, total=published - entry)
-        self._health.image_segmented(times.total * 1000, result.slow_track.failed)
+        self._health.image_segmented(time.monotonic(), times.total * 1000, result.slow_track.failed)
         self._key_frames.publish(key_frame_message(result, message.header, times, self._health.frames_dropped))
         self._publish_overlay(frame, result.labels, message)
         for warning in result.warnings:
-            self._warn(warning)
+            self._warnings.warn(warning)
 
     def _note_arrival(self, information: MessageInfo) -> None:
         publisher = information["publisher_gid"]["data"]
@@ -105,7 +109,7 @@ class Camera:
             return image_to_rgb(message)
         except BadImage as error:
             self._health.image_refused()
-            self._warn(f"skipping an image on {self.topic}: {error}")
+            self._warnings.warn(f"skipping an image on {self.topic}: {error}")
             return None
 
     def _publish_overlay(self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], message: Image) -> None:
@@ -115,8 +119,8 @@ class Camera:
         blended = overlay(picture, labels, self._colours_bgr, self._settings.overlay_opacity)
         self._overlay.publish(image_message(blended, "bgr8", message.header))
 
-    def _warn(self, sentence: str) -> None:
-        self._warnings.warn(f"camera {self.name}: {sentence}" if self.name else sentence)
+    def _log_warning(self, sentence: str) -> None:
+        self._node.get_logger().warning(f"camera {self.name}: {sentence}" if self.name else sentence)
 
 
 def _joined(*parts: str) -> str:

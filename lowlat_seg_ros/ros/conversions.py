@@ -107,5 +107,5 @@ def _through_cv_bridge(message: Image) -> NDArray[np.uint8]:
 def _set_data(message: Image, pixels: NDArray[np.uint8]) -> None:
     """`message.data = pixels` would check byte by byte: 400 ms for a colour image of 720p, where this takes 0.4 ms."""
     data = array("B")
-    data.frombytes(pixels)
+    data.frombytes(pixels.data)
     message.data = data

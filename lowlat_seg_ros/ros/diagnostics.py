@@ -131,8 +131,9 @@ class CameraHealth:
         """It could not be used."""
         self._refused += 1
 
-    def image_segmented(self, milliseconds: float, slow_track_failed: int) -> None:
+    def image_segmented(self, now: float, milliseconds: float, slow_track_failed: int) -> None:
         """Its labels were published `milliseconds` after the callback began; the slow track's failures so far."""
+        self._last_image = now  # the time in the callback is not the camera's silence
         self._segmented += 1
         self._slow_track_failed = slow_track_failed
         self._busy_seconds += milliseconds / 1000
@@ -147,7 +148,9 @@ class CameraHealth:
         period, seconds = counts.since(self._reported), now - self._reported_at
         self._reported, self._reported_at = counts, now
         troubles = (*self._silence(now, image_timeout), *_troubles(period))
-        advice = _advice(period, seconds) if period.dropped else ""
+        advice = (
+            f"{period.dropped} images on {self._topic} were lost: {_advice(period, seconds)}" if period.dropped else ""
+        )
         values = self._values(counts, period, seconds)
         return Health(troubles, advice, {**values, **{name: str(count) for name, count in connections.items()}})
 
