@@ -1,0 +1,134 @@
+"""The slow track in simulated time: when each result is there, and whose turn it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.stream.key_frame import SeenFrame
+from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
+from lowlat_seg_ros.stream.slow_lane import SlowJob
+
+DURATION, HAND_OVER = 100, 10
+
+
+class PlainSlowNetwork:
+    """An Sh whose feature is the image."""
+
+    stride = 1
+
+    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+        return image
+
+    def classify(self, high: Tensor) -> Tensor:
+        return high
+
+
+def slow_track() -> ScheduledSlowTrack:
+    return ScheduledSlowTrack(PlainSlowNetwork(), DURATION, HAND_OVER)
+
+
+def hand_in(lane: ScheduledLane, sequence: int, value: float = 0.0) -> None:
+    nothing = torch.zeros(1, 1, 1, 1)
+    low = LowFeatures(nothing, nothing, nothing)
+    lane.submit(SlowJob(SeenFrame(sequence, sequence, torch.full((1, 1, 1, 1), value), low)))
+
+
+def collected(lane: ScheduledLane) -> list[int]:
+    return [result.key.sequence for result in lane.collect() if result.key is not None]
+
+
+def test_a_result_is_there_after_the_hand_over_and_sh_and_not_before() -> None:
+    track = slow_track()
+    lane = track.open_lane()
+    track.advance(1000)
+    hand_in(lane, 0)  # handed over at 1010
+    track.advance(1109)
+    assert collected(lane) == []
+    track.advance(1110)
+    assert collected(lane) == [0]
+    assert lane.delays == [DURATION]
+
+
+def test_what_waits_begins_when_the_track_is_free_and_the_newest_takes_the_place_of_others() -> None:
+    track = slow_track()
+    lane = track.open_lane()
+    for sequence, time in ((0, 0), (1, 20), (2, 40)):
+        track.advance(time)
+        hand_in(lane, sequence)
+    track.advance(110)  # frame 0 is done: handed over at 10
+    assert collected(lane) == [0]
+    assert lane.counts().busy
+    assert not lane.counts().waiting
+    track.advance(209)
+    assert collected(lane) == []
+    track.advance(210)
+    assert collected(lane) == [2]
+    assert lane.counts().discarded == 1
+    assert lane.delays == [100, 160]  # frame 2 was handed over at 50
+
+
+def test_a_job_is_done_at_its_own_time_however_late_one_asks() -> None:
+    track = slow_track()
+    lane = track.open_lane()
+    hand_in(lane, 0)
+    track.advance(40)
+    hand_in(lane, 1)
+    track.advance(100_000)
+    assert lane.delays == [100, 160]
+    hand_in(lane, 2)
+    track.advance(100_000 + HAND_OVER + DURATION)
+    assert lane.delays[-1] == DURATION
+
+
+def test_cameras_take_turns_however_often_one_of_them_hands_in() -> None:
+    track = slow_track()
+    greedy, modest = track.open_lane(), track.open_lane()
+    hand_in(greedy, 0)
+    hand_in(modest, 0)  # both wait for the same track; handed over at 20
+    hand_in(greedy, 1)
+    served = []
+    for time in range(30, 1000, 10):
+        track.advance(time)
+        for name, lane in (("greedy", greedy), ("modest", modest)):
+            for sequence in collected(lane):
+                served.append((name, time))
+                track.advance(track.now)
+                hand_in(lane, sequence + 10)
+        if len(served) >= 6:
+            break
+    assert [name for name, _ in served[:6]] == ["greedy", "modest", "greedy", "modest", "greedy", "modest"]
+
+
+def test_a_reset_drops_what_is_in_work_and_the_track_is_still_taken_by_it() -> None:
+    track = slow_track()
+    lane = track.open_lane()
+    hand_in(lane, 0)
+    lane.reset()
+    track.advance(50)
+    hand_in(lane, 1)
+    track.advance(209)
+    assert collected(lane) == []
+    track.advance(210)
+    assert collected(lane) == [1]
+    assert lane.counts().discarded == 1
+
+
+def test_a_failed_sh_is_reported_when_its_time_has_come() -> None:
+    track = slow_track()
+    lane = track.open_lane()
+    hand_in(lane, 0, value=float("nan"))
+    track.advance(HAND_OVER + DURATION)
+    (result,) = lane.collect()
+    assert result.key is None
+    assert "nan" in result.error
+    assert lane.counts().failed == 1
+
+
+def test_time_never_goes_back() -> None:
+    track = slow_track()
+    track.advance(5)
+    with pytest.raises(ValueError, match="simulated time cannot go back from 5 to 4"):
+        track.advance(4)
