@@ -23,7 +23,7 @@ def add_evaluate_command(commands: Any) -> None:
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {','.join(ROWS)}")
     parser.add_argument("--interval", type=int, default=5, help="frames between key frames in the row 'fixed'")
     parser.add_argument("--threshold", type=float, default=0.1, help="predicted deviation that makes a key frame")
-    parser.add_argument("--maximum-interval", type=int, default=10, help="frames after which a key frame is due anyway")
+    parser.add_argument("--maximum-interval", type=int, default=5, help="frames after which a key frame is due anyway")
     parser.add_argument("--delay-frames", type=int, default=2, help="by how many frames the slow track is late")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.set_defaults(run_command=evaluate_command)

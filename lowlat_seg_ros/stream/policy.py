@@ -73,7 +73,7 @@ class ThresholdPolicy(ABC):
 
     threshold: float
     minimum_interval: int = 1  # frames from key to key, whatever is measured
-    maximum_interval: int = 10  # likewise; the propagation is trained on pairs up to 10 frames apart (section 4)
+    maximum_interval: int = 5  # likewise; as long as the fixed schedule's (table 1)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.threshold) and self.threshold >= 0):
