@@ -91,12 +91,12 @@ def roof(width: float, slope: float, light: float, random: np.random.Generator) 
 
 
 def fence(width: float, height: float, light: float, random: np.random.Generator) -> Texture:
-    """Draw iron railings in front of dark shrubs: upright bars, two rails, a stone foot."""
+    """Draw iron railings in front of shrubs: upright bars, two rails, a stone foot."""
     shape = round(height * PIXELS_PER_METRE), round(width * PIXELS_PER_METRE)
     behind = 0.9 + 0.4 * layered_noise(shape, max(2, int(width)), 3, random)
-    pixels = shaded((62, 62, 52), light * behind)
-    for left in range(1, shape[1], 5):
-        fill(pixels, left, 0, left + 2, shape[0], dimmed((30, 31, 34), light * random.uniform(0.8, 1.3)))
+    pixels = shaded((96, 96, 84), light * behind)
+    for left in range(1, shape[1], 6):
+        fill(pixels, left, 0, left + 2, shape[0], dimmed((26, 27, 30), light * random.uniform(0.8, 1.3)))
     for row in (3, shape[0] - 16):
         fill(pixels, 0, row, shape[1], row + 3, dimmed((28, 28, 31), light))
     fill(pixels, 0, shape[0] - 9, shape[1], shape[0], dimmed((96, 92, 84), light))

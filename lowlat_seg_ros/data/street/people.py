@@ -29,6 +29,7 @@ SHOES: Final[Colour] = (16, 16, 18)
 HELMET: Final[Colour] = (40, 42, 48)
 REFLECTOR: Final[Colour] = (196, 206, 40)
 TYRE: Final[Colour] = (14, 14, 16)
+SPOKES: Final[Colour] = (96, 98, 100)
 
 STEP_LENGTH: Final = 1.5  # metres a walker covers in one cycle of both legs
 HEIGHT_DRAWN: Final = 1.76  # metres; the figures below are somebody of this height
@@ -74,8 +75,10 @@ def pedestrian(person: Person, x: float, z: float, walked: float) -> Body:
 def bicyclist(person: Person, x: float, z: float, ridden: float) -> Body:
     """Return somebody on a bicycle at (x, z), seen from the front or from behind, who has ridden so many metres."""
     figure = Cutout(BICYCLIST)
-    figure.oval((0.0, 0.34), (0.035, 0.34), TYRE)
-    figure.limb((0.0, 0.45), (0.0, 0.95), (0.06, 0.08), (64, 66, 72))
+    figure.oval((0.0, 0.34), (0.05, 0.34), TYRE)
+    figure.oval((0.0, 0.34), (0.02, 0.26), SPOKES)
+    figure.limb((0.0, 0.62), (0.0, 0.95), (0.07, 0.09), SPOKES)
+    figure.limb((-0.12, 0.93), (0.12, 0.93), (0.07, 0.07), TYRE)
     for side in (-1, 1):
         foot = 0.3 + 0.17 * side * math.sin(2 * math.pi * ridden / PEDAL_TURN)
         knee = (side * 0.16, (foot + 0.95) / 2 + 0.06)
