@@ -38,7 +38,7 @@ PROFILE_FILE = "profile.json"
 
 
 class ReplayError(Exception):
-    """No bag could be replayed; the message says why in a sentence."""
+    """No bag could be replayed; the message says why, a line a bag."""
 
 
 def add_replay_command(commands: Any) -> None:
@@ -96,7 +96,7 @@ def replay_command(options: argparse.Namespace) -> None:
         print(f"{kept} of {len(bags)} bags have their reports already")
     reasons = run_fleet(fleet, len(bags) - kept, options)
     if len(reasons) == len(bags):
-        raise ReplayError(reasons[0])
+        raise ReplayError("\n".join(reasons))
     new = finish_single(options.out) if len(bags) == 1 else finish_fleet(fleet, options.out)
     if old is not None:
         report_changes(old, new, options.tolerance)
@@ -139,8 +139,7 @@ def run_fleet(fleet: Fleet, count: int, options: argparse.Namespace) -> list[str
             for job, ending in endings:
                 progress.bag_done()
                 if isinstance(ending, Failure):
-                    reasons.append(ending.reason)
-                    progress.say(f"{job.bag}: failed: {ending.reason}")
+                    reasons.append(f"{job.bag}: {ending.reason}")
     return reasons
 
 
