@@ -21,7 +21,7 @@ class PolicySettings:
     interval: int = 5  # frames
     threshold: float | None = None  # None: the policy's default
     minimum_interval: int = 1  # frames
-    maximum_interval: int = 10
+    maximum_interval: int = 5
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
