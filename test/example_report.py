@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -170,15 +171,21 @@ def write_example(folder: Path, report: Report) -> None:
     """The report and its pictures, as ``lowlat-seg replay`` lays them out."""
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json_text(report.to_mapping()), encoding="utf-8")
-    street = SyntheticStreet(frame_count=10)
     for worst in (worst for camera in report.cameras for worst in camera.disagreements):
-        image, full = street[worst.frame].image, street[worst.frame].labels
+        image, full = street_frame(worst.frame)
         given = np.roll(full, 12, axis=1)
         write_picture(folder / worst.picture, image)
         write_picture(folder / worst.labels, colourise(given, CAMVID_COLOURS))
         write_picture(folder / worst.full_labels, colourise(full, CAMVID_COLOURS))
         difference = colourise(np.where(given == full, 255, given).astype(np.uint8), CAMVID_COLOURS)
         write_picture(folder / worst.difference, difference)
+
+
+@lru_cache
+def street_frame(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A picture and its labels; painting one takes a second, and many tests want the same."""
+    frame = SyntheticStreet(frame_count=10)[number]
+    return frame.image, frame.labels
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:

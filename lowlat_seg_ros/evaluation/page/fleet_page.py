@@ -15,15 +15,15 @@ from lowlat_seg_ros.evaluation.page.headline import Card
 from lowlat_seg_ros.evaluation.replay.figures import FIGURES, FigureKind
 
 Bag = Mapping[str, Any]  # as fleet.json has it
-COLUMNS: Final = (
-    "deadline_misses",
-    "latency_p99_ms",
-    "latency_max_ms",
-    "key_frames",
-    "streaming_mean_iou",
-    "mean_iou",
-    "agreement",
-)
+COLUMNS: Final = {
+    "deadline_misses": "Deadline misses",
+    "latency_p99_ms": "Latency, p99",
+    "latency_max_ms": "Latency, maximum",
+    "key_frames": "Key frames",
+    "streaming_mean_iou": "Streaming mIoU",
+    "mean_iou": "mIoU",
+    "agreement": "Agreement",
+}
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ def write_fleet_page(folder: Path, command: str = "") -> None:
         command: what makes the fleet's reports again, shown to the reader; "" shows nothing.
     """
     bags = json.loads((folder / "fleet.json").read_text(encoding="utf-8"))["bags"]
-    columns = _columns_with_figures(bags)
+    kinds = _kinds_with_figures(bags)
     write_document(
         folder / "index.html",
         "fleet.html",
         ("sort.js",),
         {},
-        columns=columns,
-        rows=list(fleet_rows(bags, columns)),
+        titles=[COLUMNS[kind.name] for kind in kinds],
+        rows=list(fleet_rows(bags, kinds)),
         cards=list(_cards(bags)),
         command=command,
     )
 
 
-def fleet_rows(bags: Sequence[Bag], columns: Sequence[FigureKind]) -> Iterator[FleetRow]:
+def fleet_rows(bags: Sequence[Bag], kinds: Sequence[FigureKind]) -> Iterator[FleetRow]:
     """A row for each camera of each bag, the first system's figures beside the full network's."""
     for bag in bags:
         if bag["error"] is not None:
@@ -75,10 +75,10 @@ def fleet_rows(bags: Sequence[Bag], columns: Sequence[FigureKind]) -> Iterator[F
             continue
         address = quote(str(Path(bag["report"]).with_name("index.html")))
         for camera in bag["cameras"] or [None]:
-            yield _row(bag, f"./{address}", camera, columns)
+            yield _row(bag, f"./{address}", camera, kinds)
 
 
-def _row(bag: Bag, page: str, camera: Mapping[str, Any] | None, columns: Sequence[FigureKind]) -> FleetRow:
+def _row(bag: Bag, page: str, camera: Mapping[str, Any] | None, kinds: Sequence[FigureKind]) -> FleetRow:
     problems = tuple(bag["problems"])
     if camera is None:
         return FleetRow(bag["name"], page, problems=problems, error="no camera could be evaluated")
@@ -86,7 +86,7 @@ def _row(bag: Bag, page: str, camera: Mapping[str, Any] | None, columns: Sequenc
     full_network: Mapping[str, Any] = next(
         (system["figures"] for system in others if system["name"] == "full network"), {}
     )
-    cells = tuple(_cell(kind, two_tracks["figures"], full_network) for kind in columns)
+    cells = tuple(_cell(kind, two_tracks["figures"], full_network) for kind in kinds)
     return FleetRow(bag["name"], page, "", camera["topic"], camera["frames"], problems, cells)
 
 
@@ -96,7 +96,7 @@ def _cell(kind: FigureKind, two_tracks: Mapping[str, Any], full_network: Mapping
     return FleetCell(text(value), "" if beside is None else text(beside), value)
 
 
-def _columns_with_figures(bags: Sequence[Bag]) -> list[FigureKind]:
+def _kinds_with_figures(bags: Sequence[Bag]) -> list[FigureKind]:
     known = {name for figures in _main_figures(bags) for name, value in figures.items() if value is not None}
     by_name = {kind.name: kind for kind in FIGURES}
     return [by_name[name] for name in COLUMNS if name in known]
