@@ -138,7 +138,7 @@ def test_another_device_is_refused(device: str) -> None:
 
 @pytest.mark.parametrize(
     ("cores", "given", "threads"),
-    [(1, (0, 0), (1, 1)), (2, (0, 0), (2, 1)), (4, (0, 0), (3, 1)), (16, (0, 0), (12, 4)), (16, (2, 1), (2, 1))],
+    [(1, (0, 0), (1, 1)), (2, (0, 0), (1, 1)), (4, (0, 0), (2, 1)), (16, (0, 0), (11, 4)), (16, (2, 1), (2, 1))],
 )
 def test_threads_are_chosen_by_cores_unless_given(cores: int, given: tuple[int, int], threads: tuple[int, int]) -> None:
     assert thread_counts(*given, cores=cores) == threads

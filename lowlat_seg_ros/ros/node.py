@@ -62,12 +62,12 @@ class SegmentationNode(Node):
         for name in unknown_parameters(self):
             self.get_logger().warning(f"there is no parameter {name!r}; its value is ignored")
         self._device = choose_device(self._settings.device)
-        fast_threads, slow_threads = thread_counts(self._settings.fast_track_threads, self._settings.slow_track_threads)
-        torch.set_num_threads(fast_threads)
+        self._threads = thread_counts(self._settings.fast_track_threads, self._settings.slow_track_threads)
+        torch.set_num_threads(self._threads.fast)
         network = load_checkpoint(self._settings.model, self._device)
         model = presented(network.config, self._settings)
         show_presented(self, model)
-        self._slow_track = ThreadedSlowTrack(network, self._device, intra_op_threads=slow_threads)
+        self._slow_track = ThreadedSlowTrack(network, self._device, intra_op_threads=self._threads.slow)
         for name in self._settings.cameras:
             self._cameras.append(self._camera(name, self._slow_track.open_lane(), network, model))
         self._publish_classes(model)
@@ -78,7 +78,7 @@ class SegmentationNode(Node):
         # On a steady clock: simulated time may stand still, and diagnostics are then wanted most.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_SECONDS, self._publish_diagnostics, clock=steady)
-        self._log_ready(model, fast_threads, slow_threads)
+        self._log_ready(model)
 
     def stop(self) -> bool:
         """Stop the slow track; returns whether its thread ended, which it cannot while it is in the middle of Sh."""
@@ -96,12 +96,12 @@ class SegmentationNode(Node):
         engine.warm_up(model.input_size)
         return Camera(self, name, engine, self._settings, model)
 
-    def _log_ready(self, model: ModelConfig, fast_threads: int, slow_threads: int) -> None:
+    def _log_ready(self, model: ModelConfig) -> None:
         width, height = model.input_size
         topics = ", ".join(camera.topic for camera in self._cameras)
         self.get_logger().info(
-            f"ready on {in_words(self._device)}, {fast_threads} + {slow_threads} threads: model {model.name} at "
-            f"{width}x{height}, {len(model.classes)} classes, policy {self._settings.policy}, images from {topics}"
+            f"ready on {in_words(self._device)} ({self._threads.fast} + {self._threads.slow} threads): model {model.name} "
+            f"at {width}x{height}, {len(model.classes)} classes, policy {self._settings.policy}, images from {topics}"
         )
 
     def _publish_classes(self, model: ModelConfig) -> None:
@@ -131,12 +131,14 @@ class SegmentationNode(Node):
 
     def _status(self, camera: Camera) -> DiagnosticStatus:
         health = camera.report()
+        threads = {"fast-track threads": str(self._threads.fast), "slow-track threads": str(self._threads.slow)}
+        values = {**health.values, **threads}
         return DiagnosticStatus(
             level=DiagnosticStatus.WARN if health.troubles else DiagnosticStatus.OK,
             name=f"{self.get_fully_qualified_name()}: {camera.topic}",
             message=health.summary,
             hardware_id=in_words(self._device),
-            values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
 
 

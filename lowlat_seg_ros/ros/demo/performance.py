@@ -36,7 +36,6 @@ class PerformanceOptions:
     rate_hz: float | None
     model: str
     node_parameters: tuple[str, ...]  # "name:=value"
-    fast_threads: int
     log_folder: Path
 
 
@@ -47,6 +46,7 @@ class Performance:
     sent_stamps: list[int]  # nanoseconds, in order
     recording: Recording
     device: str
+    threads: dict[str, int]  # of each track
 
 
 def perform(options: PerformanceOptions, frame_count: int) -> Performance:
@@ -66,7 +66,8 @@ def perform(options: PerformanceOptions, frame_count: int) -> Performance:
             camera.wait_for_success()
         node.interrupt()
         node.wait_for_success()
-    return Performance(sent_stamps, recorder.recording, recorder.device)
+    threads = {track: int(recorder.diagnostics[f"{track}-track threads"]) for track in ("fast", "slow")}
+    return Performance(sent_stamps, recorder.recording, recorder.device, threads)
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def _recorder_node(namespace: str) -> Iterator[tuple[Recorder, SingleThreadedExe
 
 
 def _node(options: PerformanceOptions, namespace: str) -> ChildProcess:
-    parameters = (f"model:={options.model}", f"fast_track_threads:={options.fast_threads}", *options.node_parameters)
+    parameters = (f"model:={options.model}", *options.node_parameters)
     ros_arguments = [argument for parameter in parameters for argument in ("-p", parameter)]
     return ChildProcess(
         "lowlat_seg_ros.ros.main",

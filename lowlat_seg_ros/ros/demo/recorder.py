@@ -82,9 +82,13 @@ class Recorder:
         """Where the node says it runs; empty before its first word."""
         return "" if self._status is None else str(self._status.hardware_id)
 
+    @property
+    def diagnostics(self) -> dict[str, str]:
+        """The node's newest word on the camera."""
+        return {} if self._status is None else {pair.key: pair.value for pair in self._status.values}
+
     def _node_sees_all(self) -> bool:
-        counts = {} if self._status is None else {pair.key: pair.value for pair in self._status.values}
-        return all(counts.get(name, "0") != "0" for name in CONNECTIONS)
+        return all(self.diagnostics.get(name, "0") != "0" for name in CONNECTIONS)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

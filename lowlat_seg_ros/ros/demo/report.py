@@ -57,13 +57,13 @@ def latency_report(performance: Performance) -> dict[str, Any]:
     }
 
 
-def environment(device: str, fast_threads: int) -> dict[str, Any]:
+def environment(performance: Performance) -> dict[str, Any]:
     """What the figures were measured on."""
     return {
         "cpu": _cpu_model(),
         "cores": usable_cores(),
-        "device": device,
-        "fast_track_threads": fast_threads,
+        "device": performance.device,
+        "threads": performance.threads,
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
@@ -18,7 +16,7 @@ from lowlat_seg_ros.ros.demo.full_network import full_network_milliseconds
 from lowlat_seg_ros.ros.demo.performance import Performance, PerformanceOptions, perform
 from lowlat_seg_ros.ros.demo.pictures import write_pictures, write_whole
 from lowlat_seg_ros.ros.demo.report import environment, latency_report, percentiles, table
-from lowlat_seg_ros.ros.device import choose_device, thread_counts
+from lowlat_seg_ros.ros.device import choose_device, usable_cores
 
 
 def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters: tuple[str, ...], folder: Path) -> None:
@@ -29,21 +27,20 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
     """
     clip = open_clip(clip_name, rate_hz=rate_hz)
     folder.mkdir(parents=True, exist_ok=True)
-    fast_threads, _ = thread_counts(fast=0, slow=0)
-    options = PerformanceOptions(clip_name, rate_hz, model, node_parameters, fast_threads, folder)
+    options = PerformanceOptions(clip_name, rate_hz, model, node_parameters, folder)
     performance = perform(options, clip.frame_count)
     _require_labels(performance)
 
-    torch.set_num_threads(fast_threads)
     device = choose_device(performance.device.partition(" ")[0])
     network = load_checkpoint(model, device)
+    threads, full_network = full_network_milliseconds(network, device, clip, sorted({1, usable_cores()}))
     report = {
         "clip": clip.name,
         "size": list(clip.size),
         "rate_hz": clip.rate_hz,
         "model": network.config.name,
-        "environment": environment(performance.device, fast_threads),
-        "full_network_ms": percentiles(full_network_milliseconds(network, device, clip)),
+        "environment": environment(performance),
+        "full_network_ms": {**percentiles(full_network), "threads": threads},
         **latency_report(performance),
     }
     if isinstance(clip, SyntheticStreet):
