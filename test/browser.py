@@ -25,6 +25,7 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--force-prefers-reduced-motion",  # a page that glides to its place cannot be clicked meanwhile
     "--window-size=1200,900",
 )
 SECONDS_TO_WAIT = 20

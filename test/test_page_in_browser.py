@@ -1,0 +1,429 @@
+"""The replay's web page as a browser shows it: on a screen, a phone and paper, moved by mouse, fingers and keys."""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("selenium", reason="needs selenium: make setup")
+
+from browser import chromium, console_lines, emulated, open_page, requested_addresses, wait_until
+from example_report import example_report, write_example
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from test_page import HOSTILE, hostile_report
+
+from lowlat_seg_ros.evaluation.page import write_fleet_page, write_page
+from lowlat_seg_ros.evaluation.replay.fleet_report import done_bag, failed_bag, fleet_mapping
+from lowlat_seg_ros.evaluation.replay.report import Report, json_text
+
+PHONE = (360, 800)  # width and height in pixels
+LONG_NAME = "a_very_long_name_without_any_place_to_break_it_" * 3
+SMALLEST_CONTRAST = 4.5  # WCAG 2.2, level AA, for text
+
+# Every text with too little contrast to what is painted behind it, as [text, ratio].
+FAINT_TEXTS = """
+const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+function rgba(colour) {
+  canvas.clearRect(0, 0, 1, 1);
+  canvas.fillStyle = colour;
+  canvas.fillRect(0, 0, 1, 1);
+  return canvas.getImageData(0, 0, 1, 1).data;
+}
+function luminance(colour) {
+  const [r, g, b] = [...colour].slice(0, 3).map((value) => value / 255)
+    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+function background(element) {
+  for (let at = element; at; at = at.parentElement) {
+    const colour = rgba(getComputedStyle(at).backgroundColor);
+    if (colour[3]) return colour;
+  }
+}
+const faint = [];
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+  const element = text.parentElement;
+  if (!text.data.trim() || element.closest("script, noscript, option") || !element.getClientRects().length) continue;
+  const style = getComputedStyle(element);
+  const ink = element instanceof SVGElement ? style.fill : style.color;
+  const [dark, light] = [luminance(rgba(ink)), luminance(background(element))].sort((a, b) => a - b);
+  const ratio = (light + 0.05) / (dark + 0.05);
+  if (ratio < arguments[0]) faint.push([text.data.trim(), ratio]);
+}
+return faint;
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(tmp_path_factory.mktemp("report"), example_report())
+
+
+@pytest.fixture(scope="module")
+def fleet_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fleet")
+    bags = [
+        done_bag("b", example_report(frames=30).to_mapping()),
+        failed_bag("broken", "the bag is empty"),
+        done_bag("a", example_report(frames=200, with_truth=False).to_mapping()),
+        done_bag(LONG_NAME, example_report(frames=90).to_mapping()),
+    ]
+    (folder / "fleet.json").write_text(json_text(fleet_mapping(bags)), encoding="utf-8")
+    write_report(folder / "a", example_report(frames=20, with_truth=False))
+    write_fleet_page(folder)
+    return folder / "index.html"
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    write_example(folder, report)
+    write_page(folder, "lowlat-seg replay example_drive --like orin.json")
+    return folder / "index.html"
+
+
+def open_details(browser: Chrome) -> None:
+    browser.execute_script("for (const details of document.querySelectorAll('details')) details.open = true;")
+
+
+def chart_of(browser: Chrome) -> WebElement:
+    chart = browser.find_element(By.CSS_SELECTOR, ".chart")
+    browser.execute_script("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' });", chart)
+    return chart
+
+
+def range_in_view(browser: Chrome) -> tuple[float, float, float]:
+    """From, to and the drive's length, in seconds."""
+    text = browser.find_element(By.CSS_SELECTOR, ".range").text
+    start, end, length = map(float, re.findall(r"[\d.]+(?= s)", text))
+    return start, end, length
+
+
+def wait_for_another_range(browser: Chrome, before: tuple[float, float, float]) -> tuple[float, float, float]:
+    wait_until(browser, lambda: range_in_view(browser) != before)
+    return range_in_view(browser)
+
+
+def press(browser: Chrome, action: str) -> tuple[float, float, float]:
+    """Press a button of the first timeline; returns the range that it leads to."""
+    before = range_in_view(browser)
+    browser.find_element(By.CSS_SELECTOR, f"button[data-action={action}]").click()
+    return wait_for_another_range(browser, before)
+
+
+def line_of(browser: Chrome) -> str:
+    """The two tracks' latency as it is drawn."""
+    return browser.find_element(By.CSS_SELECTOR, ".plot .line.latency.s0").get_attribute("d") or ""
+
+
+def touch(browser: Chrome, kind: str, *points: tuple[float, float]) -> None:
+    touches = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+
+def middle_of(browser: Chrome, element: WebElement) -> tuple[float, float]:
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON();", element)
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 3
+
+
+# --- Closed to the outside --------------------------------------------------------------------------------------------
+
+
+def test_page_opens_without_a_request_or_a_complaint(browser: Chrome, page: Path, fleet_page: Path) -> None:
+    for file in (page, fleet_page):
+        open_page(browser, file)
+        assert console_lines(browser) == []
+        assert [address[:60] for address in requested_addresses(browser) if not address.startswith("data:")] == [
+            file.resolve().as_uri()
+        ]
+
+
+def test_hostile_report_runs_nothing(browser: Chrome, tmp_path: Path) -> None:
+    open_page(browser, write_report(tmp_path, hostile_report()))
+    assert console_lines(browser) == []
+    assert browser.title == f"Replay of {HOSTILE}"
+    assert HOSTILE in browser.find_element(By.CSS_SELECTOR, ".readout").text
+    assert browser.find_elements(By.CSS_SELECTOR, "img[onerror]") == []
+
+
+@pytest.fixture
+def counting_server() -> Iterator[tuple[str, list[str]]]:
+    """A web server that anyone may ask, and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_page_cannot_reach_the_network(
+    browser: Chrome, page: Path, counting_server: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    address, asked = counting_server
+    ask = """
+        const [address, done] = arguments;
+        const ended = (element, settings) => new Promise((end) =>
+            Object.assign(element, { onload: end, onerror: end }, settings));
+        const image = ended(new Image(), { src: address + "/image" });
+        const link = document.createElement("link");
+        const linked = ended(link, { rel: "stylesheet", href: address + "/style" });
+        document.head.append(link);
+        const fetched = fetch(address + "/fetch").then(() => "fetched", () => "refused");
+        Promise.all([fetched, image, linked]).then(([outcome]) => done(outcome));
+    """
+    open_page(browser, page)
+    assert browser.execute_async_script(ask, address) == "refused"
+    assert asked == []
+    open_ended = tmp_path / "open.html"  # the same without the policy, so that this test can tell
+    open_ended.write_text("<!doctype html><title>open</title>", encoding="utf-8")
+    open_page(browser, open_ended)
+    assert browser.execute_async_script(ask, address) == "fetched"
+    assert sorted(asked) == ["/fetch", "/image", "/style"]
+
+
+def test_page_runs_no_script_but_its_own(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    put_in = "const s = document.createElement('script'); s.textContent = 'window.alien = 1'; document.body.append(s);"
+    assert browser.execute_script(f"{put_in} return window.alien;") is None
+    assert any("Content Security Policy" in line for line in console_lines(browser))
+
+
+# --- The timeline -----------------------------------------------------------------------------------------------------
+
+
+def test_buttons_zoom_and_move(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    start, end, length = range_in_view(browser)
+    assert (start, end) == (0, length)
+    drawn = line_of(browser)
+    start, end, _ = press(browser, "in")
+    assert end - start == pytest.approx(length / 1.5, abs=0.02)
+    assert line_of(browser) != drawn
+    later = press(browser, "later")
+    assert later[0] > start and later[1] - later[0] == pytest.approx(end - start, abs=0.02)
+    assert press(browser, "earlier") == (start, end, length)
+    press(browser, "out")
+    press(browser, "in")
+    assert press(browser, "all") == (0, length, length)
+
+
+def test_wheel_scrolls_the_page_until_the_timeline_is_clicked(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    chart = chart_of(browser)
+    whole = range_in_view(browser)
+    scrolled = browser.execute_script("return scrollY;")
+    ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(chart), 0, -200).perform()
+    wait_until(browser, lambda: browser.execute_script("return scrollY;") < scrolled)
+    assert range_in_view(browser) == whole
+    chart_of(browser).click()
+    ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(chart), 0, -200).perform()
+    start, end, _ = wait_for_another_range(browser, whole)
+    assert end - start < whole[2]
+
+
+def test_dragging_moves_the_drive_along(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    press(browser, "in")
+    start, end, length = press(browser, "in")
+    chart = chart_of(browser)
+    ActionChains(browser).move_to_element(chart).click_and_hold().move_by_offset(-200, 0).release().perform()
+    moved = wait_for_another_range(browser, (start, end, length))
+    plot_width = chart.size["width"] - 52
+    assert moved[0] - start == pytest.approx((end - start) * 200 / plot_width, rel=0.05)
+    assert moved[1] - moved[0] == pytest.approx(end - start, abs=0.02)
+
+
+def test_view_stays_inside_the_drive(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    press(browser, "in")
+    chart = chart_of(browser)
+    for offset in (400, 400, -500, -500, -500):
+        ActionChains(browser).move_to_element(chart).click_and_hold().move_by_offset(offset, 0).release().perform()
+    start, end, length = range_in_view(browser)
+    assert 0 <= start < end <= length
+
+
+def test_keys_step_and_zoom(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    chart = chart_of(browser)
+    chart.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert chart.get_attribute("aria-valuenow") == "2"
+    assert browser.find_element(By.CSS_SELECTOR, ".readout").text.startswith("Frame 2 at 0.13 s")
+    whole = range_in_view(browser)
+    chart.send_keys("+")
+    zoomed = wait_for_another_range(browser, whole)
+    chart.send_keys(Keys.END)
+    moved = wait_for_another_range(browser, zoomed)
+    assert chart.get_attribute("aria-valuenow") == chart.get_attribute("aria-valuemax") == "299"
+    assert moved[1] == whole[1]
+    chart.send_keys("0")
+    assert wait_for_another_range(browser, moved) == whole
+
+
+def test_overview_shows_where_the_view_is_and_moves_it(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    press(browser, "in")
+    before = press(browser, "in")
+    overview = browser.find_element(By.CSS_SELECTOR, ".overview .drive")
+    chart_of(browser)
+    ActionChains(browser).move_to_element_with_offset(overview, overview.rect["width"] / 2 - 5, 0).click().perform()
+    assert wait_for_another_range(browser, before)[1] == pytest.approx(before[2], abs=0.02)
+
+
+def test_fingers_pinch_and_swipe(browser: Chrome, page: Path) -> None:
+    with emulated(browser, *PHONE):
+        open_page(browser, page)
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+        x, y = middle_of(browser, chart_of(browser))
+        whole = range_in_view(browser)
+        touch(browser, "touchStart", (x - 20, y), (x + 20, y))
+        for spread in (40, 60, 80):
+            touch(browser, "touchMove", (x - spread, y), (x + spread, y))
+        touch(browser, "touchEnd")
+        start, end, length = wait_for_another_range(browser, whole)
+        assert end - start < length / 2
+        touch(browser, "touchStart", (x, y))
+        for step in (10, 20, 40, 60):
+            touch(browser, "touchMove", (x - step, y))
+        touch(browser, "touchEnd")
+        assert wait_for_another_range(browser, (start, end, length))[0] > start
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def test_hidden_system_leaves_the_drawing(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    assert line_of(browser)
+    browser.find_element(By.CSS_SELECTOR, "fieldset input").click()
+    assert line_of(browser) == ""
+
+
+def test_frame_of_a_difference_is_shown_in_the_timeline(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    links = browser.find_elements(By.LINK_TEXT, "Show it in the timeline")
+    before = range_in_view(browser)
+    browser.execute_script("arguments[0].click();", links[1])
+    start, end, _ = wait_for_another_range(browser, before)
+    assert start <= 0.067 <= end
+    assert browser.find_element(By.CSS_SELECTOR, ".readout").text.startswith("Frame 1 at 0.07 s")
+
+
+def test_thousands_of_frames_are_drawn_as_few_lines_and_no_spike_is_lost(browser: Chrome, tmp_path: Path) -> None:
+    report = example_report(frames=20_000)
+    spike = report.cameras[0].systems[0].timeline["latency_ms"]
+    spike[12_345] = 900.0
+    open_page(browser, write_report(tmp_path, report))
+    width = chart_of(browser).size["width"]
+    paths = [path.get_attribute("d") or "" for path in browser.find_elements(By.CSS_SELECTOR, ".plot path")]
+    assert paths and max(len(re.findall("[ML]", path)) for path in paths) < 6 * width
+    heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", line_of(browser))]
+    assert sum(height < min(heights) + 1 for height in heights) == 1
+
+
+# --- Screens and paper ------------------------------------------------------------------------------------------------
+
+
+def test_phone_has_nothing_beyond_its_edge(browser: Chrome, page: Path, fleet_page: Path, tmp_path: Path) -> None:
+    hostile = write_report(tmp_path, hostile_report())
+    with emulated(browser, *PHONE):
+        for file in (page, fleet_page, hostile):
+            open_page(browser, file)
+            assert browser.execute_script("return document.documentElement.scrollWidth;") == PHONE[0], file
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(browser: Chrome, page: Path, fleet_page: Path, scheme: str) -> None:
+    with emulated(browser, prefers_color_scheme=scheme):
+        for file in (page, fleet_page):
+            open_page(browser, file)
+            open_details(browser)
+            assert browser.execute_script(FAINT_TEXTS, SMALLEST_CONTRAST) == []
+
+
+def test_dark_screen_prints_on_white_paper(browser: Chrome, page: Path) -> None:
+    with emulated(browser, prefers_color_scheme="dark"):
+        open_page(browser, page)
+        colour = "return getComputedStyle(document.body).backgroundColor;"
+        dark = browser.execute_script(colour)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        assert (dark, browser.execute_script(colour)) == ("rgb(20, 23, 27)", "rgb(255, 255, 255)")
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_print_has_pages_with_every_matrix_and_without_buttons(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert printed.startswith(b"%PDF-")
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 15
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert all(matrix.size["height"] > 100 for matrix in browser.find_elements(By.CSS_SELECTOR, ".confusion table"))
+    assert not any(button.is_displayed() for button in browser.find_elements(By.CSS_SELECTOR, "button"))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_page_can_be_read_without_seeing_it(browser: Chrome, page: Path, fleet_page: Path) -> None:
+    for file in (page, fleet_page):
+        open_page(browser, file)
+        open_details(browser)
+        everything = browser.find_elements(By.CSS_SELECTOR, "img, button, input, a, .chart, summary, table")
+        assert [element.get_attribute("outerHTML") for element in everything if not element.accessible_name] == []
+        assert browser.find_elements(By.CSS_SELECTOR, "th:not([scope])") == []
+        levels = [int(heading.tag_name[1]) for heading in browser.find_elements(By.CSS_SELECTOR, "h1, h2, h3, h4")]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+        ids = [element.get_attribute("id") for element in browser.find_elements(By.CSS_SELECTOR, "[id]")]
+        assert len(ids) == len(set(ids))
+
+
+# --- A fleet ----------------------------------------------------------------------------------------------------------
+
+
+def test_fleet_is_sorted_by_the_heading_that_is_pressed(browser: Chrome, fleet_page: Path) -> None:
+    def column(number: int) -> list[str]:
+        rows = browser.find_elements(By.CSS_SELECTOR, ".fleet tbody tr")
+        return [row.find_elements(By.CSS_SELECTOR, "th, td")[number].text.splitlines()[0] for row in rows]
+
+    open_page(browser, fleet_page)
+    frames = browser.find_elements(By.CSS_SELECTOR, ".fleet thead th")[1]
+    frames.find_element(By.TAG_NAME, "button").click()
+    assert frames.get_attribute("aria-sort") == "ascending"
+    assert column(1) == ["15", "30", "45", "90", "100", "200", "Failed: the bag is empty"]
+    frames.find_element(By.TAG_NAME, "button").click()
+    assert frames.get_attribute("aria-sort") == "descending"
+    assert column(1)[:2] == ["200", "100"] and column(0)[-1] == "broken"
+    browser.find_elements(By.CSS_SELECTOR, ".fleet thead button")[0].click()
+    assert column(0)[:2] == ["a", "a"]
+
+
+def test_fleet_leads_to_the_page_of_a_bag(browser: Chrome, fleet_page: Path) -> None:
+    open_page(browser, fleet_page)
+    browser.find_element(By.LINK_TEXT, "a").click()
+    wait_until(browser, lambda: browser.title == "Replay of example_drive")
