@@ -11,6 +11,7 @@ import numpy as np
 
 from lowlat_seg_ros.data.classes import BUILDING
 from lowlat_seg_ros.data.street import facades
+from lowlat_seg_ros.data.street.camera import Camera
 from lowlat_seg_ros.data.street.cross_section import CAMERA_LANE, Side
 from lowlat_seg_ros.data.street.panel import Panel
 from lowlat_seg_ros.data.street.texture import Texture
@@ -75,8 +76,8 @@ def panels_behind_front(house: House, side: Side, z: float, height_before: float
 def _roof_is_seen(house: House, side: Side) -> bool:
     """Return whether the ridge rises more steeply, seen from the middle of the camera's lane, than the eaves."""
     distance = abs(side.wall - CAMERA_LANE.centre)
-    eye = 1.4
-    return (house.eaves + RIDGE_RISE - eye) / (distance + DEPTH / 2) > (house.eaves - eye) / distance
+    eaves_above_eye = house.eaves - Camera.height
+    return (eaves_above_eye + RIDGE_RISE) / (distance + DEPTH / 2) > eaves_above_eye / distance
 
 
 def _house(light: float, number: int, random: np.random.Generator) -> House:

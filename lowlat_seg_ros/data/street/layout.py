@@ -129,8 +129,10 @@ class _SideOfStreet:
     def _build_further_off(self, start: float, end: float) -> None:
         further_off = Side(self._side.wall + 14.0 * self._side.outwards, self._side.outwards, self._side.light)
         while (front := _any(self._houses, self._random).front) and start + front.size[0] < end:
-            self._layout.behind_walls.append(Standing(end + 1.0, upright_panel(further_off, start, front, BUILDING)))
+            panel = upright_panel(further_off, start, front, BUILDING)
             start += front.size[0]
+            # At its far end: every tree that hides a part of it is nearer to the camera than that.
+            self._layout.behind_walls.append(Standing(start, panel))
 
     def _put_in_wall(self, texture: Texture, class_id: int) -> None:
         self._layout.walls.append(Standing(self.z, upright_panel(self._side, self.z, texture, class_id)))
