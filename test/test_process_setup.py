@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lowlat_seg_ros.ros.process_setup import choose_transport_profile, transport_profile
+from lowlat_seg_ros.ros.process_setup import choose_transport_profile, let_threads_sleep, transport_profile
 
 CHECKOUT = Path(__file__).parents[1]
 VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
@@ -52,6 +52,20 @@ def test_what_the_user_chose_stays(environment: pytest.MonkeyPatch, name: str) -
     environment.setenv(name, "mine")
     choose_transport_profile()
     assert chosen() == {name: "mine"}
+
+
+def test_threads_sleep_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    let_threads_sleep()
+    assert "OMP_WAIT_POLICY" not in os.environ
 
 
 def test_image_sized_buffers_are_kept_in_the_process() -> None:

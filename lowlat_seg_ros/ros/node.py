@@ -100,8 +100,9 @@ class SegmentationNode(Node):
         width, height = model.input_size
         topics = ", ".join(camera.topic for camera in self._cameras)
         self.get_logger().info(
-            f"ready on {in_words(self._device)} ({self._threads.fast} + {self._threads.slow} threads): model {model.name} "
-            f"at {width}x{height}, {len(model.classes)} classes, policy {self._settings.policy}, images from {topics}"
+            f"ready on {in_words(self._device)} ({self._threads.fast} + {self._threads.slow} threads): "
+            f"model {model.name} at {width}x{height}, {len(model.classes)} classes, policy {self._settings.policy}, "
+            f"images from {topics}"
         )
 
     def _publish_classes(self, model: ModelConfig) -> None:

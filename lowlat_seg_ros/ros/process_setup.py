@@ -1,6 +1,7 @@
-"""What a process that moves images must set before Fast DDS is loaded, that is before rclpy is imported.
+"""What a process that moves images must set before Fast DDS and torch are loaded.
 
-Without the profile most images are lost; without the allocator's limits every image costs thousands of page faults.
+Without the profile most images are lost; without the allocator's limits every image costs thousands of page faults;
+without sleeping threads a core that another program takes costs tenfold.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ _PROFILE_UP_TO_JAZZY: Final = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
 
 def set_up_process() -> None:
-    """Keep image-sized buffers in the process, and give Fast DDS a shared-memory segment that holds images."""
+    """All of it, except for what the user has set."""
     keep_large_buffers()
     choose_transport_profile()
+    let_threads_sleep()
 
 
 def keep_large_buffers() -> None:
@@ -49,6 +51,17 @@ def choose_transport_profile() -> None:
     profile = transport_profile()
     if profile is not None:
         os.environ[_profile_variable()] = str(profile)
+
+
+def let_threads_sleep() -> None:
+    """Let OpenMP's threads sleep where they wait for each other at the end of an operator, unless the user chose.
+
+    By default they spin, which takes the core from the very thread that is waited for when there are fewer free cores
+    than threads. Sl and Sh of the default model on two threads and two cores beside other programs: 590 ms spinning,
+    70 ms sleeping.
+    """
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def transport_profile() -> Path | None:

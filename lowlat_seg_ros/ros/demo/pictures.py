@@ -30,8 +30,7 @@ def write_pictures(clip: Clip, performance: Performance, model: ModelConfig, fol
     Raises:
         ClipError, VideoError, DemoError, OSError: a file that cannot be read or written.
     """
-    count = len(performance.sent_stamps)
-    on_sheet = set(np.linspace(0, count - 1, min(SHEET_TILES, count)).round().astype(int).tolist())
+    on_sheet = _evenly_chosen(_labelled_frames(performance), SHEET_TILES)
     tiles = []
     with VideoWriter(folder / "overlay.mp4", clip.size, clip.rate_hz) as video:
         for number, (picture, caption) in enumerate(_pictures(clip, performance, model)):
@@ -41,6 +40,16 @@ def write_pictures(clip: Clip, performance: Performance, model: ModelConfig, fol
     sheet = contact_sheet(tiles, SHEET_COLUMNS)
     names = legend(model.classes, model.colours, sheet.shape[1])
     _write_png(folder / "contact_sheet.png", np.vstack([sheet, names]))
+
+
+def _labelled_frames(performance: Performance) -> list[int]:
+    stamps = enumerate(performance.sent_stamps)
+    return [number for number, stamp in stamps if performance.recording.labels(stamp) is not None]
+
+
+def _evenly_chosen(numbers: list[int], count: int) -> set[int]:
+    places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
+    return {numbers[place] for place in places}
 
 
 def _pictures(clip: Clip, performance: Performance, model: ModelConfig) -> Iterator[tuple[NDArray[np.uint8], str]]:
