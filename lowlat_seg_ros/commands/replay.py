@@ -152,7 +152,7 @@ def finish_single(out: Path) -> dict[str, Any]:
 def finish_fleet(fleet: Fleet, out: Path) -> dict[str, Any]:
     mapping = fleet.write(out)
     print((out / FLEET_MARKDOWN_FILE).read_text(encoding="utf-8"))
-    print(f"the table is {out / FLEET_FILE}, each bag's report is beside it")
+    print(f"the table is {out / PAGE_FILE}, its figures are in {out / FLEET_FILE}; each bag's report is beside it")
     return mapping
 
 

@@ -26,7 +26,7 @@ def run_on_cluster(jobs: Sequence[Job], address: str) -> Endings:
             f"--cluster needs the package distributed ({error}); pip install 'lowlat-seg-ros[cluster]'"
         ) from error
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"no Dask scheduler answers at {address}: {' '.join(str(error).split())}; expected one as tcp://HOST:8786"

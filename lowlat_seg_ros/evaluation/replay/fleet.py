@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lowlat_seg_ros.data.rosbag2.bag_files import METADATA, STORAGE_SUFFIXES
+from lowlat_seg_ros.evaluation.page import write_fleet_page
 from lowlat_seg_ros.evaluation.replay.fleet_report import done_bag, failed_bag, fleet_mapping
 from lowlat_seg_ros.evaluation.replay.jobs import Ending, Endings, Failure, Job
 from lowlat_seg_ros.evaluation.replay.markdown import fleet_markdown
@@ -71,10 +72,11 @@ class Fleet:
                 yield self._jobs[open_numbers[position]], ending
 
     def write(self, out: Path) -> dict[str, Any]:
-        """Write fleet.json and fleet.md, and return what the former holds."""
+        """Write fleet.json, fleet.md and index.html, and return what the first holds."""
         mapping = fleet_mapping([self._bags[number] for number in sorted(self._bags)])
         replace_file(out / FLEET_FILE, json_text(mapping).encode())
         replace_file(out / FLEET_MARKDOWN_FILE, fleet_markdown(mapping).encode())
+        write_fleet_page(out, self._command)
         return mapping
 
     def _keep(self, number: int, ending: Ending) -> None:
