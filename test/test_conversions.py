@@ -54,7 +54,7 @@ def test_pixels_are_those_of_cv_bridge(encoding: str, padding: int) -> None:
 @pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bgr16", "rgba16", "bgra16", "bayer_rggb16"])
 @pytest.mark.parametrize(("byte_order", "is_bigendian"), [("<", 0), (">", 1)])
 def test_sixteen_bits_give_the_eight_bits_that_they_stretch(encoding: str, byte_order: str, is_bigendian: int) -> None:
-    """The measure is the 8-bit encoding: PyPI's cv_bridge changes no depth, and fails on big-endian data under NumPy 2."""
+    """Measured by the 8-bit encoding: PyPI's cv_bridge changes no depth and fails on big-endian data under NumPy 2."""
     channels = {"mono": 1, "bayer": 1, "rgba": 4, "bgra": 4}.get(encoding.partition("_")[0].removesuffix("16"), 3)
     eight = pixels(channels)
     expected = image_to_rgb(image_message(eight, encoding.removesuffix("16") + "8", Header()))
