@@ -1,4 +1,8 @@
-"""One SQLite file of a bag, whole or not: its table of messages is walked past what is damaged."""
+"""One SQLite file of a bag, whole or not: its table of messages is walked past what is damaged.
+
+By apsw, which brings a new SQLite along: an older Python's takes the pages that a cut file lacks for zeros, and
+pictures turn black without a word.
+"""
 
 from __future__ import annotations
 
@@ -51,32 +55,6 @@ DATA: Final = "SELECT CASE typeof(data) WHEN 'blob' THEN data END FROM messages 
 UNFINISHED_SUFFIXES: Final = ("-wal", "-journal")
 
 
-class WholePagesFile(apsw.VFSFile):
-    """A database file that fails to read what is not there; SQLite's own takes it for zeros: pictures turn black."""
-
-    def xRead(self, amount: int, offset: int) -> bytes:
-        """As SQLite's own, but for what lies behind the end of the file."""
-        content = super().xRead(amount, offset)
-        if len(content) < amount:
-            raise apsw.IOError("the file ends before its pages do")
-        return content
-
-
-class WholePages(apsw.VFS):
-    """SQLite's way to files, with WholePagesFile in it; SQLite knows it by its name while the object lives."""
-
-    def __init__(self) -> None:
-        self.name = "lowlat-seg-whole-pages"
-        super().__init__(self.name, "")
-
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
-        """Open a file for SQLite."""
-        return WholePagesFile("", name, flags)
-
-
-WHOLE_PAGES: Final = WholePages()
-
-
 class SqliteFile:
     """An SQLite file as a StorageFile; what is damaged in it is noted in `problems`, and the rest is delivered."""
 
@@ -92,7 +70,6 @@ class SqliteFile:
             self._database = apsw.Connection(
                 f"file:{quote(str(location.resolve()))}?immutable=1",
                 flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
-                vfs=WHOLE_PAGES.name,
             )
             self._prepare()
             self.topics, topic_of_id = self._topics()
