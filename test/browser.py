@@ -75,14 +75,16 @@ def wait_until(browser: Chrome, condition: Any) -> None:
 
 
 @contextmanager
-def emulated(browser: Chrome, width: int = 1200, height: int = 900, **media: str) -> Iterator[None]:
-    """Another size of screen, and other media features such as prefers_color_scheme="dark"."""
-    features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
+def emulated(
+    browser: Chrome, width: int = 1200, height: int = 900, media: str = "", **media_features: str
+) -> Iterator[None]:
+    """Another size of screen, another medium such as "print", and features such as prefers_color_scheme="dark"."""
+    features = [{"name": name.replace("_", "-"), "value": value} for name, value in media_features.items()]
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
     try:
         yield
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
