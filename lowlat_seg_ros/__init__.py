@@ -2,5 +2,5 @@
 
 from pkgutil import extend_path
 
-# Where this package is imported from the checkout, its generated messages (lowlat_seg_ros.msg) lie in the install folder.
+# Imported from the checkout, the package finds its generated messages (lowlat_seg_ros.msg) in the install folder.
 __path__ = extend_path(__path__, __name__)

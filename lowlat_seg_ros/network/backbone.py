@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
-
-from torch import Tensor
 
 from lowlat_seg_ros.network.config import ConfigError
 from lowlat_seg_ros.network.efficientnet_lite import LITE0_STAGES, EfficientNetLite
 from lowlat_seg_ros.network.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS, ResNet
+from lowlat_seg_ros.network.split_backbone import SplitBackbone
 
-
-class Backbone(Protocol):
-    """A feature extractor cut in two: ``low`` is Sl, ``high`` the convolutional part of Sh."""
-
-    low_channels: int
-    low_stride: int
-    high_channels: int
-    high_stride: int
-
-    def low(self, image: Tensor) -> Tensor: ...
-
-    def high(self, low: Tensor) -> Tensor: ...
-
-
-BACKBONES: dict[str, Callable[[str, int], Backbone]] = {
+BACKBONES: dict[str, Callable[[str, int], SplitBackbone]] = {
     "efficientnet_lite0": lambda split, output_stride: EfficientNetLite(LITE0_STAGES, split, output_stride),
     "resnet50": lambda split, output_stride: ResNet(RESNET50_BLOCKS, split, output_stride),
     "resnet101": lambda split, output_stride: ResNet(RESNET101_BLOCKS, split, output_stride),
 }
 
 
-def build_backbone(name: str, split: str, output_stride: int) -> Backbone:
+def build_backbone(name: str, split: str, output_stride: int) -> SplitBackbone:
     """Raises ConfigError when the name is unknown or the split is not one of its blocks."""
     if name not in BACKBONES:
         raise ConfigError(f"backbone is {name!r}; expected one of {', '.join(sorted(BACKBONES))}")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from lowlat_seg_ros.network.split_backbone import SplitBackbone
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -69,7 +71,7 @@ class InvertedResidual(nn.Module):
         return feature + projected if self.is_residual else projected
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(SplitBackbone):
     """The blocks of EfficientNet-Lite without its classifier, dilated to ``output_stride`` and split after ``split``.
 
     Args:
@@ -91,14 +93,12 @@ class EfficientNetLite(nn.Module):
         self.high_stride = strides[-1]
 
     def low(self, image: Tensor) -> Tensor:
-        """Sl. ``image`` (B, 3, H, W) to F_l (B, low_channels, H / low_stride, W / low_stride), sizes rounded up."""
         feature = self.activation(self.bn0(self.conv_stem(image)))
         for block in self.blocks[: self.low_block_count]:
             feature = block(feature)
         return feature
 
     def high(self, low: Tensor) -> Tensor:
-        """The rest of the backbone: F_l to (B, high_channels, H / high_stride, W / high_stride)."""
         feature = low
         for block in self.blocks[self.low_block_count :]:
             feature = block(feature)

@@ -10,6 +10,8 @@ from itertools import chain
 
 from torch import Tensor, nn
 
+from lowlat_seg_ros.network.split_backbone import SplitBackbone
+
 RESNET50_BLOCKS = (3, 4, 6, 3)
 RESNET101_BLOCKS = (3, 4, 23, 3)
 STEM_CHANNELS = 64
@@ -42,7 +44,7 @@ class Bottleneck(nn.Module):
         return self.relu(hidden + self.downsample(feature))
 
 
-class ResNet(nn.Module):
+class ResNet(SplitBackbone):
     """The blocks of a bottleneck ResNet without its classifier, dilated to ``output_stride`` and split after ``split``.
 
     Args:
@@ -75,14 +77,12 @@ class ResNet(nn.Module):
         return list(chain(self.layer1, self.layer2, self.layer3, self.layer4))
 
     def low(self, image: Tensor) -> Tensor:
-        """Sl. ``image`` (B, 3, H, W) to F_l (B, low_channels, H / low_stride, W / low_stride), sizes rounded up."""
         feature = self.maxpool(self.relu(self.bn1(self.conv1(image))))
         for block in self.blocks[: self.low_block_count]:
             feature = block(feature)
         return feature
 
     def high(self, low: Tensor) -> Tensor:
-        """The rest of the backbone: F_l to (B, high_channels, H / high_stride, W / high_stride)."""
         feature = low
         for block in self.blocks[self.low_block_count :]:
             feature = block(feature)
