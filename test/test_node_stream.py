@@ -148,7 +148,6 @@ BAD_IMAGES = {
     "short rows": ({"step": 100}, "step is 100 bytes; expected 288 or more"),
     "short data": ({"height": 100}, "the data are 20736 bytes; expected 28800"),
     "no rows": ({"height": 0}, "the image is 96x0"),
-    "no columns": ({"width": 0}, "the image is 0x72"),
 }
 
 
