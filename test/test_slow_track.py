@@ -152,12 +152,25 @@ def status_of_slow_thread() -> dict[str, str]:
 # --- a guest on the CPU ----------------------------------------------------------------------------------------------
 
 
+NICENESS = """
+import os, threading
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+def niceness(thread):
+    return os.getpriority(os.PRIO_PROCESS, thread.native_id)
+main = threading.main_thread()
+before = niceness(main)
+with ThreadedSlowTrack(None, niceness=3):
+    (slow,) = [thread for thread in threading.enumerate() if thread is not main]
+    print([niceness(slow) - before, niceness(main) - before])
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="niceness of a thread is Linux's")
+@pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) > 16, reason="the tests run too nicely to become any nicer")
 def test_only_the_slow_thread_is_niced() -> None:
-    with ThreadedSlowTrack(stream_network(), niceness=3):
-        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-        assert os.getpriority(os.PRIO_PROCESS, slow_thread().native_id or 0) == min(own + 3, 19)
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+    """In a process of its own: niceness cannot be taken back, so that one made too nice would stay so for every test."""
+    done = run_python(NICENESS)
+    assert done.stdout.strip() == "[3, 0]", done.stderr
 
 
 THREAD_COUNTS = """
