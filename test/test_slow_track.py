@@ -168,7 +168,7 @@ with ThreadedSlowTrack(None, niceness=3):
 @pytest.mark.skipif(sys.platform != "linux", reason="niceness of a thread is Linux's")
 @pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) > 16, reason="the tests run too nicely to become any nicer")
 def test_only_the_slow_thread_is_niced() -> None:
-    """In a process of its own: niceness cannot be taken back, so that one made too nice would stay so for every test."""
+    """In a process of its own: niceness cannot be taken back, and every later test would keep it."""
     done = run_python(NICENESS)
     assert done.stdout.strip() == "[3, 0]", done.stderr
 
