@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,7 +41,7 @@ def bench() -> Iterator[TestBench]:
     bench.close()
 
 
-def player(bench: TestBench, *arguments: str, **pipes: int) -> subprocess.Popen[str]:
+def player(bench: TestBench, *arguments: str, **pipes: Any) -> subprocess.Popen[str]:
     namespace = ("--ros-args", "-r", f"__ns:={bench.namespace}")
     command = [sys.executable, "-m", "lowlat_seg_ros.ros.camera_player", *arguments, *namespace]
     return subprocess.Popen(command, text=True, **pipes)

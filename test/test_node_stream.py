@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_classes_can_be_asked_for(bench: TestBench) -> None:
     assert tuple(size) == config.input_size
 
 
-BAD_IMAGES = {
+BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown encoding": ({"encoding": "smell8"}, "the encoding 'smell8' is not known"),
     "depth image": ({"encoding": "32FC1"}, "the encoding 32FC1 says nothing of colours"),
     "short rows": ({"step": 100}, "step is 100 bytes; expected 288 or more"),

@@ -22,7 +22,8 @@ DEFAULTS = {declaration.name: declaration.default for declaration in DECLARATION
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in DEFAULTS.items()}).changed(changes)
+    defaults: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in DEFAULTS.items()}
+    return Settings(**defaults).changed(changes)
 
 
 def test_the_parameter_file_lists_every_parameter_with_its_default() -> None:
