@@ -153,12 +153,18 @@ def test_a_stopped_fleet_leaves_whole_reports_and_goes_on_where_it_was(tmp_path:
     command = [sys.executable, "-m", "lowlat_seg_ros.cli", "replay", "--model", str(model), str(drives)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])}
     running = subprocess.Popen(
-        [*command, "--out", str(out), "--workers", "1"], env=environment, start_new_session=True, cwd=tmp_path
+        [*command, "--out", str(out), "--workers", "1"],
+        env=environment,
+        start_new_session=True,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
     )
     try:
         wait_for(out / "a" / "index.html", running)
-        running.send_signal(signal.SIGINT)
-        assert running.wait(PATIENCE) == 130
+        os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C does
+        _, errors = running.communicate(timeout=PATIENCE)
+        assert running.returncode == 130
+        assert b"Traceback" not in errors
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)

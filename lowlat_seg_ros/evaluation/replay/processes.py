@@ -65,7 +65,12 @@ def _start(job: Job, threads: int) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, threads, sender), daemon=True)
-    process.start()
+    # Ctrl-C reaches every process of the terminal, and this one alone decides what ends: children inherit the mask.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
     sender.close()  # this process's end, so that the pipe ends with the child
     return receiver, process
 
@@ -81,8 +86,6 @@ def _receive(connection: Connection, process: BaseProcess) -> tuple[int, int] | 
 
 
 def _work(job: Job, threads: int, sender: Connection) -> None:
-    # Ctrl-C reaches every process of the terminal; the parent decides what ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     # Where the parent is gone, nobody wants the rest.
     with suppress(BrokenPipeError):
