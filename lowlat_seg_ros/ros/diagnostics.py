@@ -190,6 +190,6 @@ def _advice(period: Counts, seconds: float) -> str:
     if period.busy_seconds >= BUSY * seconds:
         return "the node is slower than the camera: lower the camera's rate, or the parameter input_size"
     return (
-        "the sender's shared-memory segment may be too small for its images: start the camera's driver with "
+        "if that goes on, the sender's shared memory is too small for its images: start the camera's driver with "
         "FASTDDS_DEFAULT_PROFILES_FILE set to config/fastdds.xml of this package"
     )
