@@ -119,6 +119,16 @@ def test_a_fast_track_slower_than_the_camera_drops_frames_and_misses_deadlines(t
     assert two_tracks.timeline["key_age_frames"] == [0, 1, None, 3, None, 5, None, None, 8]  # of camera frames
 
 
+def test_a_frame_is_late_from_the_first_moment_after_one_period(tmp_path: Path) -> None:
+    bag = write_bag_of(tmp_path / "bag", drive(3))
+    punctual = Profile("a period", fast_ms=100, key_frame_ms=100, slow_ms=1, full_ms=100.1, single_ms=1)
+    two_tracks, full, _ = systems(replay(bag, punctual, ReplaySettings(PolicySettings("fixed_interval", interval=9))))
+    assert two_tracks.timeline["status"][0] == "late"  # the first frame takes what the full network does
+    assert full.timeline["status"] == ["late"] * 3
+    two_tracks, full, _ = systems(replay(bag, replace(punctual, full_ms=100)))
+    assert two_tracks.timeline["status"] == full.timeline["status"] == ["labelled"] * 3
+
+
 def test_two_cameras_share_the_worker_and_the_slow_track(tmp_path: Path) -> None:
     both = [
         message for number in range(12) for message in (image(number, "/left/image"), image(number, "/right/image"))
