@@ -60,6 +60,7 @@ def write_fleet_page(folder: Path, command: str = "") -> None:
         "fleet.html",
         ("sort.js",),
         {},
+        bag_count=len(bags),
         titles=[COLUMNS[kind.name] for kind in kinds],
         rows=list(fleet_rows(bags, kinds)),
         cards=list(_cards(bags)),

@@ -10,6 +10,7 @@ function followPointers(timeline) {
   let moved = 0;
   let onOverview = false;
 
+  const frameAt = (event) => timeline.nearestFrame(timeline.timeAt(event.clientX));
   const seconds = (px) => (px / timeline.plotWidth) * (timeline.to - timeline.from);
   const centreOnOverview = (event) => {
     const across = event.clientX - chart.getBoundingClientRect().left - MARGIN.left;
@@ -37,7 +38,7 @@ function followPointers(timeline) {
   chart.addEventListener("pointermove", (event) => {
     const last = pointers.get(event.pointerId);
     if (last === undefined) {
-      if (event.pointerType === "mouse") timeline.select(timeline.nearestFrame(timeline.timeAt(event.clientX)), { follow: false });
+      if (event.pointerType === "mouse") timeline.select(frameAt(event), { follow: false });
       return;
     }
     moved += Math.abs(event.clientX - last);
@@ -47,9 +48,10 @@ function followPointers(timeline) {
     pointers.set(event.pointerId, event.clientX);
   });
   chart.addEventListener("pointerup", (event) => {
-    if (moved < DRAG_PIXELS && !onOverview) timeline.select(timeline.nearestFrame(timeline.timeAt(event.clientX)));
+    if (moved < DRAG_PIXELS && !onOverview) timeline.select(frameAt(event));
   });
-  for (const end of ["pointerup", "pointercancel"]) chart.addEventListener(end, (event) => pointers.delete(event.pointerId));
+  for (const end of ["pointerup", "pointercancel"])
+    chart.addEventListener(end, (event) => pointers.delete(event.pointerId));
   chart.addEventListener("dblclick", (event) => timeline.zoom(1 / 2, timeline.timeAt(event.clientX)));
 }
 
@@ -104,7 +106,8 @@ function followKeysAndButtons(figure, timeline) {
     event.preventDefault();
     does[action]();
   });
-  for (const button of figure.querySelectorAll("button[data-action]")) button.addEventListener("click", does[button.dataset.action]);
+  for (const button of figure.querySelectorAll("button[data-action]"))
+    button.addEventListener("click", does[button.dataset.action]);
 }
 
 for (const figure of document.querySelectorAll("figure.timeline")) {

@@ -40,15 +40,18 @@ function ticksBetween(low, high, count) {
 const pixels = (value) => Math.round(value * 10) / 10;
 
 /**
- * A path through the known values of frames `first` to `last`, unknown ones skipped. However many frames there are, it
- * has at most four points a pixel column, the lowest and the highest among them: no spike is lost, and panning is smooth.
+ * A path through the known values of frames `first` to `last`, unknown ones skipped. However many frames there are,
+ * it has at most four points a pixel column, the lowest and the highest among them: no spike is lost, and panning is
+ * smooth.
  */
 function linePath(values, first, last, x, y) {
   const points = [];
   const columnWide = last - first > x(last) - x(first);
   let column = null;
   const finishColumn = () => {
-    if (column) for (const value of new Set([column.first, column.low, column.high, column.last])) points.push(`${column.x} ${pixels(value)}`);
+    if (!column) return;
+    const { x: across, first: start, low, high, last: end } = column;
+    for (const down of new Set([start, low, high, end])) points.push(`${across} ${pixels(down)}`);
   };
   for (let frame = first; frame <= last; frame += 1) {
     if (values[frame] === null) continue;

@@ -73,7 +73,8 @@ class Timeline {
   select(frame, { follow = true } = {}) {
     this.frame = Math.min(Math.max(0, frame), this.time.length - 1);
     const at = this.time[this.frame];
-    if (follow && (at < this.from || at > this.to)) this.show(at - (this.to - this.from) / 2, at + (this.to - this.from) / 2);
+    const half = (this.to - this.from) / 2;
+    if (follow && (at < this.from || at > this.to)) this.show(at - half, at + half);
     this.drawCursor();
     const lines = this.describe(this.frame);
     this.readout.textContent = lines.join("\n");
@@ -107,14 +108,16 @@ class Timeline {
     if (latency[frame] === null) return "dropped";
     const facts = [`${latency[frame].toFixed(1)} ms`];
     if (this.data.period && latency[frame] > this.data.period) facts.push("late");
-    if (difference && difference[frame] !== null) facts.push(`differs from the full network on ${difference[frame].toFixed(1)} %`);
+    if (difference && difference[frame] !== null)
+      facts.push(`differs from the full network on ${difference[frame].toFixed(1)} %`);
     return facts.join(", ");
   }
 
   describeKey(frame) {
     const { key, reason, age, deviation, threshold, latency } = this.twoTracks;
     if (!key || latency[frame] === null) return [];
-    const facts = [key[frame] ? `key frame (${this.data.reasons[reason[frame]]})` : `${age[frame]} frames from its key frame`];
+    const why = this.data.reasons[reason[frame]];
+    const facts = [key[frame] ? `key frame (${why})` : `${age[frame]} frames from its key frame`];
     if (deviation && deviation[frame] !== null)
       facts.push(`deviation ${deviation[frame].toFixed(1)} %, threshold ${threshold[frame].toFixed(1)} %`);
     return facts;
