@@ -20,13 +20,14 @@ from lowlat_seg_ros.evaluation.replay.report import BagReport, CameraReport, Mod
 from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings
 from lowlat_seg_ros.evaluation.replay.systems import (
     FullNetwork,
+    ObservedTracks,
     PerFrameNetwork,
     SingleFrameNetwork,
     System,
     TwoTracks,
 )
 from lowlat_seg_ros.evaluation.replay.tally import NANOSECONDS_A_SECOND, Tally
-from lowlat_seg_ros.evaluation.replay.worker import Worker
+from lowlat_seg_ros.evaluation.replay.worker import FrameTaker, Observer, Worker
 from lowlat_seg_ros.network.checkpoint import load_checkpoint, locate
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 
@@ -76,7 +77,7 @@ def replay_bag(
     started = time.perf_counter()
     with open_bag(path) as bag:
         cameras = chosen_cameras(bag, settings.cameras)
-        drive = Drive(model.network, settings, profile, cameras)
+        drive = Drive(model.network, TwoTracks(model.network, settings, profile, cameras), profile, cameras)
         total = sum(topic.message_count for topic in bag.topics if topic.name in cameras)
         problems = Problems()
         classes = model.network.config.class_count
@@ -111,21 +112,36 @@ class Drive:
     """All systems, and what they make of all cameras."""
 
     def __init__(
-        self, network: SegmentationNetwork, settings: ReplaySettings, profile: Profile, cameras: tuple[str, ...]
+        self,
+        network: SegmentationNetwork,
+        two_tracks: ObservedTracks,
+        profile: Profile,
+        cameras: tuple[str, ...],
+        two_tracks_worker: Callable[[System, dict[str, Observer]], FrameTaker] = Worker,
     ) -> None:
+        """
+        Args:
+            network: of the systems that the two tracks are compared with.
+            two_tracks: the system in question.
+            profile: how long the others take.
+            cameras: topics.
+            two_tracks_worker: gives the frames to the two tracks.
+        """
         config = network.config
         self.arrivals: dict[str, list[int]] = {camera: [] for camera in cameras}
         self._sizes: dict[str, tuple[int, int]] = {}
         self._first_stamps: dict[str, int] = {}
-        self._two_tracks = TwoTracks(network, settings, profile, cameras)
+        self._two_tracks = two_tracks
         self._disagreements = {camera: Disagreements(camera, config.colours) for camera in cameras}
         flows = {camera: FlowField() for camera in cameras}
         self._tallies: list[dict[str, Tally]] = []
-        self._workers: list[Worker] = []
-        for system in (self._two_tracks, FullNetwork(profile), SingleFrameNetwork(network, profile)):
+        self._workers: list[FrameTaker] = []
+        systems: tuple[System, ...] = (two_tracks, FullNetwork(profile), SingleFrameNetwork(network, profile))
+        for system in systems:
             tallies = {camera: self._tally(system, camera, config.class_count, flows[camera]) for camera in cameras}
             self._tallies.append(tallies)
-            self._workers.append(Worker(system, dict(tallies)))
+            worker = two_tracks_worker if system is two_tracks else Worker
+            self._workers.append(worker(system, dict(tallies)))
 
     def arrive(self, frame: ReplayFrame) -> None:
         """The next frame of any camera, by its arrival."""

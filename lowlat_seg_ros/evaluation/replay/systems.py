@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
 from lowlat_seg_ros.stream.preprocessing import Preprocessor, Size, frame_size
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
+from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
 
 class Labelled(NamedTuple):
@@ -38,6 +39,28 @@ class System(Protocol):
 
     def label(self, frame: ReplayFrame, now: int) -> Labelled:
         """Label a frame that the worker takes at ``now``, nanoseconds of simulated time."""
+
+
+class SlowTrackFigures(Protocol):
+    """What a slow track tells of one camera's key frames."""
+
+    delays: list[int]  # nanoseconds from hand-over to result, of every job done
+
+    def counts(self) -> SlowTrackCounts:
+        """Its runs of Sh so far."""
+
+
+class ObservedTracks(System, Protocol):
+    """Two tracks, simulated or real, with what is reported of them beside their labels. By camera topic."""
+
+    problems: dict[str, Problems]
+
+    @property
+    def lanes(self) -> Mapping[str, SlowTrackFigures]:
+        """Each camera's place at the slow track."""
+
+    def finish(self) -> None:
+        """Let everything end that has begun."""
 
 
 class PerFrameNetwork:

@@ -13,11 +13,10 @@ from lowlat_seg_ros.evaluation.replay.optical_flow import FlowField, at_size
 from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND
 from lowlat_seg_ros.evaluation.replay.report import SlowTrackReport, SystemReport, known
 from lowlat_seg_ros.evaluation.replay.summaries import agreement_report, frame_counts, latency_report, spread_of
-from lowlat_seg_ros.evaluation.replay.systems import Labelled, System
+from lowlat_seg_ros.evaluation.replay.systems import Labelled, SlowTrackFigures, System
 from lowlat_seg_ros.evaluation.replay.timeline import FrameRecord, Timeline
 from lowlat_seg_ros.evaluation.replay.truth_scores import TruthScores
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane
 
 NANOSECONDS_A_SECOND = 1_000_000_000
 
@@ -31,7 +30,7 @@ class Tally:
         class_count: int,
         flow: FlowField,
         *,
-        lane: ScheduledLane | None = None,
+        lane: SlowTrackFigures | None = None,
         disagreements: Disagreements | None = None,
         is_full_network: bool = False,
     ) -> None:
@@ -128,7 +127,7 @@ class Tally:
         return (frame.arrival - (self._first_arrival or 0)) / NANOSECONDS_A_SECOND
 
 
-def _slow_track_report(lane: ScheduledLane) -> SlowTrackReport:
+def _slow_track_report(lane: SlowTrackFigures) -> SlowTrackReport:
     counts = lane.counts()
     # Its own count of done includes Sh on first frames, which the caller's thread ran.
     return SlowTrackReport(

@@ -23,6 +23,16 @@ class Observer(Protocol):
         """The worker has taken the frame; its labels will be there at ``available``, nanoseconds."""
 
 
+class FrameTaker(Protocol):
+    """Gives frames to a system and tells observers what became of them."""
+
+    def arrive(self, frame: ReplayFrame) -> None:
+        """A frame arrives at its ``arrival``, which must not be before the last frame's."""
+
+    def finish(self) -> None:
+        """Take what still waits after the last frame."""
+
+
 class Worker:
     """Takes the frames of all cameras as the node's single thread does, whose subscriptions hold one image each."""
 
