@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def add_replay_command(commands: Any) -> None:
     profile.add_argument(
         "--measure", action="store_true", help=f"as this machine is; its profile goes to {PROFILE_FILE}"
     )
+    _add_live_options(parser)
     _add_fleet_options(parser)
     parser.add_argument("--compare", type=Path, metavar="OLD", help=f"an older {REPORT_FILE} or {FLEET_FILE}")
     parser.add_argument(
@@ -75,6 +77,11 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait-for-slow-track", action="store_true", help="key frames wait for Sh (low_latency: false)"
     )
+
+
+def _add_live_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--live", action="store_true", help="play the bag into the node itself, which takes ROS 2")
+    parser.add_argument("--rate", type=float, metavar="R", help="of --live: seconds of the drive a second (default: 1)")
 
 
 def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +117,17 @@ def settings_from(options: argparse.Namespace) -> ReplaySettings:
     policy = PolicySettings(
         options.policy, options.interval, options.threshold, options.minimum_interval, options.maximum_interval
     )
+    check_live_options(options)
     return ReplaySettings(policy, not options.wait_for_slow_track, tuple(options.camera))
+
+
+def check_live_options(options: argparse.Namespace) -> None:
+    if options.rate is not None and not options.live:
+        raise SettingsError("--rate is of live replays; expected --live beside it")
+    if options.rate is not None and not 0 < options.rate < math.inf:
+        raise SettingsError(f"--rate is {options.rate}; expected a number above 0")
+    if options.live and (options.resume or options.cluster):
+        raise SettingsError("--live plays into the node on this machine now; expected neither --resume nor --cluster")
 
 
 def chosen_profile(options: argparse.Namespace, model: Model) -> Profile:
@@ -129,6 +146,8 @@ def run_fleet(fleet: Fleet, count: int, options: argparse.Namespace) -> list[str
     with ReplayProgress(count) as progress:
 
         def run(jobs: Sequence[Job]) -> Endings:
+            if options.live:
+                return run_in_node(jobs, options.rate or 1.0, progress.frames_done)
             if options.cluster:
                 return run_on_cluster(jobs, options.cluster)
             workers = max(1, min(options.workers, len(jobs)))
@@ -141,6 +160,21 @@ def run_fleet(fleet: Fleet, count: int, options: argparse.Namespace) -> list[str
                 if isinstance(ending, Failure):
                     reasons.append(f"{job.bag}: {ending.reason}")
     return reasons
+
+
+def run_in_node(jobs: Sequence[Job], rate: float, progress: Callable[[int, int, int], None]) -> Endings:
+    """Replay live; raises SettingsError where there is no ROS."""
+    try:
+        from lowlat_seg_ros.ros.process_setup import set_up_process
+
+        set_up_process()  # before rclpy is imported
+        from lowlat_seg_ros.ros.live_performance import LiveOptions
+        from lowlat_seg_ros.ros.replay_live import run_live
+    except ImportError as error:
+        raise SettingsError(
+            f"--live needs ROS 2 and this package built for it ({error}); source the workspace, or use scripts/with_ros"
+        ) from error
+    return run_live(jobs, LiveOptions(rate), progress)
 
 
 def finish_single(out: Path) -> dict[str, Any]:

@@ -63,8 +63,16 @@ class Recording:
 class Recorder:
     """Subscribes to everything the node publishes but the overlay."""
 
-    def __init__(self, node: Node, camera_topic: str, labels_topic: str, key_frame_topic: str) -> None:
-        self.recording = Recording()
+    def __init__(
+        self,
+        node: Node,
+        camera_topic: str,
+        labels_topic: str,
+        key_frame_topic: str,
+        recording: Recording | None = None,
+    ) -> None:
+        """``recording``: what the messages are kept in, by their stamps unless given."""
+        self.recording = Recording() if recording is None else recording
         self._camera_topic = camera_topic
         self._status: DiagnosticStatus | None = None
         self._subscriptions = [

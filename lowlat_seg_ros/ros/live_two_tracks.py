@@ -1,0 +1,157 @@
+"""The two tracks as the node ran them, in the place of those that an offline replay simulates."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Final, cast
+
+from lowlat_seg_ros.data.rosbag2.problems import Problems
+from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
+from lowlat_seg_ros.evaluation.replay.systems import Labelled, System
+from lowlat_seg_ros.evaluation.replay.worker import Observer
+from lowlat_seg_ros.msg import KeyFrameDiagnostics
+from lowlat_seg_ros.ros.conversions import nanoseconds
+from lowlat_seg_ros.ros.live_performance import LiveOptions, LivePerformance
+from lowlat_seg_ros.ros.live_recording import Answer
+from lowlat_seg_ros.stream.policy import KeyReason
+from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes
+from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
+
+NANOSECONDS_A_MILLISECOND: Final = 1_000_000
+
+
+class LiveTwoTracks:
+    """Knows what the node answered to every frame."""
+
+    name = "two tracks, live"
+
+    def __init__(self, performance: LivePerformance, options: LiveOptions) -> None:
+        self.description = (
+            f"the node in a process of its own, over DDS, on {performance.device}, the bag played at rate "
+            f"{options.rate:g}; the slow track's delays are its own run times, the other systems are simulated"
+        )
+        self._answers = performance.answers
+        self._indexes = {camera: _indexes(answers) for camera, answers in performance.answers.items()}
+        self.lanes = {camera: LiveLane(_messages(answers)) for camera, answers in performance.answers.items()}
+        self.problems = {camera: _problems(performance, camera) for camera in performance.answers}
+
+    def answer(self, frame: ReplayFrame) -> Answer | None:
+        """The node's answer to a frame; None if it never came through."""
+        return self._answers[frame.camera][frame.index]
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        """What came back for a frame that was answered, and when, counted from ``now``."""
+        answer = self.answer(frame)
+        if answer is None:
+            raise ValueError(f"frame {frame.index} of {frame.camera} was not answered")
+        result = result_of(answer)
+        indexes = self._indexes[frame.camera]
+        key = indexes.get(result.sequence - result.key_age_frames, frame.index)
+        return Labelled(result.labels, answer.arrived - now, result, frame.index - key)
+
+    def finish(self) -> None:
+        """All has ended."""
+
+
+class LiveWorker:
+    """Tells the observers what the node did, frame by frame."""
+
+    def __init__(self, system: System, observers: dict[str, Observer]) -> None:
+        """``system``: a LiveTwoTracks."""
+        if not isinstance(system, LiveTwoTracks):
+            raise TypeError(f"a live worker works for the live two tracks, not for {system.name}")
+        self._system = system
+        self._observers = observers
+
+    def arrive(self, frame: ReplayFrame) -> None:
+        """A frame was sent at its ``arrival``."""
+        observer = self._observers[frame.camera]
+        observer.frame_arrives(frame)
+        answer = self._system.answer(frame)
+        if answer is None:
+            observer.frame_dropped(frame)
+        else:
+            observer.frame_labelled(frame, answer.arrived, self._system.label(frame, frame.arrival))
+
+    def finish(self) -> None:
+        """All has ended."""
+
+
+class LiveLane:
+    """What the key frame messages of one camera tell of the slow track."""
+
+    def __init__(self, messages: list[KeyFrameDiagnostics]) -> None:
+        self._messages = messages
+        self.delays = [
+            round(later.slow_track_ms * NANOSECONDS_A_MILLISECOND)
+            for earlier, later in pairwise(messages)
+            if later.slow_track_done > earlier.slow_track_done and not later.waited_for_slow_track
+        ]
+
+    def counts(self) -> SlowTrackCounts:
+        """As of the last message. Key frames without any other fate were discarded, or still wait at the end."""
+        if not self._messages:
+            return SlowTrackCounts(False, False, 0, 0, 0, float("nan"))
+        last = self._messages[-1]
+        key_frames = sum(message.is_key_frame for message in self._messages)
+        left = key_frames - last.slow_track_done - last.slow_track_failed - last.slow_track_busy
+        return _counts(last, discarded=max(0, int(left)))
+
+
+def result_of(answer: Answer) -> SegmentationResult:
+    """The engine's result, as far as the node's messages tell."""
+    message = answer.key_frame
+    return SegmentationResult(
+        labels=answer.labels(),
+        stamp=nanoseconds(message.header.stamp),
+        sequence=message.sequence,
+        is_key_frame=message.is_key_frame,
+        key_reason=cast(KeyReason, message.key_reason),
+        deviation=message.predicted_deviation,
+        threshold=message.threshold,
+        key_stamp=nanoseconds(message.key_stamp),
+        key_age_frames=message.key_age_frames,
+        key_is_accurate=message.key_is_accurate,
+        waited_for_slow_track=message.waited_for_slow_track,
+        milliseconds=StageTimes(
+            low=message.low_ms,
+            schedule=message.schedule_ms,
+            propagate=message.propagate_ms,
+            labels=message.labels_ms,
+            total=message.total_ms,
+        ),
+        slow_track=_counts(message),
+        warnings=(),
+    )
+
+
+def _counts(message: KeyFrameDiagnostics, discarded: int = 0) -> SlowTrackCounts:
+    return SlowTrackCounts(
+        busy=message.slow_track_busy,
+        waiting=False,
+        done=message.slow_track_done,
+        failed=message.slow_track_failed,
+        discarded=discarded,
+        last_milliseconds=message.slow_track_ms,
+    )
+
+
+def _messages(answers: list[Answer | None]) -> list[KeyFrameDiagnostics]:
+    return [answer.key_frame for answer in answers if answer is not None]
+
+
+def _indexes(answers: list[Answer | None]) -> dict[int, int]:
+    """The camera's frames by the node's sequence numbers."""
+    return {answer.key_frame.sequence: index for index, answer in enumerate(answers) if answer is not None}
+
+
+def _problems(performance: LivePerformance, camera: str) -> Problems:
+    problems = Problems()
+    missing = sum(answer is None for answer in performance.answers[camera])
+    dropped = performance.dropped[camera]
+    if missing != dropped:
+        problems.add("account", f"{missing} frames have no labels, and the node reported {dropped} as lost")
+    restarts = sum(message.key_reason == "first frame" for message in _messages(performance.answers[camera])) - 1
+    if restarts > 0:
+        problems.add("restart", f"the stream began again {restarts} times, as where stamps go back")
+    return problems
