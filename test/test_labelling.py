@@ -36,9 +36,9 @@ def test_class_ids_are_copied_to_the_frames_size_never_blended() -> None:
 
 def test_labels_lie_where_the_frames_pixels_lie() -> None:
     """An enlarged label takes its pixel from the centre: x of the frame is (x + 1/2) * scale of the labels."""
-    logits = torch.eye(8).reshape(1, 8, 1, 8)
-    labels = label_image(logits, (8, 1), (30, 1))
-    assert labels[0].tolist() == [int((x + 0.5) * 8 / 30) for x in range(30)]
+    logits = torch.eye(7).reshape(1, 7, 1, 7)
+    labels = label_image(logits, (7, 1), (30, 1))
+    assert labels[0].tolist() == [int((x + 0.5) * 7 / 30) for x in range(30)]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
