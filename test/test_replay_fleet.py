@@ -128,6 +128,7 @@ def test_a_bag_that_cannot_be_replayed_is_one_sentence_and_leaves_nothing(
     ("arguments", "sentence"),
     [
         (["--workers", "0"], "--workers is 0; expected 1 or more"),
+        (["--threads", "0"], "--threads is 0; expected 1 or more"),
         (["--tolerance", "nan"], "--tolerance is nan"),
         (["--threshold", "-1"], "threshold is -1.0"),
         (["--like", "nowhere.json"], "nowhere.json cannot be read as a profile"),
