@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
 from lowlat_seg_ros.evaluation.replay.cluster import run_on_cluster
 from lowlat_seg_ros.evaluation.replay.comparison import compare, comparison_text, require_no_worse
@@ -175,6 +177,8 @@ def run_in_node(jobs: Sequence[Job], rate: float, progress: Callable[[int, int, 
         raise SettingsError(
             f"--live needs ROS 2 and this package built for it ({error}); source the workspace, or use scripts/with_ros"
         ) from error
+    # Torch was loaded with threads that spin while they wait for each other, which on a busy machine costs tenfold.
+    torch.set_num_threads(1)
     return run_live(jobs, LiveOptions(rate), progress)
 
 
