@@ -24,7 +24,7 @@ def report_markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# Replay of {report['bag']['name']}",
         "",
-        f"Offline, in simulated time, as on: {report['profile']['name']} ({profile}). Model {report['model']['name']}, "
+        f"{_way_of_replaying(report)}: {report['profile']['name']} ({profile}). Model {report['model']['name']}, "
         f"policy: {policy}.",
         *_problems(report["bag"]["problems"]),
     ]
@@ -125,6 +125,13 @@ def _distances(system: Mapping[str, Any]) -> Iterator[str]:
 
 def _fraction(value: float | None) -> str:
     return NO_VALUE if value is None else f"{value:.4f}"
+
+
+def _way_of_replaying(report: Mapping[str, Any]) -> str:
+    live = report["settings"].get("live")
+    if live is None:
+        return "Offline, in simulated time, as on"
+    return f"Live, played at rate {live['rate']:g}; the systems beside the node in simulated time, as on"
 
 
 def _problems(problems: Sequence[str]) -> Iterator[str]:
