@@ -13,10 +13,10 @@ setup:
 	@$(PYTHON) scripts/set_up.py
 
 test: setup
-	@$(CONTAINED) python -m pytest test
+	@exec $(CONTAINED) python -m pytest test
 
 demo: setup
-	@$(CONTAINED) python -m lowlat_seg_ros.ros.demo --clip "$(CLIP)" --out demo_out
+	@exec $(CONTAINED) python -m lowlat_seg_ros.ros.demo --clip "$(CLIP)" --out demo_out
 
 # CamVid's labelled clip where it is at hand (its labels make the scores), the synthetic street otherwise.
 CAMVID := $(wildcard ../shared/camvid/val)
@@ -24,8 +24,8 @@ REPLAY_FRAMES := $(if $(CAMVID),$(CAMVID) --labels $(CAMVID)annot,street)
 
 replay: setup
 	@rm -rf replay_out/bag && mkdir -p replay_out
-	@$(CONTAINED) python -m lowlat_seg_ros.cli bag make $(REPLAY_FRAMES) replay_out/bag
-	@$(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/offline
+	@exec $(CONTAINED) python -m lowlat_seg_ros.cli bag make $(REPLAY_FRAMES) replay_out/bag
+	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/offline
 
 lint: setup
 	@.venv/bin/ruff check .
