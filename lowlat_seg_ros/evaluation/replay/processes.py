@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -65,14 +65,29 @@ def _start(job: Job, threads: int) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, threads, sender), daemon=True)
-    # Ctrl-C reaches every process of the terminal, and this one alone decides what ends: children inherit the mask.
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with _interrupt_held_back():
         process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
     sender.close()  # this process's end, so that the pipe ends with the child
     return receiver, process
+
+
+@contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Ctrl-C waits until a process has been started, and never reaches that process: this one decides what ends.
+
+    The mask is for the child, which inherits it. It does not protect this process: another thread may take the signal,
+    and Python then interrupts the main thread all the same, which would leave the child with half of its orders.
+    """
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _receive(connection: Connection, process: BaseProcess) -> tuple[int, int] | Ending:
