@@ -81,7 +81,7 @@ class SegmentationNode(Node):
         self._log_ready(model)
 
     def stop(self) -> bool:
-        """Stop the slow track; returns whether its thread ended, which it cannot while it is in the middle of Sh."""
+        """Stop the slow track; returns whether its thread ended; it ends between two operators of Sh."""
         return self._slow_track is None or self._slow_track.close(timeout=SLOW_TRACK_SECONDS_TO_END)
 
     def _camera(self, name: str, lane: SlowLane, network: SegmentationNetwork, model: ModelConfig) -> Camera:
