@@ -30,10 +30,10 @@ from lowlat_seg_ros.evaluation.replay.report_files import (
     PAGE_FILE,
     REPORT_FILE,
     read_document,
-    replace_file,
 )
 from lowlat_seg_ros.evaluation.replay.settings import POLICIES, PolicySettings, ReplaySettings
 from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.whole_file import replace_file
 
 PROFILE_FILE = "profile.json"
 

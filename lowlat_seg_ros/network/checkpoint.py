@@ -6,7 +6,6 @@ The weights are safetensors and the description is YAML, so that reading a check
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from lowlat_seg_ros.network.config import ConfigError, ModelConfig, load_config
 from lowlat_seg_ros.network.folding import prepare_for_inference
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.whole_file import replace_file
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "model.yaml"
@@ -58,9 +58,9 @@ def save_checkpoint(network: SegmentationNetwork, directory: str | Path, model_c
     directory.mkdir(parents=True, exist_ok=True)
     description = yaml.safe_dump(network.config.to_mapping(), sort_keys=False)
     metadata = {**FORMAT, "model": _weight_defining_json(network.config)}
-    _replace(directory / CARD_FILE, model_card.encode())
-    _replace(directory / CONFIG_FILE, description.encode())
-    _replace(directory / WEIGHTS_FILE, safetensors.torch.save(tensors, metadata))
+    replace_file(directory / CARD_FILE, model_card.encode())
+    replace_file(directory / CONFIG_FILE, description.encode())
+    replace_file(directory / WEIGHTS_FILE, safetensors.torch.save(tensors, metadata))
 
 
 def load_checkpoint(path_or_name: str | Path, device: str | torch.device = "cpu") -> SegmentationNetwork:
@@ -209,13 +209,3 @@ def _is_counter(name: str) -> bool:
 
 def _first_of(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside, then rename: whoever reads sees the old file or the new one, never half of one."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lowlat_seg_ros.evaluation.page import formats
+from lowlat_seg_ros.whole_file import replace_file
 
 
 def write_document(
@@ -28,12 +28,7 @@ def write_document(
     text = environment.get_template(template).render(
         values, style=style, script=script, policy=content_security_policy(style, script)
     )
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(text.encode())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    replace_file(path, text.encode())
 
 
 def content_security_policy(style: str, script: str) -> str:

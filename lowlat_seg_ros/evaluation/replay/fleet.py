@@ -13,7 +13,8 @@ from lowlat_seg_ros.evaluation.replay.fleet_report import done_bag, failed_bag, 
 from lowlat_seg_ros.evaluation.replay.jobs import Ending, Endings, Failure, Job
 from lowlat_seg_ros.evaluation.replay.markdown import fleet_markdown
 from lowlat_seg_ros.evaluation.replay.report import json_text
-from lowlat_seg_ros.evaluation.replay.report_files import finished_report, replace_file, write_outcome
+from lowlat_seg_ros.evaluation.replay.report_files import finished_report, write_outcome
+from lowlat_seg_ros.whole_file import replace_file
 
 FLEET_FILE: Final = "fleet.json"
 FLEET_MARKDOWN_FILE: Final = "fleet.md"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from lowlat_seg_ros.evaluation.replay.markdown import report_markdown
 from lowlat_seg_ros.evaluation.replay.replay import Outcome
 from lowlat_seg_ros.evaluation.replay.report import FORMAT, VERSION, json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.whole_file import replace_file
 
 REPORT_FILE: Final = "report.json"
 MARKDOWN_FILE: Final = "report.md"
@@ -41,17 +41,6 @@ def write_outcome(folder: Path, outcome: Outcome, command: str = "") -> None:
     replace_file(folder / MARKDOWN_FILE, report_markdown(mapping).encode())
     replace_file(folder / REPORT_FILE, json_text(mapping).encode())
     write_page(folder, command)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write beside, then rename: whoever reads sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, Any] | None:

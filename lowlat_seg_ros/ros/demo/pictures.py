@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from lowlat_seg_ros.data.video_writer import VideoWriter
 from lowlat_seg_ros.network.config import ModelConfig
 from lowlat_seg_ros.ros.demo import DemoError
 from lowlat_seg_ros.ros.demo.performance import Performance
+from lowlat_seg_ros.whole_file import replace_file
 
 OPACITY: Final = 0.55
 SHEET_TILES: Final = 12
@@ -74,14 +74,4 @@ def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     written, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not written:
         raise DemoError(f"{path} cannot be encoded")
-    write_whole(path, data.tobytes())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears under its name only once it is whole; raises OSError."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    replace_file(path, data.tobytes())

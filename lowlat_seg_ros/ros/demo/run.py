@@ -14,9 +14,10 @@ from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.ros.demo import DemoError
 from lowlat_seg_ros.ros.demo.full_network import full_network_milliseconds
 from lowlat_seg_ros.ros.demo.performance import Performance, PerformanceOptions, perform
-from lowlat_seg_ros.ros.demo.pictures import write_pictures, write_whole
+from lowlat_seg_ros.ros.demo.pictures import write_pictures
 from lowlat_seg_ros.ros.demo.report import environment, latency_report, percentiles, table
 from lowlat_seg_ros.ros.device import choose_device, usable_cores
+from lowlat_seg_ros.whole_file import replace_file
 
 
 def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters: tuple[str, ...], folder: Path) -> None:
@@ -46,7 +47,7 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
     if isinstance(clip, SyntheticStreet):
         report["scores"] = _scores(clip, performance, network.config.class_count)
     write_pictures(clip, performance, network.config, folder)
-    write_whole(folder / "latency.json", json.dumps(report, indent=1).encode())
+    replace_file(folder / "latency.json", json.dumps(report, indent=1).encode())
     print(table(report))
     print(f"written to {folder}: overlay.mp4, contact_sheet.png, latency.json")
     _require_account(report)

@@ -1,0 +1,20 @@
+"""Files that are never seen half written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write beside, then rename: whoever reads sees the old file or the new one, never half of one.
+
+    The folder is made if it is missing. Raises OSError; nothing but the old file is then left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
