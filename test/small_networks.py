@@ -9,23 +9,46 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lowlat_seg_ros.network.config import ModelConfig, load_config
+from lowlat_seg_ros.network.config import KINDS, ModelConfig, load_config
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 
 MODELS = Path(__file__).parents[1] / "config" / "models"
 
 
-def small_config(**changes: Any) -> ModelConfig:
-    """The default model with few channels and a 5x5 kernel; ``changes`` replace its fields."""
+SMALL_TRACKS: dict[str, dict[str, Any]] = {
+    "shared_backbone": {
+        "backbone": "efficientnet_lite0",
+        "split": "blocks.4",
+        "output_stride": 16,
+        "pyramid_bins": (1, 2, 3, 6),
+        "pyramid_channels": 4,
+        "skip_channels": 4,
+    },
+    "two_networks": {
+        "stride": 8,
+        "low_backbone": "efficientnet_lite0",
+        "low_scale": 0.5,
+        "low_channels": 10,
+        "high_backbone": "efficientnet_lite0",
+        "high_scale": 1.5,
+        "pyramid_bins": (1, 2, 3, 6),
+        "pyramid_channels": 4,
+    },
+}
+
+
+def small_config(kind: str = "shared_backbone", **changes: Any) -> ModelConfig:
+    """A model of few channels with a 5x5 kernel; ``changes`` replace its fields or its tracks'."""
     config = load_config(MODELS / "default.yaml")
-    small = {"pyramid_channels": 4, "skip_channels": 4, "high_channels": 12, "kernel_size": 5, "kernel_channels": 6}
-    return replace(config, **{**small, "adapt_channels": 8, "deviation_channels": 6, **changes})
+    tracks = KINDS[kind](**{name: changes.pop(name, value) for name, value in SMALL_TRACKS[kind].items()})
+    small = {"high_channels": 12, "subpixels": 1, "kernel_size": 5, "kernel_channels": 6, "adapt_channels": 8}
+    return replace(config, **{**small, "tracks": tracks, "deviation_channels": 6, **changes})
 
 
-def small_network(seed: int = 0, **changes: Any) -> SegmentationNetwork:
+def small_network(seed: int = 0, kind: str = "shared_backbone", **changes: Any) -> SegmentationNetwork:
     """An untrained small network in eval mode whose label maps nevertheless show many classes."""
     torch.manual_seed(seed)
-    network = SegmentationNetwork(small_config(**changes))
+    network = SegmentationNetwork(small_config(kind, **changes))
     settle_batch_norms(network)
     return network.eval()
 
@@ -46,3 +69,4 @@ def settle_batch_norms(network: SegmentationNetwork) -> None:
     network.train()
     with torch.no_grad():
         network(random_image(batch=4, seed=1))
+        network.forward_fast(random_image(batch=4, seed=1))

@@ -113,11 +113,11 @@ def test_a_trainable_network_trains(saved: Path) -> None:
     assert all(module.training for module in loaded.modules())
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in loaded.parameters())
     optimiser = torch.optim.SGD(loaded.parameters(), lr=0.1)
-    before = loaded.get_parameter("backbone.conv_stem.weight").clone()
+    before = loaded.get_parameter("tracks.backbone.conv_stem.weight").clone()
     loaded(random_image(batch=2)).square().mean().backward()
     optimiser.step()
-    assert not torch.equal(loaded.get_parameter("backbone.conv_stem.weight"), before)
-    assert loaded.get_buffer("backbone.bn0.num_batches_tracked") == 1
+    assert not torch.equal(loaded.get_parameter("tracks.backbone.conv_stem.weight"), before)
+    assert loaded.get_buffer("tracks.backbone.bn0.num_batches_tracked") == 1
 
 
 def test_a_checkpoint_is_named_by_its_directory_or_its_weights_file(saved: Path) -> None:
@@ -159,15 +159,20 @@ def test_an_interrupted_save_leaves_the_old_file(
 def test_a_weight_that_float16_cannot_hold_is_not_saved(value: float, tmp_path: Path) -> None:
     broken = small_network()
     with torch.no_grad():
-        broken.classifier.weight[0, 0] = value
-    with pytest.raises(CheckpointError, match="NaN or infinity in classifier.weight; expected finite weights"):
+        broken.get_parameter("classifier.0.weight")[0, 0] = value
+    with pytest.raises(CheckpointError, match="NaN or infinity in classifier.0.weight; expected finite weights"):
         save_checkpoint(broken, tmp_path / "broken", "")
     assert not (tmp_path / "broken").exists()
 
 
 def test_a_folded_network_is_not_saved(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="the network 'default' lacks backbone.blocks.0.bn1.bias and .* more"):
+    with pytest.raises(CheckpointError, match="lacks tracks.backbone.blocks.0.bn1.bias and .* more"):
         save_checkpoint(load_checkpoint(saved), tmp_path / "folded", "")
+
+
+def edit_tracks(directory: Path, **changes: Any) -> None:
+    tracks = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))["tracks"]
+    edit_description(directory, tracks={**tracks, **changes})
 
 
 def edit_description(directory: Path, **changes: Any) -> None:
@@ -225,16 +230,16 @@ WRONGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "foreign": (save_foreign_tensors, "holds an unnamed format, version unknown; expected lowlat_seg_ros checkpoint"),
     "newer": (save_newer_version, "holds lowlat_seg_ros checkpoint, version 2; expected .* version 1"),
     "missing tensor": (
-        lambda path: edit_tensors(path, lambda tensors: tensors.pop("classifier.bias")),
-        "lacks classifier.bias; expected the weights of model 'default'",
+        lambda path: edit_tensors(path, lambda tensors: tensors.pop("classifier.0.bias")),
+        "lacks classifier.0.bias; expected the weights of model 'default'",
     ),
     "unexpected tensor": (
         lambda path: edit_tensors(path, lambda tensors: tensors.update({"fc.weight": torch.zeros(2)})),
         "has fc.weight too much; expected only the weights of model 'default'",
     ),
     "other shape": (
-        lambda path: edit_tensors(path, lambda tensors: tensors.update({"classifier.bias": torch.zeros(19)})),
-        r"has classifier.bias of shape \(19,\); expected \(11,\)",
+        lambda path: edit_tensors(path, lambda tensors: tensors.update({"classifier.0.bias": torch.zeros(19)})),
+        r"has classifier.0.bias of shape \(19,\); expected \(11,\)",
     ),
     "NaN": (
         lambda path: edit_tensors(path, lambda tensors: tensors["fusion.combine.bias"].fill_(float("nan"))),
@@ -245,14 +250,14 @@ WRONGED: dict[str, tuple[Callable[[Path], Any], str]] = {
         "was saved with high_channels 12, but its model.yaml says 16; expected the description",
     ),
     "other split": (
-        lambda path: edit_description(path, split="blocks.3"),
-        "was saved with split 'blocks.4', but its model.yaml says 'blocks.3'; expected the description",
+        lambda path: edit_tracks(path, split="blocks.3"),
+        "was saved with tracks {.*'blocks.4'.*}, but its model.yaml says {.*'blocks.3'.*}; expected the description",
     ),
     "other fusion": (lambda path: edit_description(path, fusion="concatenate"), "was saved with fusion 'residual'"),
     "impossible size": (lambda path: edit_description(path, high_channels=10**9), "was saved with high_channels 12"),
     "fewer classes": (
         lambda path: edit_description(path, classes=["Road"], colours=[[0, 0, 0]]),
-        r"has classifier.bias of shape \(11,\); expected \(1,\)",
+        r"has classifier.0.bias of shape \(11,\); expected \(1,\)",
     ),
     "wrong description": (
         lambda path: edit_description(path, kernel_size=8),
@@ -285,7 +290,7 @@ def test_no_code_of_a_checkpoint_runs(saved: Path, tmp_path: Path) -> None:
     write_weights(saved, pickle.dumps(Intruder(trace)))
     with pytest.raises(CheckpointError, match="is no whole safetensors file"):
         load_checkpoint(saved)
-    torch.save({"classifier.bias": Intruder(trace)}, saved / "weights.safetensors")
+    torch.save({"classifier.0.bias": Intruder(trace)}, saved / "weights.safetensors")
     with pytest.raises(CheckpointError, match="is no whole safetensors file"):
         load_checkpoint(saved)
     (saved / "model.yaml").write_text(f"name: !!python/object/apply:builtins.open ['{trace}', 'w']", encoding="utf-8")

@@ -11,14 +11,22 @@ import yaml
 from small_networks import MODELS, small_config
 
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS
-from lowlat_seg_ros.network.config import ConfigError, config_from_mapping, load_config
+from lowlat_seg_ros.network.config import (
+    ConfigError,
+    SharedBackboneConfig,
+    TwoNetworksConfig,
+    config_from_mapping,
+    load_config,
+)
 
 
 def test_the_papers_model_is_section_4_of_the_paper() -> None:
     paper = load_config(MODELS / "paper.yaml")
-    assert (paper.backbone, paper.split, paper.output_stride) == ("resnet101", "layer3.2", 8)
+    assert isinstance(paper.tracks, SharedBackboneConfig)
+    assert (paper.tracks.backbone, paper.tracks.split, paper.tracks.output_stride) == ("resnet101", "layer3.2", 8)
+    assert paper.tracks.skip_channels == 0
     assert paper.kernel_channels == paper.adapt_channels == paper.deviation_channels == paper.high_channels == 256
-    assert (paper.kernel_size**2, paper.fusion, paper.skip_channels) == (81, "concatenate", 0)
+    assert (paper.kernel_size**2, paper.fusion, paper.subpixels) == (81, "concatenate", 1)
     assert (paper.class_count, paper.input_size) == (19, (2048, 1024))
 
 
@@ -26,6 +34,7 @@ def test_the_default_model_knows_camvids_classes() -> None:
     default = load_config(MODELS / "default.yaml")
     assert (default.classes, default.colours) == (CAMVID_CLASSES, CAMVID_COLOURS)
     assert default.input_size == (480, 360)
+    assert isinstance(default.tracks, TwoNetworksConfig)
 
 
 @pytest.mark.parametrize("name", ["default", "paper"])
@@ -41,14 +50,7 @@ def test_a_description_survives_being_written_and_read(name: str, tmp_path: Path
     ("field", "value", "expected"),
     [
         ("name", "", "a word"),
-        ("backbone", 50, "a word"),
-        ("split", None, "a word"),
-        ("output_stride", 12, "8, 16 or 32"),
-        ("pyramid_bins", 6, "a list of positive whole numbers"),
-        ("pyramid_bins", [1, 0], "a list of positive whole numbers"),
-        ("pyramid_channels", 0, "a positive whole number"),
-        ("skip_channels", -1, "a whole number, 0 or more"),
-        ("skip_channels", "48", "a whole number, 0 or more"),
+        ("subpixels", 0, "a positive whole number"),
         ("high_channels", 96.0, "a positive whole number"),
         ("high_channels", True, "a positive whole number"),
         ("kernel_channels", "64", "a positive whole number"),
@@ -80,6 +82,36 @@ def test_a_wrong_value_is_named_with_what_was_expected(field: str, value: Any, e
         config_from_mapping({**small_config().to_mapping(), field: value})
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "expected"),
+    [
+        ("shared_backbone", "backbone", 50, "a word"),
+        ("shared_backbone", "split", None, "a word"),
+        ("shared_backbone", "output_stride", 12, "8, 16 or 32"),
+        ("shared_backbone", "pyramid_bins", 6, "a list of positive whole numbers"),
+        ("shared_backbone", "pyramid_bins", [1, 0], "a list of positive whole numbers"),
+        ("shared_backbone", "pyramid_channels", 0, "a positive whole number"),
+        ("shared_backbone", "skip_channels", -1, "a whole number, 0 or more"),
+        ("shared_backbone", "skip_channels", "48", "a whole number, 0 or more"),
+        ("two_networks", "stride", 32, "4, 8 or 16"),
+        ("two_networks", "low_backbone", "", "a word"),
+        ("two_networks", "low_scale", 0, "a number from 0.125 to 4"),
+        ("two_networks", "high_scale", float("nan"), "a number from 0.125 to 4"),
+        ("two_networks", "low_channels", 0, "a positive whole number"),
+    ],
+)
+def test_a_wrong_value_of_the_tracks_is_named(kind: str, field: str, value: Any, expected: str) -> None:
+    mapping = small_config(kind).to_mapping()
+    with pytest.raises(ConfigError, match=rf"^{field} is .*; expected {expected}"):
+        config_from_mapping({**mapping, "tracks": {**mapping["tracks"], field: value}})
+
+
+@pytest.mark.parametrize("tracks", ["resnet101", {"backbone": "resnet101"}, {"kind": "three_networks"}])
+def test_tracks_of_no_known_kind_are_refused(tracks: Any) -> None:
+    with pytest.raises(ConfigError, match="expected (a mapping with a kind|one of shared_backbone, two_networks)"):
+        config_from_mapping({**small_config().to_mapping(), "tracks": tracks})
+
+
 def test_every_class_needs_a_colour() -> None:
     with pytest.raises(ConfigError, match="colours lists 2; expected one for each of 11 classes"):
         replace(small_config(), colours=((0, 0, 0), (1, 1, 1)))
@@ -87,8 +119,10 @@ def test_every_class_needs_a_colour() -> None:
 
 def test_missing_and_unknown_entries_are_named() -> None:
     mapping = small_config().to_mapping()
-    with pytest.raises(ConfigError, match="lacks kernel_size, split"):
-        config_from_mapping({name: value for name, value in mapping.items() if name not in ("split", "kernel_size")})
+    with pytest.raises(ConfigError, match="lacks fusion, kernel_size"):
+        config_from_mapping({name: value for name, value in mapping.items() if name not in ("fusion", "kernel_size")})
+    with pytest.raises(ConfigError, match="tracks of kind shared_backbone has unknown entries: stride"):
+        config_from_mapping({**mapping, "tracks": {**mapping["tracks"], "stride": 8}})
     strange: dict[Any, Any] = {**mapping, "kernel_sizes": 9, None: 1, 7: 2}
     with pytest.raises(ConfigError, match="unknown entries: 7, None, kernel_sizes"):
         config_from_mapping(strange)

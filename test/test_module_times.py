@@ -65,9 +65,9 @@ def test_parts_take_turns_so_that_a_busy_machine_slows_all_alike() -> None:
 
 def test_each_row_does_the_work_it_is_named_after() -> None:
     network = small_network()
-    stem, schedule, kernels = "backbone.conv_stem", "deviation_predictor.reduce", "kernel_predictor.reduce"
+    stem, schedule, kernels = "tracks.backbone.conv_stem", "deviation_predictor.reduce", "kernel_predictor.reduce"
     applied: list[str] = []
-    for name in (stem, schedule, kernels, "high_head", "classifier", "fusion"):
+    for name in (stem, schedule, kernels, "tracks.high_head", "classifier", "fusion"):
         network.get_submodule(name).register_forward_hook(lambda *_, name=name: applied.append(name))
     work: dict[str, list[str]] = {}
     with torch.inference_mode():
@@ -80,9 +80,9 @@ def test_each_row_does_the_work_it_is_named_after() -> None:
     assert list(work) == ROWS
     assert list(work.values()) == [
         [stem],
-        ["high_head"],
+        ["tracks.high_head"],
         ["classifier"],
-        [stem, "high_head", "classifier"],
+        [stem, "tracks.high_head", "classifier"],
         [schedule],
         [kernels, "fusion"],
         [stem, kernels, schedule, "fusion", "classifier"],

@@ -10,12 +10,13 @@ import torch
 from small_networks import random_image, small_config, small_network
 from torch import Tensor, nn
 
+from lowlat_seg_ros.network.backbone import build_split_backbone
 from lowlat_seg_ros.network.config import ConfigError
 from lowlat_seg_ros.network.propagation import Fusion
 from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
 
-BASE = ("backbone.", "high_head.", "classifier.")
+BASE = ("tracks.", "classifier.")
 PROPAGATION = ("kernel_predictor.", "adapt_net.", "fusion.")
 DEVIATION = ("deviation_predictor.",)
 
@@ -29,27 +30,69 @@ def propagated_logits(network: SegmentationNetwork, key_image: Tensor, image: Te
     return network.classify(network.propagate(network.high_features(key_image, key.low), key, current))
 
 
+@pytest.mark.parametrize("kind", ["shared_backbone", "two_networks"])
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (353, 287), (33, 41), (8, 8), (1, 9)])
-def test_every_feature_lies_on_the_grid_of_the_stride(height: int, width: int) -> None:
-    network = small_network()
+def test_every_feature_lies_on_the_grid_of_the_stride(height: int, width: int, kind: str) -> None:
+    network = small_network(kind=kind)
     image = random_image(height, width, batch=2)
     with torch.no_grad():
         key = network.low_features(image)
         high = network.high_features(image, key.low)
         propagated = network.propagate(high, key, key)
         logits = network(image)
+        fast_logits = network.forward_fast(image)
     expected = grid(height, width, network.stride)
-    assert [feature.shape[-2:] for feature in (*key, high, propagated, logits)] == [expected] * 6
-    assert key.low.shape[:2] == (2, network.backbone.low_channels)
+    assert [feature.shape[-2:] for feature in (*key, high, propagated, logits, fast_logits)] == [expected] * 7
+    assert key.low.shape[:2] == (2, network.tracks.low_channels)
     assert high.shape == propagated.shape == (2, network.config.high_channels, *expected)
-    assert logits.shape[:2] == (2, len(network.config.classes))
+    assert logits.shape[:2] == fast_logits.shape[:2] == (2, len(network.config.classes))
+
+
+def test_subpixels_make_the_logits_finer_and_put_each_where_it_belongs() -> None:
+    network = small_network(subpixels=2)
+    with torch.no_grad():
+        logits = network(random_image(64, 96))
+        assert logits.shape == (1, network.config.class_count, 16, 24)
+        # The convolution's first four channels are the first class: above left, above right, below left, below right.
+        high = torch.rand(1, network.config.high_channels, 3, 5)
+        convolved = network.get_submodule("classifier.0")(high)
+        shuffled = network.classify(high)
+    for corner, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        assert torch.equal(shuffled[0, 0, row::2, column::2], convolved[0, corner])
+
+
+def test_sl_of_two_networks_is_a_network_of_its_own() -> None:
+    """The large network never sees Sl's feature, nor the small one the slow track."""
+    network = small_network(kind="two_networks")
+    image = random_image()
+    with torch.no_grad():
+        low = network.low_features(image).low
+        assert torch.equal(network.high_features(image, low), network.high_features(image, torch.zeros_like(low)))
+        assert torch.equal(network.forward_fast(image), network.fast_classifier(low))
+
+
+def test_only_the_large_networks_first_blocks_keep_their_imagenet_weights() -> None:
+    network = small_network(kind="two_networks")
+    learning = {id(p) for part in network.tracks.learning_parts() for p in part.parameters()}
+    frozen = {name for name, p in network.tracks.named_parameters() if id(p) not in learning}
+    start = "high_network.backbone."
+    assert frozen == {
+        name
+        for name, _ in network.tracks.named_parameters()
+        if name.startswith((f"{start}conv_stem.", f"{start}bn0.", *(f"{start}blocks.{i}." for i in range(3))))
+    }
+
+
+def test_a_scale_that_leaves_no_ladder_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a scale of 0.25 puts stride 8 below 4 pixels; expected at least 0.5"):
+        SegmentationNetwork(small_config("two_networks", low_scale=0.25))
 
 
 @pytest.mark.parametrize(
     ("split", "stride", "channels"), [("blocks.0", 2, 16), ("blocks.2", 4, 24), ("blocks.4", 8, 40)]
 )
 def test_the_split_decides_the_grid_of_sl(split: str, stride: int, channels: int) -> None:
-    backbone = SegmentationNetwork(small_config(split=split)).backbone
+    backbone = build_split_backbone("efficientnet_lite0", split, 16)
     assert (backbone.low_stride, backbone.low_channels) == (stride, channels)
     with torch.no_grad():
         assert backbone.low(torch.zeros(1, 3, 129, 97)).shape == (1, channels, *grid(129, 97, stride))
@@ -57,7 +100,7 @@ def test_the_split_decides_the_grid_of_sl(split: str, stride: int, channels: int
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_the_output_stride_decides_the_grid_of_the_backbone(output_stride: int) -> None:
-    backbone = SegmentationNetwork(small_config(output_stride=output_stride)).backbone
+    backbone = build_split_backbone("efficientnet_lite0", "blocks.4", output_stride)
     assert backbone.high_stride == output_stride
     with torch.no_grad():
         high = backbone.high(backbone.low(torch.zeros(1, 3, 129, 97)))
@@ -199,7 +242,7 @@ def test_the_base_loss_reaches_the_base_network_alone() -> None:
 def test_the_propagation_loss_reaches_all_of_the_propagation() -> None:
     """With the base network frozen, as in the paper's second stage."""
     network = small_network(fusion="concatenate")
-    for name in ("backbone", "high_head", "classifier"):
+    for name in ("tracks", "classifier"):
         network.get_submodule(name).requires_grad_(False)
     nn.init.normal_(network.kernel_predictor.predict.weight, std=0.1)
     loss = propagated_logits(network, random_image(seed=1), random_image(seed=2)).square().mean()
@@ -208,7 +251,7 @@ def test_the_propagation_loss_reaches_all_of_the_propagation() -> None:
 
 def test_the_deviation_loss_reaches_all_of_the_deviation_predictor() -> None:
     network = small_network()
-    network.get_submodule("backbone").requires_grad_(False)
+    network.get_submodule("tracks").requires_grad_(False)
     key, current = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
     loss = network.predicted_deviation(key, current).square().mean()
     # What the reducing convolution adds to both frames cancels in their difference, so that its bias learns nothing.
@@ -225,6 +268,7 @@ def test_sh_must_end_on_the_grid_of_sl() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"kind": "two_networks", "high_backbone": "resnet50"}, "backbone is 'resnet50'; expected one of efficientnet"),
         ({"backbone": "vgg16"}, "backbone is 'vgg16'; expected one of efficientnet_lite0, resnet101, resnet50"),
         ({"split": "blocks.15"}, "split is 'blocks.15'; expected a block from 'blocks.0' to 'blocks.14'"),
         ({"split": "blocks.²"}, "split is 'blocks.²'; expected a block from"),

@@ -16,7 +16,7 @@ def features(value: float) -> LowFeatures:
     """F_l that has one value everywhere, through the real network's guidance convolutions."""
     network = stream_network()
     with torch.inference_mode():
-        return network.describe(torch.full((1, network.backbone.low_channels, 6, 8), value))
+        return network.describe(torch.full((1, network.tracks.low_channels, 6, 8), value))
 
 
 KEY, CURRENT = features(2.0), features(3.0)

@@ -75,9 +75,9 @@ def test_torchvisions_weights_load(block_counts: tuple[int, int, int, int], publ
 
 def test_the_papers_backbone_carries_torchvisions_names(paper: SegmentationNetwork) -> None:
     shapes = {
-        name.removeprefix("backbone."): tuple(tensor.shape)
+        name.removeprefix("tracks.backbone."): tuple(tensor.shape)
         for name, tensor in paper.state_dict().items()
-        if name.startswith("backbone.")
+        if name.startswith("tracks.backbone.")
     }
     expected = torchvision_shapes(RESNET101_BLOCKS)
     assert shapes == {name: shape for name, shape in expected.items() if not name.startswith("fc.")}
@@ -154,7 +154,8 @@ def multiply_adds(module: nn.Module, run: Callable[[], object]) -> int:
 
 def test_sl_is_about_a_sixth_of_the_backbone(paper: SegmentationNetwork) -> None:
     """Section 4: the lower part takes about a sixth of the time; counted here in multiply-adds, which do not vary."""
-    backbone, image = paper.backbone, random_image(64, 128)
+    backbone, image = paper.get_submodule("tracks.backbone"), random_image(64, 128)
+    assert isinstance(backbone, ResNet)
     low = multiply_adds(paper, lambda: backbone.low(image))
     whole = multiply_adds(paper, lambda: backbone.high(backbone.low(image)))
     assert 1 / 8 < low / whole < 1 / 5

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import small_config
 
 from lowlat_seg_ros.data.camvid import LabelledImage
 from lowlat_seg_ros.data.classes import CAR, ROAD, SKY, UNLABELLED
-from lowlat_seg_ros.network.config import load_config
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.augmentation import random_view
 from lowlat_seg_ros.training.base import BaseStage, class_weights, still_maker
@@ -25,7 +25,7 @@ from lowlat_seg_ros.training.samples import Samples
 from lowlat_seg_ros.training.schedule import ScheduleStage, deviation
 
 CONFIG_FOLDER = Path(__file__).parents[1] / "config"
-CONFIG = load_config(CONFIG_FOLDER / "models" / "default.yaml")
+CONFIG = small_config()
 PLAN = StagePlan(
     epochs=2, batch_size=2, learning_rate=1e-3, backbone_learning_rate=1e-3, weight_decay=0.0,
     crop=(64, 48), scales=(1.0, 1.2), seed=3, workers=0,
@@ -65,7 +65,7 @@ STAGES: dict[str, Stage] = {
     "schedule": ScheduleStage(),
 }
 LEARNING_PARTS = {
-    "base": ("backbone.", "high_head.", "classifier."),
+    "base": ("tracks.", "classifier.", "fast_classifier."),
     "propagation": ("kernel_predictor.", "adapt_net.", "fusion."),
     "schedule": ("deviation_predictor.",),
 }

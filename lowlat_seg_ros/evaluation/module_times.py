@@ -64,7 +64,7 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
         return network.classify(network.propagate(key_high, key, features))
 
     return {
-        "Lower part of the network, Sl": lambda: network.backbone.low(image),
+        "Lower part of the network, Sl": lambda: network.tracks.low(image),
         "Higher part of the network, Sh": lambda: network.high_features(image, current.low),
         "Classifier": lambda: network.classify(key_high),
         FULL_NETWORK: lambda: network(image),

@@ -18,6 +18,39 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
+class SharedBackboneConfig:
+    """The paper's two tracks: one backbone cut in two, Sh going on where Sl ends."""
+
+    backbone: str  # a key of backbone.BACKBONES
+    split: str  # the last block of Sl, by its state-dict name (paper: conv4_3, here "layer3.2")
+    output_stride: int  # pixels of the image per element of the backbone's last feature
+    pyramid_bins: tuple[int, ...]  # grid sizes of the pyramid pooling
+    pyramid_channels: int  # of each pooled branch
+    skip_channels: int  # of the low-level feature that refines Sh's output; 0: Sh ends at its own stride
+
+
+@dataclass(frozen=True)
+class TwoNetworksConfig:
+    """Two whole networks: a small one for every frame as Sl, and as Sh a large one that looks at the image itself."""
+
+    stride: int  # pixels of the image per element of F_l and F_h
+    low_backbone: str  # a key of backbone.PYRAMID_BACKBONES
+    low_scale: float  # size of the image that Sl sees, relative to the network's input
+    low_channels: int  # of F_l
+    high_backbone: str
+    high_scale: float
+    pyramid_bins: tuple[int, ...]  # grid sizes of both pyramid poolings
+    pyramid_channels: int  # of each pooled branch
+
+
+TracksConfig = SharedBackboneConfig | TwoNetworksConfig
+KINDS: dict[str, type[SharedBackboneConfig] | type[TwoNetworksConfig]] = {
+    "shared_backbone": SharedBackboneConfig,
+    "two_networks": TwoNetworksConfig,
+}
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything that decides a network's shape. Sizes are in channels unless said otherwise.
 
@@ -25,13 +58,9 @@ class ModelConfig:
     """
 
     name: str
-    backbone: str  # a key of backbone.BACKBONES
-    split: str  # the last block of Sl, by its state-dict name (paper: conv4_3, here "layer3.2")
-    output_stride: int  # pixels of the image per element of the backbone's last feature
-    pyramid_bins: tuple[int, ...]  # grid sizes of the pyramid pooling
-    pyramid_channels: int  # of each pooled branch
-    skip_channels: int  # of the low-level feature that refines Sh's output; 0: Sh ends at its own stride
+    tracks: TracksConfig  # Sl and Sh; in YAML its ``kind`` says which of the two
     high_channels: int  # of F_h, the feature that is propagated and classified
+    subpixels: int  # logits along each side of an element of F_h (1: as many logits as elements)
     kernel_size: int  # H_K, odd
     kernel_channels: int  # of the kernel predictor's inner layers
     adapt_channels: int  # of AdaptNet
@@ -44,9 +73,12 @@ class ModelConfig:
     colours: tuple[Colour, ...]  # RGB, one a class
 
     def __post_init__(self) -> None:
-        for name, (is_right, expected) in RULES.items():
-            if not is_right(getattr(self, name)):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+        for part in (self, self.tracks):
+            for field in fields(part):
+                if field.name in RULES:
+                    is_right, expected = RULES[field.name]
+                    if not is_right(getattr(part, field.name)):
+                        raise ConfigError(f"{field.name} is {getattr(part, field.name)!r}; expected {expected}")
         if len(self.colours) != len(self.classes):
             raise ConfigError(
                 f"colours lists {len(self.colours)}; expected one for each of {len(self.classes)} classes"
@@ -58,7 +90,9 @@ class ModelConfig:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, as ``from_mapping`` reads them and YAML writes them."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        kind = next(name for name, tracks in KINDS.items() if isinstance(self.tracks, tracks))
+        mapping = {name: _plain(value) for name, value in asdict(self).items()}
+        return {**mapping, "tracks": {"kind": kind, **{name: _plain(v) for name, v in asdict(self.tracks).items()}}}
 
 
 def config_from_mapping(mapping: Mapping[str, Any]) -> ModelConfig:
@@ -67,13 +101,29 @@ def config_from_mapping(mapping: Mapping[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: a field is missing, unknown or of the wrong kind.
     """
-    known = {field.name for field in fields(ModelConfig)}
+    entries = _checked_entries(ModelConfig, mapping, "the model description")
+    return ModelConfig(**{**entries, "tracks": _tracks_from_mapping(entries["tracks"])})
+
+
+def _tracks_from_mapping(mapping: Any) -> TracksConfig:
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"tracks is {mapping!r}; expected a mapping with a kind")
+    kind = mapping.get("kind")
+    if kind not in KINDS:
+        raise ConfigError(f"the kind of tracks is {kind!r}; expected one of {', '.join(KINDS)}")
+    entries = {name: value for name, value in mapping.items() if name != "kind"}
+    return KINDS[kind](**_checked_entries(KINDS[kind], entries, f"tracks of kind {kind}"))
+
+
+def _checked_entries(target: type, mapping: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The mapping's entries as the fields of the dataclass ``target``, none missing and none too many."""
+    known = {field.name for field in fields(target)}
     missing, unknown = sorted(known - set(mapping)), sorted(map(str, set(mapping) - known))
     if missing:
-        raise ConfigError(f"the model description lacks {', '.join(missing)}")
+        raise ConfigError(f"{source} lacks {', '.join(missing)}")
     if unknown:
-        raise ConfigError(f"the model description has unknown entries: {', '.join(unknown)}")
-    return ModelConfig(**{name: _frozen(value) for name, value in mapping.items()})
+        raise ConfigError(f"{source} has unknown entries: {', '.join(unknown)}")
+    return {name: _frozen(value) for name, value in mapping.items()}
 
 
 def load_config(path: str | Path) -> ModelConfig:
@@ -126,11 +176,19 @@ def _are(values: object, is_right: Callable[[Any], bool], count: int | None = No
 
 WORD = (_is_word, "a word")
 POSITIVE = (_is_positive, "a positive whole number")
+SCALE = (lambda scale: _is_number(scale) and 0.125 <= scale <= 4, "a number from 0.125 to 4")
 # Each field's test and, for whoever fails it, what was expected.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": WORD,
     "backbone": WORD,
+    "low_backbone": WORD,
+    "high_backbone": WORD,
     "split": WORD,
+    "stride": (lambda stride: stride in (4, 8, 16), "4, 8 or 16"),
+    "low_scale": SCALE,
+    "high_scale": SCALE,
+    "low_channels": POSITIVE,
+    "subpixels": POSITIVE,
     "output_stride": (lambda stride: stride in (8, 16, 32), "8, 16 or 32"),
     "pyramid_bins": (lambda bins: _are(bins, _is_positive), "a list of positive whole numbers"),
     "pyramid_channels": POSITIVE,

@@ -34,6 +34,15 @@ LITE0_STAGES = (
     Stage(5, 2, 6, 192, 4),
     Stage(3, 1, 6, 320, 1),
 )
+LITE2_STAGES = (
+    Stage(3, 1, 1, 16, 1),
+    Stage(3, 2, 6, 24, 3),
+    Stage(5, 2, 6, 48, 3),
+    Stage(3, 2, 6, 88, 4),
+    Stage(5, 1, 6, 120, 4),
+    Stage(5, 2, 6, 208, 5),
+    Stage(3, 1, 6, 352, 1),
+)
 STEM_CHANNELS = 32
 
 
@@ -91,6 +100,22 @@ class EfficientNetLite(SplitBackbone):
         self.low_stride = strides[self.low_block_count - 1]
         self.high_channels = stages[-1].channels
         self.high_stride = strides[-1]
+        # The last block of each stride, which has seen most at that size.
+        self.pyramid_ends = {stride: index for index, stride in enumerate(strides)}
+        self.pyramid_channels = {
+            stride: blocks[index].project_conv.out_channels for stride, index in self.pyramid_ends.items()
+        }
+
+    def pyramid(self, image: Tensor) -> dict[int, Tensor]:
+        """The last feature of each stride: (B, 3, H, W) to {stride: (B, pyramid_channels[stride], …)}."""
+        feature = self.activation(self.bn0(self.conv_stem(image)))
+        features = {}
+        strides_by_end = {index: stride for stride, index in self.pyramid_ends.items()}
+        for index, block in enumerate(self.blocks):
+            feature = block(feature)
+            if index in strides_by_end:
+                features[strides_by_end[index]] = feature
+        return features
 
     def low(self, image: Tensor) -> Tensor:
         feature = self.activation(self.bn0(self.conv_stem(image)))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from lowlat_seg_ros.network.backbone import build_backbone
-from lowlat_seg_ros.network.config import ConfigError, ModelConfig
+from lowlat_seg_ros.network.classifier import Classifier
+from lowlat_seg_ros.network.config import ModelConfig, SharedBackboneConfig
 from lowlat_seg_ros.network.deviation import DeviationPredictor
 from lowlat_seg_ros.network.propagation import AdaptNet, Fusion, KernelPredictor
-from lowlat_seg_ros.network.pyramid_pooling import PyramidPooling, conv_norm_relu
+from lowlat_seg_ros.network.shared_backbone import SharedBackbone
 from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
+from lowlat_seg_ros.network.tracks import Tracks
+from lowlat_seg_ros.network.two_networks import TwoNetworks
 
 
 class LowFeatures(NamedTuple):
@@ -24,49 +24,23 @@ class LowFeatures(NamedTuple):
     deviation_guidance: Tensor  # (B, deviation_channels, h, w)
 
 
-class HighHead(nn.Module):
-    """The end of Sh: pyramid pooling, a reducing convolution and, where Sl is finer, its feature to sharpen edges."""
-
-    def __init__(self, config: ModelConfig, low_channels: int, backbone_channels: int) -> None:
-        super().__init__()
-        self.pyramid = PyramidPooling(backbone_channels, config.pyramid_bins, config.pyramid_channels)
-        self.reduce = conv_norm_relu(self.pyramid.out_channels, config.high_channels, 3)
-        self.has_skip = config.skip_channels > 0
-        if self.has_skip:
-            self.skip = conv_norm_relu(low_channels, config.skip_channels, 1)
-            self.refine = conv_norm_relu(config.high_channels + config.skip_channels, config.high_channels, 3)
-
-    def forward(self, backbone_feature: Tensor, low: Tensor) -> Tensor:
-        """(B, backbone_channels, …) and F_l (B, C_l, h, w) to F_h (B, C_h, h, w)."""
-        high = self.reduce(self.pyramid(backbone_feature))
-        if not self.has_skip:
-            return high
-        high = functional.interpolate(high, low.shape[-2:], mode="bilinear", align_corners=False)
-        return self.refine(torch.cat([high, self.skip(low)], dim=1))
-
-
 class SegmentationNetwork(nn.Module):
     """Sl, Sh, classifier, kernel predictor, AdaptNet, fusion and deviation predictor. Holds weights and no state.
 
     Every feature lies on one grid of ``stride`` image pixels an element: (h, w) = (H, W) / stride, rounded up.
 
     Raises:
-        ConfigError: the config names no known backbone or block, or leaves Sh on a coarser grid than Sl.
+        ConfigError: the config names no known backbone or block, or grids that do not fit each other.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = build_backbone(config.backbone, config.split, config.output_stride)
-        low_channels = self.backbone.low_channels
-        self.stride = self.backbone.low_stride
-        if config.skip_channels == 0 and self.backbone.high_stride != self.stride:
-            raise ConfigError(
-                f"Sl ends at stride {self.stride} and the backbone at {self.backbone.high_stride}; "
-                "expected skip_channels above 0, so that Sh returns to Sl's stride, or a smaller output_stride"
-            )
-        self.high_head = HighHead(config, low_channels, self.backbone.high_channels)
-        self.classifier = nn.Conv2d(config.high_channels, config.class_count, 1)
+        self.tracks = build_tracks(config)
+        self.stride = self.tracks.stride
+        low_channels = self.tracks.low_channels
+        self.classifier = Classifier(config.high_channels, config.class_count, config.subpixels)
+        self.fast_classifier = Classifier(low_channels, config.class_count, config.subpixels)
         self.kernel_predictor = KernelPredictor(low_channels, config.kernel_channels, config.kernel_size)
         self.adapt_net = AdaptNet(low_channels, config.adapt_channels)
         self.fusion = Fusion(config.high_channels, config.adapt_channels, residual=config.fusion == "residual")
@@ -74,18 +48,18 @@ class SegmentationNetwork(nn.Module):
 
     def low_features(self, image: Tensor) -> LowFeatures:
         """Sl. ``image`` is (B, 3, H, W), RGB, float, normalised by the config's mean and std."""
-        return self.describe(self.backbone.low(image))
+        return self.describe(self.tracks.low(image))
 
     def describe(self, low: Tensor) -> LowFeatures:
         """F_l with both predictors' one-frame parts."""
         return LowFeatures(low, self.kernel_predictor.guidance(low), self.deviation_predictor.guidance(low))
 
     def high_features(self, image: Tensor, low: Tensor) -> Tensor:
-        """Sh: F_l to F_h, (B, C_h, h, w). The image is for slow networks that start from it; this one need not."""
-        return self.high_head(self.backbone.high(low), low)
+        """Sh: F_h, (B, C_h, h, w), of an image (B, 3, H, W) and its F_l. Most networks use one of the two only."""
+        return self.tracks.high(image, low)
 
     def classify(self, high: Tensor) -> Tensor:
-        """Logits on the feature's grid, (B, classes, h, w)."""
+        """Logits of an F_h, (B, classes, r h, r w), r the config's ``subpixels``."""
         return self.classifier(high)
 
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
@@ -106,6 +80,21 @@ class SegmentationNetwork(nn.Module):
         return self.fuse(self.transport(key_high, key, current), current)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The full network on one frame: Sl, Sh, classifier; logits (B, classes, h, w)."""
-        low = self.backbone.low(image)
-        return self.classify(self.high_features(image, low))
+        """The full network on one frame: Sl where Sh needs it, Sh, classifier; logits (B, classes, r h, r w)."""
+        low = self.tracks.low(image) if self.tracks.high_needs_low else None
+        return self.classify(self.tracks.high(image, low))
+
+    def forward_fast(self, image: Tensor) -> Tensor:
+        """Sl alone as a network for single frames, with a classifier of its own; logits (B, classes, r h, r w).
+
+        It helps Sl to learn (the auxiliary loss of Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section
+        3.3), and it is what the two tracks must beat.
+        """
+        return self.fast_classifier(self.tracks.low(image))
+
+
+def build_tracks(config: ModelConfig) -> Tracks:
+    """Sl and Sh as the config describes them. Raises what ``SegmentationNetwork`` does."""
+    if isinstance(config.tracks, SharedBackboneConfig):
+        return SharedBackbone(config.tracks, config.high_channels)
+    return TwoNetworks(config.tracks, config.high_channels)

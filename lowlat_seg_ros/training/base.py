@@ -17,21 +17,25 @@ from lowlat_seg_ros.training.augmentation import random_view
 from lowlat_seg_ros.training.plan import StagePlan
 from lowlat_seg_ros.training.samples import MakeSample, image_tensor, labels_tensor
 
+FAST_SHARE = 0.4  # of Sl's own labels in the loss, as of PSPNet's auxiliary ones
 RARITY_OFFSET = 1.1  # of class_weights: rare classes count up to 3 times as much as the road
 
 
 class BaseStage:
-    """Weighted cross-entropy on the logits, enlarged to the labels' size."""
+    """Weighted cross-entropy on the logits, enlarged to the labels' size, of the full network and of Sl alone."""
 
     def __init__(self, weights: Tensor) -> None:
         self.weights = weights
 
     def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
-        return [network.backbone, network.high_head, network.classifier]
+        return [*network.tracks.learning_parts(), network.classifier, network.fast_classifier]
 
     def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
         images, labels = batch
-        return label_loss(network(images.contiguous(memory_format=torch.channels_last)), labels, self.weights)
+        images = images.contiguous(memory_format=torch.channels_last)
+        low = network.tracks.low(images)
+        full_loss = label_loss(network.classify(network.high_features(images, low)), labels, self.weights)
+        return full_loss + FAST_SHARE * label_loss(network.fast_classifier(low), labels, self.weights)
 
 
 def label_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

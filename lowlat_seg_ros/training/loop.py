@@ -81,7 +81,8 @@ def freeze_all_but(network: SegmentationNetwork, trained: Sequence[nn.Module]) -
 
 def parameter_groups(network: SegmentationNetwork, plan: StagePlan) -> list[dict[str, Any]]:
     """Weights from ImageNet learn slower than those that start from nothing."""
-    inherited = [p for p in network.backbone.parameters() if p.requires_grad]
+    backbones = [backbone for _, backbone in network.tracks.backbones()]
+    inherited = [p for backbone in backbones for p in backbone.parameters() if p.requires_grad]
     ids = {id(p) for p in inherited}
     fresh = [p for p in network.parameters() if p.requires_grad and id(p) not in ids]
     groups = [{"params": fresh, "lr": plan.learning_rate}]

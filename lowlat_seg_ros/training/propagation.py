@@ -45,7 +45,7 @@ class PropagationStage:
 def frozen_low(network: SegmentationNetwork, image: Tensor) -> Tensor:
     """F_l without gradients."""
     with torch.no_grad():
-        return network.backbone.low(image.contiguous(memory_format=torch.channels_last))
+        return network.tracks.low(image.contiguous(memory_format=torch.channels_last))
 
 
 def frozen_features(network: SegmentationNetwork, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ class ScheduleStage:
         key_image, middle_image, later_image, _ = batch
         frames = [frozen_features(network, image) for image in (key_image, middle_image, later_image)]
         described = [network.describe(low) for low, _ in frames]
-        label_maps = [label_map(network, high) for _, high in frames]
+        label_maps = [label_map(network, high, key_image.shape[-2:]) for _, high in frames]
         losses = [
             functional.smooth_l1_loss(
                 network.predicted_deviation(described[first], described[second]),
@@ -36,11 +36,11 @@ class ScheduleStage:
         return torch.stack(losses).mean()
 
 
-def label_map(network: SegmentationNetwork, high: Tensor) -> Tensor:
-    """The base network's labels, (B, H, W) in pixels."""
+def label_map(network: SegmentationNetwork, high: Tensor, size: torch.Size) -> Tensor:
+    """The base network's labels, (B, H, W), ``size`` being (H, W) in pixels."""
     with torch.no_grad():
         logits = network.classify(high)
-        enlarged = functional.interpolate(logits, scale_factor=network.stride, mode="bilinear", align_corners=False)
+        enlarged = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         return enlarged.argmax(dim=1)
 
 

@@ -1,0 +1,34 @@
+"""What every pair of tracks offers: Sl and Sh, the two parts of the paper's figure 2 that look at one frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Tracks(nn.Module, ABC):
+    """Sl and Sh. Both features lie on one grid of ``stride`` image pixels an element, sizes rounded up."""
+
+    stride: int
+    low_channels: int
+    high_needs_low: bool  # whether Sh uses F_l; where not, the full network runs without Sl
+
+    @abstractmethod
+    def backbones(self) -> list[tuple[str, nn.Module]]:
+        """The parts that start from ImageNet weights, each with its name in a model description."""
+
+    def learning_parts(self) -> list[nn.Module]:
+        """The parts that the base stage trains; the others keep their ImageNet weights."""
+        return [self]
+
+    @abstractmethod
+    def low(self, image: Tensor) -> Tensor:
+        """Sl. ``image`` (B, 3, H, W) to F_l (B, low_channels, h, w)."""
+
+    @abstractmethod
+    def high(self, image: Tensor, low: Tensor | None) -> Tensor:
+        """Sh, of the image, of its F_l, or of both: F_h (B, high_channels, h, w).
+
+        ``low`` may be None where ``high_needs_low`` is false.
+        """
