@@ -109,7 +109,7 @@ class InterruptedAt:
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    plan = dataclasses.replace(PLAN, epochs=6)
+    plan = dataclasses.replace(PLAN, epochs=6, learning_rate=0.02)
     train(fresh_network(), STAGES["base"], samples_for("base"), plan, tmp_path)
     losses = [float(line.split()[1]) for line in (tmp_path / "loss.txt").read_text().splitlines()]
     assert len(losses) == 6 and losses[-1] < 0.7 * losses[0]
