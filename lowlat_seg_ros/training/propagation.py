@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.training.base import label_loss
+from lowlat_seg_ros.training.frozen_base import FrozenBase
 
 TRANSPORT_SHARE = 0.4  # of the loss without fusion: else AdaptNet learns to do without the kernels
 TWO_STEPS_SHARE = 0.5  # of the batches go by way of a temporary key, as in the frames while Sh is at work
@@ -19,17 +20,19 @@ class PropagationStage:
 
     def __init__(self, weights: Tensor) -> None:
         self.weights = weights
+        self._base: FrozenBase | None = None  # made from the network when the first batch comes
 
     def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
         return [network.kernel_predictor, network.adapt_net, network.fusion]
 
     def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
         key_image, middle_image, later_image, labels = batch
-        key_low, key_high = frozen_features(network, key_image)
-        later = network.describe(frozen_low(network, later_image))
+        base = self._base = self._base or FrozenBase(network)
+        key_low, key_high = base.features(key_image)
+        later = network.describe(base.low(later_image))
         key = network.describe(key_low)
         if torch.rand(()) < TWO_STEPS_SHARE:
-            middle = network.describe(frozen_low(network, middle_image))
+            middle = network.describe(base.low(middle_image))
             key, key_high = middle, network.propagate(key_high, key, middle)
         return self.propagation_loss(network, key_high, key, later, labels)
 
@@ -40,16 +43,3 @@ class PropagationStage:
         fused = network.fuse(transported, later)
         fused_loss = label_loss(network.classify(fused), labels, self.weights)
         return fused_loss + TRANSPORT_SHARE * label_loss(network.classify(transported), labels, self.weights)
-
-
-def frozen_low(network: SegmentationNetwork, image: Tensor) -> Tensor:
-    """F_l without gradients."""
-    with torch.no_grad():
-        return network.tracks.low(image.contiguous(memory_format=torch.channels_last))
-
-
-def frozen_features(network: SegmentationNetwork, image: Tensor) -> tuple[Tensor, Tensor]:
-    """F_l and F_h without gradients."""
-    low = frozen_low(network, image)
-    with torch.no_grad():
-        return low, network.high_features(image, low)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.training.propagation import frozen_features
+from lowlat_seg_ros.training.frozen_base import FrozenBase
 
 ERROR_SCALE = 0.02  # below this error of the fraction the loss is quadratic
 
@@ -17,14 +17,18 @@ ERROR_SCALE = 0.02  # below this error of the fraction the loss is quadratic
 class ScheduleStage:
     """The error of the predicted deviation, against the base network's own label maps of both frames."""
 
+    def __init__(self) -> None:
+        self._base: FrozenBase | None = None  # made from the network when the first batch comes
+
     def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
         return [network.deviation_predictor]
 
     def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
         key_image, middle_image, later_image, _ = batch
-        frames = [frozen_features(network, image) for image in (key_image, middle_image, later_image)]
+        base = self._base = self._base or FrozenBase(network)
+        frames = [base.features(image) for image in (key_image, middle_image, later_image)]
         described = [network.describe(low) for low, _ in frames]
-        label_maps = [label_map(network, high, key_image.shape[-2:]) for _, high in frames]
+        label_maps = [base.label_map(high, key_image.shape[-2:]) for _, high in frames]
         losses = [
             functional.smooth_l1_loss(
                 network.predicted_deviation(described[first], described[second]),
@@ -34,14 +38,6 @@ class ScheduleStage:
             for first, second in ((0, 1), (1, 2), (0, 2))
         ]
         return torch.stack(losses).mean()
-
-
-def label_map(network: SegmentationNetwork, high: Tensor, size: torch.Size) -> Tensor:
-    """The base network's labels, (B, H, W), ``size`` being (H, W) in pixels."""
-    with torch.no_grad():
-        logits = network.classify(high)
-        enlarged = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-        return enlarged.argmax(dim=1)
 
 
 def deviation(key_labels: Tensor, labels: Tensor) -> Tensor:
