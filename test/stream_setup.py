@@ -20,7 +20,7 @@ from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.labelling import label_image
 from lowlat_seg_ros.stream.networks import FastNetwork, SlowNetwork
 from lowlat_seg_ros.stream.policy import KeyFramePolicy
-from lowlat_seg_ros.stream.preprocessing import Preprocessor
+from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_lane import SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -56,7 +56,19 @@ def plain_frame(value: int, size: tuple[int, int] = INPUT_SIZE) -> Frame:
 
 
 def segment_all(engine: StreamEngine, frames: list[Frame], first: int = 0) -> list[SegmentationResult]:
-    return [engine.segment(frame, (first + i) * STEP) for i, frame in enumerate(frames)]
+    """The results, one after the other. A first frame waits for Sh, so that the next one surely has a key frame."""
+    return [segment_with_key(engine, frame, (first + i) * STEP) for i, frame in enumerate(frames)]
+
+
+def segment_with_key(engine: StreamEngine, frame: Frame, stamp: int) -> SegmentationResult:
+    is_first = engine._cache.key is None or stamp < (engine._last_stamp or 0) or engine._last_size != frame_size(frame)
+    if not is_first or not engine.low_latency:
+        return engine.segment(frame, stamp)
+    engine.low_latency = False
+    try:
+        return engine.segment(frame, stamp)
+    finally:
+        engine.low_latency = True
 
 
 def key_of(result: SegmentationResult) -> tuple[int, bool]:
@@ -177,6 +189,10 @@ class LabelsByHand:
     @torch.inference_mode()
     def propagated(self, high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
         return self.network.propagate(high, key, current)
+
+    @torch.inference_mode()
+    def labels_of_sl_alone(self, frame: Frame) -> Frame:
+        return label_image(self.network.classify_low(self.low(frame).low), INPUT_SIZE, INPUT_SIZE)
 
     @torch.inference_mode()
     def labels(self, high: Tensor) -> Frame:

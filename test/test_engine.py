@@ -16,6 +16,7 @@ from stream_setup import (
     key_of,
     moving_frames,
     segment_all,
+    segment_with_key,
     stream_network,
     two_tracks,
 )
@@ -152,7 +153,7 @@ def test_policies_are_exchanged_between_frames_and_the_key_frame_stays() -> None
     policies += [FeatureDifference(10.0, 1, 100), FixedInterval(4)]
     for i, (frame, policy) in enumerate(zip(moving_frames(5), policies, strict=True)):
         engine.policy = policy
-        results.append(engine.segment(frame, i * STEP))
+        results.append(segment_with_key(engine, frame, i * STEP))
     assert [key_of(result) for result in results] == [(0, True)] * 5
     assert [result.key_age_frames for result in results] == [0, 1, 2, 3, 4]
     assert [math.isnan(result.deviation) for result in results] == [True, True, False, False, True]

@@ -19,6 +19,7 @@ from stream_setup import (
     moving_frames,
     plain_frame,
     segment_all,
+    segment_with_key,
     stream_network,
     two_tracks,
     wait_until,
@@ -47,8 +48,8 @@ def test_a_camera_whose_every_frame_is_a_key_frame_does_not_starve_another() -> 
         greedy = StreamEngine(stream_network(), track.open_lane(), FixedInterval(1))
         modest = StreamEngine(stream_network(), track.open_lane(), FixedInterval(4))
         bright, dark = plain_frame(250), plain_frame(5)
-        greedy.segment(bright, 0)
-        modest.segment(dark, 0)
+        segment_with_key(greedy, bright, 0)
+        segment_with_key(modest, dark, 0)
         slow.shut()
         begun = len(slow.images)
         for i in range(1, 13):

@@ -54,25 +54,52 @@ def test_labels_are_those_of_the_frame_given_not_of_an_earlier_one() -> None:
     assert len({result.labels.tobytes() for result in results}) == 5
 
 
-def test_segment_never_waits_for_sh_after_the_first_frame() -> None:
+def test_segment_never_waits_for_sh() -> None:
     with two_tracks(FixedInterval(1)) as tracks:
         tracks.slow_network.shut()
-        results = segment_all(tracks.engine, moving_frames(12))
+        results = [tracks.engine.segment(frame, i * STEP) for i, frame in enumerate(moving_frames(12))]
         counts = tracks.lane.counts()
-    assert [result.waited_for_slow_track for result in results] == [True] + [False] * 11
-    assert counts.done == 1 and counts.failed == 0  # the first frame's: the others are still at the gate
+    assert not any(result.waited_for_slow_track for result in results)
+    assert counts.done == counts.failed == 0  # all are at the gate
 
 
-def test_first_frame_after_a_reset_waits_and_says_so() -> None:
+def test_until_the_first_key_frame_is_there_labels_are_those_of_sl_alone() -> None:
+    frames, expected = moving_frames(5), LabelsByHand(stream_network())
     with two_tracks(FixedInterval(100)) as tracks:
-        frames = moving_frames(6)
+        tracks.slow_network.shut()
+        early = [tracks.engine.segment(frame, i * STEP) for i, frame in enumerate(frames[:4])]
+        tracks.slow_network.let_through()
+        tracks.wait_for_done(1)
+        late = tracks.engine.segment(frames[4], 4 * STEP)
+    for frame, result in zip(frames, early, strict=False):
+        assert np.array_equal(result.labels, expected.labels_of_sl_alone(frame))
+        assert result.key_stamp == result.stamp and result.key_age_frames == 0 and not result.key_is_accurate
+    assert [result.key_reason for result in early] == ["first frame", "", "", ""]
+    assert [result.is_key_frame for result in early] == [True, False, False, False]
+    assert key_of(late) == (0, True)
+    propagated = expected.propagated(expected.sh(frames[0]), expected.low(frames[0]), expected.low(frames[4]))
+    assert np.array_equal(late.labels, expected.labels(propagated))
+    assert len(tracks.slow_network.images) == 1
+
+
+def test_the_interval_counts_from_a_first_frame_whose_feature_came_late() -> None:
+    with two_tracks(FixedInterval(3)) as tracks:
+        frames = moving_frames(5)
+        tracks.engine.segment(frames[0], 0)
+        tracks.wait_for_done(1)
+        results = [tracks.engine.segment(frame, (i + 1) * STEP) for i, frame in enumerate(frames[1:])]
+    assert [result.is_key_frame for result in results] == [False, False, True, False]
+
+
+def test_first_frame_after_a_reset_says_so() -> None:
+    with two_tracks(FixedInterval(100)) as tracks:
+        frames = moving_frames(4)
         segment_all(tracks.engine, frames[:3])
         tracks.engine.reset("the test wants it")
-        results = segment_all(tracks.engine, frames[3:], first=3)
-    assert [result.waited_for_slow_track for result in results] == [True, False, False]
-    assert [result.key_reason for result in results] == ["first frame", "", ""]
-    assert results[0].warnings == ("the stream starts anew: the test wants it",)
-    assert results[0].key_stamp == results[0].stamp and results[0].key_is_accurate
+        anew = tracks.engine.segment(frames[3], 3 * STEP)
+    assert (anew.key_reason, anew.waited_for_slow_track) == ("first frame", False)
+    assert anew.warnings == ("the stream starts anew: the test wants it",)
+    assert np.array_equal(anew.labels, LabelsByHand(stream_network()).labels_of_sl_alone(frames[3]))
 
 
 # --- 2: key pair -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from small_networks import small_config
 from stream_setup import (
     INPUT_SIZE,
+    STEP,
     GatedSlowNetwork,
     LabelsByHand,
     TwoTracks,
@@ -74,19 +75,22 @@ def run_past_a_failure(
     return results + segment_all(tracks.engine, frames[7:], first=7)
 
 
-def test_where_sh_fails_on_the_first_frame_it_is_unlabelled_and_the_next_frame_tries_again() -> None:
+def test_where_sh_fails_on_the_first_frame_sl_labels_alone_and_the_next_frame_tries_again() -> None:
+    frames, expected = moving_frames(3), LabelsByHand(stream_network())
     with two_tracks(FixedInterval(3)) as tracks:
-        frames = moving_frames(3)
         tracks.slow_network.failure = torch.OutOfMemoryError("tried to allocate 9 GiB")
-        (first,) = segment_all(tracks.engine, frames[:1])
+        first = tracks.engine.segment(frames[0], 0)
+        wait_until(lambda: tracks.lane.counts().failed == 1, "Sh failed")
         tracks.slow_network.failure = None
-        second, third = segment_all(tracks.engine, frames[1:], first=1)
-        counts = tracks.lane.counts()
-    assert (first.labels == 255).all() and first.waited_for_slow_track and not first.is_key_frame
-    assert "Sh failed on a key frame: OutOfMemoryError: tried to allocate 9 GiB" in first.warnings
-    assert second.is_key_frame and second.waited_for_slow_track and second.labels.max() < 255
+        second = tracks.engine.segment(frames[1], STEP)
+        tracks.wait_for_done(1)
+        third = tracks.engine.segment(frames[2], 2 * STEP)
+    assert first.is_key_frame and not first.warnings
+    assert second.warnings == ("Sh failed on a key frame: OutOfMemoryError: tried to allocate 9 GiB",)
+    assert second.is_key_frame and second.key_reason == "first frame"
+    for frame, result in ((frames[0], first), (frames[1], second)):
+        assert np.array_equal(result.labels, expected.labels_of_sl_alone(frame))
     assert key_of(third) == (1, True)
-    assert counts.failed == 1 and counts.done == 1
 
 
 def test_where_sh_fails_in_place_the_old_key_is_propagated_and_the_next_frame_tries_again() -> None:

@@ -62,6 +62,10 @@ class SegmentationNetwork(nn.Module):
         """Logits of an F_h, (B, classes, r h, r w), r the config's ``subpixels``."""
         return self.classifier(high)
 
+    def classify_low(self, low: Tensor) -> Tensor:
+        """Logits of an F_l, without any key frame, (B, classes, r h, r w): what Sl sees alone."""
+        return self.fast_classifier(low)
+
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         """devS(k, t), (B,): the fraction of pixels expected to carry another label than in the key frame."""
         return self.deviation_predictor(key.deviation_guidance, current.deviation_guidance)
@@ -90,7 +94,7 @@ class SegmentationNetwork(nn.Module):
         It helps Sl to learn (the auxiliary loss of Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section
         3.3), and it is what the two tracks must beat.
         """
-        return self.fast_classifier(self.tracks.low(image))
+        return self.classify_low(self.tracks.low(image))
 
 
 def build_tracks(config: ModelConfig) -> Tracks:

@@ -20,6 +20,7 @@ from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane, SlowResult, descr
 from lowlat_seg_ros.stream.track_stream import FAST_PRIORITY, TrackStream
 
 FIRST_FRAME = KeyFrameDecision(True, "first frame")
+NO_KEY_YET = KeyFrameDecision(False)  # the first frame is still in the slow track
 
 
 class HighFeature(NamedTuple):
@@ -75,7 +76,9 @@ class StreamEngine:
         self._warnings: list[str] = []  # for the next result
 
     def segment(self, frame: NDArray[np.uint8], stamp: int) -> SegmentationResult:
-        """Label one frame. Waits for Sh only where there is no key frame yet, or where ``low_latency`` is off.
+        """Label one frame. Waits for Sh only on key frames where ``low_latency`` is off.
+
+        Until the first key frame's Sh is done there is nothing to propagate, and labels are what Sl sees alone.
 
         Args:
             frame: (H, W, 3) uint8, RGB, of any size.
@@ -103,25 +106,21 @@ class StreamEngine:
         decision = self._decide(seen)
         clock.finish("schedule")
         feature = self._high_feature(seen, decision, clock)
-        labels = self._label(feature.high, frame_size(frame))
+        labels = self._label(self._logits(seen, feature), frame_size(frame))
         clock.finish("labels")
-        new_key = self._new_key(seen, decision, feature)
-        if new_key is not None:
-            self._cache.put(new_key)
-        if new_key is not None and not new_key.is_accurate:
-            # Only now, so that on the CPU a key frame's own labels do not share the cores with its Sh.
-            self._slow_lane.submit(SlowJob(seen, self._stream.mark()))
+        is_key_frame = self._keep_key(seen, decision, feature)
+        key = seen if feature is None else feature.key
         return SegmentationResult(
             labels=labels,
             stamp=stamp,
             sequence=seen.sequence,
-            is_key_frame=new_key is not None,
+            is_key_frame=is_key_frame,
             key_reason=decision.reason,
             deviation=decision.deviation,
             threshold=decision.threshold,
-            key_stamp=feature.key.stamp,
-            key_age_frames=seen.sequence - feature.key.sequence,
-            key_is_accurate=feature.key.is_accurate,
+            key_stamp=key.stamp,
+            key_age_frames=seen.sequence - key.sequence,
+            key_is_accurate=feature is not None and feature.key.is_accurate,
             waited_for_slow_track=clock.has_finished("high"),
             milliseconds=clock.times(),
             slow_track=self._slow_lane.counts(),
@@ -135,35 +134,46 @@ class StreamEngine:
     def _decide(self, seen: SeenFrame) -> KeyFrameDecision:
         key = self._cache.key
         if key is None:
-            return FIRST_FRAME
+            return NO_KEY_YET if self._slow_lane.owes_result else FIRST_FRAME
         frames_since_key = self._cache.frames_since_key(seen.sequence)
         return self.policy.decide(self._network, key.low, seen.low, frames_since_key)
 
-    def _high_feature(self, seen: SeenFrame, decision: KeyFrameDecision, clock: StageClock) -> HighFeature:
+    def _high_feature(self, seen: SeenFrame, decision: KeyFrameDecision, clock: StageClock) -> HighFeature | None:
+        """F_h of this frame; None where there is no key frame to propagate from yet."""
         key = self._cache.key
-        if key is None or (decision.is_key_frame and not self.low_latency):
+        if decision.is_key_frame and not self.low_latency:
             own_key = self._run_sh_in_place(seen)
             clock.finish("high")
             if own_key is not None:
                 return HighFeature(own_key.high, own_key)
         if key is None:
-            raise RuntimeError("there is no key frame to propagate from")
+            return None
         high = self._network.propagate(key.high, key.low, seen.low)
         clock.finish("propagate")
         return HighFeature(high, key)
 
-    def _label(self, high: Tensor, size: Size) -> NDArray[np.uint8]:
-        return label_image(self._slow_lane.network.classify(high), self._input_size, size)
+    def _logits(self, seen: SeenFrame, feature: HighFeature | None) -> Tensor:
+        if feature is None:
+            return self._network.classify_low(seen.low.low)  # what Sl sees alone is less, but it is there in time
+        return self._slow_lane.network.classify(feature.high)
 
-    def _new_key(self, seen: SeenFrame, decision: KeyFrameDecision, feature: HighFeature) -> KeyFrame | None:
-        """What this frame puts into the cache, if anything."""
+    def _label(self, logits: Tensor, size: Size) -> NDArray[np.uint8]:
+        return label_image(logits, self._input_size, size)
+
+    def _keep_key(self, seen: SeenFrame, decision: KeyFrameDecision, feature: HighFeature | None) -> bool:
+        """Put a key frame into the cache and hand it to the slow track; returns whether the frame is one."""
         if not decision.is_key_frame:
-            return None
-        if feature.key.sequence == seen.sequence:
-            return feature.key
+            return False
+        if feature is not None and feature.key.sequence == seen.sequence:
+            self._cache.put(feature.key)
+            return True
         if not self.low_latency:
-            return None  # Sh has just failed on it: the old key frame stays, and the next frame tries again
-        return KeyFrame.of(seen, feature.high, is_accurate=False)
+            return False  # Sh has just failed on it: the old key frame stays, and the next frame tries again
+        if feature is not None:
+            self._cache.put(KeyFrame.of(seen, feature.high, is_accurate=False))
+        # Only now, so that on the CPU a key frame's own labels do not share the cores with its Sh.
+        self._slow_lane.submit(SlowJob(seen, self._stream.mark()))
+        return True
 
     # --- the slow track's side ---------------------------------------------------------------------------------------
 
@@ -247,8 +257,10 @@ class StreamEngine:
                 if result.key is None:
                     raise RuntimeError(f"Sh failed on a black frame: {result.error}")
                 self._check_grid(result.key.high)
-                self._label(result.key.high, size)
-                self._label(self._network.propagate(result.key.high, seen.low, seen.low), size)
+                self._label(self._slow_lane.network.classify(result.key.high), size)
+                propagated = self._network.propagate(result.key.high, seen.low, seen.low)
+                self._label(self._slow_lane.network.classify(propagated), size)
+            self._label(self._network.classify_low(seen.low.low), size)
             for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):
                 policy.measure(self._network, seen.low, seen.low)
 

@@ -72,6 +72,7 @@ class KeyFrameCache:
         if key.sequence <= self._newest_accurate_sequence:
             return False
         self._use(key)
+        self._newest_sequence = max(self._newest_sequence, key.sequence)  # a first frame was never put
         return True
 
     def _use(self, key: KeyFrame) -> None:

@@ -49,6 +49,10 @@ class FastNetwork(Protocol):
         """F_l and what the predictors make of it alone, of a normalised image (B, 3, H, W)."""
         ...
 
+    def classify_low(self, low: Tensor) -> Tensor:
+        """Logits (B, classes, …) of an F_l alone: the labels of frames that have no key frame yet."""
+        ...
+
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         """devS(k, t), (B,), a fraction of pixels (paper section 3.2)."""
         ...

@@ -35,13 +35,13 @@ class SegmentationResult:
     labels: NDArray[np.uint8]  # (H, W) of the frame, class ids; 255 = unlabelled
     stamp: int  # of the frame, nanoseconds
     sequence: int  # frames before this one since the engine's start
-    is_key_frame: bool  # it is in the cache now, accurate or temporary
+    is_key_frame: bool  # it is in the cache now or, where there was no key frame, on its way there
     key_reason: KeyReason  # why the policy wanted a key frame; "" where it did not
     deviation: float  # what was compared with ``threshold``; nan where nothing was measured
     threshold: float
-    key_stamp: int  # of the key frame the labels came from; this frame's own where they came from Sh or there are none
+    key_stamp: int  # of the key frame the labels came from; this frame's own where it has none
     key_age_frames: int  # frames between that key frame and this one
-    key_is_accurate: bool  # that key frame's feature came from Sh
+    key_is_accurate: bool  # that key frame's feature came from Sh; false at age 0: labels of Sl alone
     waited_for_slow_track: bool  # Sh ran within this call
     milliseconds: StageTimes
     slow_track: SlowTrackCounts

@@ -109,6 +109,12 @@ class SlowLane(ABC):
     # --- the slow track's side ---------------------------------------------------------------------------------------
 
     @property
+    def owes_result(self) -> bool:
+        """Whether a frame that was handed in will still come back, as a key frame or as a failure."""
+        with self._changed:
+            return self._waiting is not None or (self._in_work is not None and not self._in_work_is_stale)
+
+    @property
     def has_waiting(self) -> bool:
         with self._changed:
             return self._waiting is not None
