@@ -33,4 +33,4 @@ lint: setup
 	@.venv/bin/mypy
 
 clean:
-	rm -rf .venv build install log demo_out replay_out
+	rm -rf .venv build install log demo_out replay_out lowlat_seg_ros/network/_kernels*.so

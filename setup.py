@@ -1,10 +1,20 @@
-"""The library's packaging; all of it stands in pyproject.toml but the version, which package.xml states."""
+"""The library's packaging: the version, which package.xml states, and the C++ kernels. The rest is in pyproject.toml."""
 
 from pathlib import Path
 from xml.etree import ElementTree
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 PACKAGE_XML = Path(__file__).with_name("package.xml")
 
-setup(version=ElementTree.parse(PACKAGE_XML).findtext("version"))
+# No extension module: a plain C library that Python loads with ctypes and that wants neither Python's headers nor
+# torch's. Where there is no compiler the installation goes on without it.
+KERNELS = Extension(
+    "lowlat_seg_ros.network._kernels",
+    sources=["src/labels_from_logits.cpp", "src/spatially_variant_convolution.cpp"],
+    depends=["src/parallel_rows.hpp", "src/vectors.hpp"],
+    extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-Wno-psabi"],
+    optional=True,
+)
+
+setup(version=ElementTree.parse(PACKAGE_XML).findtext("version"), ext_modules=[KERNELS])

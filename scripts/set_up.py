@@ -131,12 +131,12 @@ def install_requirements(sourced: list[str]) -> None:
 def build_package(sourced: list[str]) -> None:
     """Build the messages and install the package, Python files as links: editing one needs no build, a new one does."""
     built_from = [CHECKOUT / "CMakeLists.txt", CHECKOUT / "package.xml"]
-    built_from += sorted(CHECKOUT.glob("msg/*.msg")) + sorted(CHECKOUT.glob("scripts/*.in"))
+    built_from += [file for files in ("msg/*.msg", "scripts/*.in", "src/*.[ch]pp") for file in sorted(CHECKOUT.glob(files))]
     linked = sorted(
         str(file.relative_to(CHECKOUT))
         for folder in ("lowlat_seg_ros", "config", "launch", "rviz")
         for file in (CHECKOUT / folder).rglob("*")
-        if "__pycache__" not in file.parts
+        if "__pycache__" not in file.parts and file.suffix != ".so"
     )
     environment_stamps = [(STAMPS / name).read_text() for name in ("environment", "requirements")]
     made_from = digest([*(file.read_bytes() for file in built_from), *linked, *environment_stamps])
@@ -155,8 +155,17 @@ def build_package(sourced: list[str]) -> None:
     for file in (CHECKOUT / "install").rglob("*"):
         if file.is_symlink() and not file.exists():  # its source file is gone
             file.unlink()
+    link_kernels()
     check_package()
     leave_stamp("package", made_from)
+
+
+def link_kernels() -> None:
+    """Show the checkout's own modules the library that was built, as they also run without the install folder."""
+    link = CHECKOUT / "lowlat_seg_ros" / "network" / "_kernels.so"
+    link.unlink(missing_ok=True)
+    for library in (CHECKOUT / "install").rglob(link.name):
+        link.symlink_to(os.path.relpath(library, link.parent))
 
 
 def check_package() -> None:

@@ -1,0 +1,51 @@
+// Rows of a picture, shared out over torch's threads and computed with the best instructions this CPU has.
+#pragma once
+
+#include <cstdint>
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+// The calls that compilers make of `#pragma omp parallel`, only declared here: the library is linked with no OpenMP.
+// torch has loaded one for the whole process, and the dynamic loader binds these to it. A second runtime would bring a
+// second set of threads, and both sets wait by spinning.
+extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned thread_count, unsigned flags);
+extern "C" int omp_get_thread_num();
+extern "C" int omp_get_num_threads();
+
+// A portable binary with one copy of the code for AVX2 and one for any CPU. `rows` is always inlined, so that each copy
+// compiles it anew. AVX-512 would need a third copy and gains little here: loads bound these loops, not arithmetic.
+template <typename Rows>
+void compute_on_any_cpu(const Rows& rows, int64_t first, int64_t end) {
+  rows(first, end);
+}
+
+#if defined(__x86_64__)
+template <typename Rows>
+__attribute__((target("avx2,fma"))) void compute_with_avx2(const Rows& rows, int64_t first, int64_t end) {
+  rows(first, end);
+}
+#endif
+
+template <typename Rows>
+void compute_rows(const Rows& rows, int64_t first, int64_t end) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return compute_with_avx2(rows, first, end);
+#endif
+  compute_on_any_cpu(rows, first, end);
+}
+
+// Calls rows(first, end) on up to thread_count threads, which together see each of 0 .. row_count - 1 once.
+template <typename Rows>
+void parallel_rows(int64_t row_count, int thread_count, const Rows& rows) {
+  if (thread_count <= 1 || row_count <= 1) return compute_rows(rows, 0, row_count);
+  struct Work {
+    const Rows& rows;
+    int64_t row_count;
+  } work{rows, row_count};
+  const auto compute_share = [](void* data) {
+    const Work& work = *static_cast<const Work*>(data);
+    const int64_t share = omp_get_thread_num(), shares = omp_get_num_threads();
+    compute_rows(work.rows, work.row_count * share / shares, work.row_count * (share + 1) / shares);
+  };
+  GOMP_parallel(compute_share, &work, static_cast<unsigned>(thread_count), 0);
+}
