@@ -76,7 +76,7 @@ def _parser(encodings: Iterable[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--supervised",
         action="store_true",
-        help="play at every line on standard input, print a line for every frame sent, end when standard input is closed",
+        help="play at every line on standard input, print a line for every frame sent, end when the input is closed",
     )
     return parser
 
