@@ -95,7 +95,7 @@ def tracks_table(tracks: Results) -> str:
         (
             row["system"],
             row["slow_track"],
-            *_spread(row["latency_ms"]),
+            *spread_cells(row["latency_ms"]),
             _figure(_of(row["age_ms"], "p99")),
             str(row["skipped"]),
             str(row["key_frames"]),
@@ -110,10 +110,10 @@ def tracks_table(tracks: Results) -> str:
 def key_frames_table(tracks: Results) -> str:
     first = tracks["first_frame"]
     rows = [
-        ("key frames, low latency", *_spread(tracks["key_frames"]["key"])),
-        ("other frames, low latency", *_spread(tracks["key_frames"]["other"])),
+        ("key frames, low latency", *spread_cells(tracks["key_frames"]["key"])),
+        ("other frames, low latency", *spread_cells(tracks["key_frames"]["other"])),
         ("first frame after the warm-up (waits for Sh)", _figure(first["first_ms"]), "", "", "", ""),
-        ("first frames of later turns (wait for Sh)", *_spread(first["later_first_frames"])),
+        ("first frames of later turns (wait for Sh)", *spread_cells(first["later_first_frames"])),
     ]
     return table(("frames", *SPREAD_HEADINGS), rows)
 
@@ -150,7 +150,7 @@ def node_table(rows: Sequence[Results]) -> str:
                 str(row["lost"]),
                 str(row["counted_as_lost"]),
                 _figure(_of(row["to_callback_ms"], "p50")),
-                *_spread(row["end_to_end_ms"]),
+                *spread_cells(row["end_to_end_ms"]),
             )
             for row in rows
         ],
@@ -161,7 +161,7 @@ def node_table(rows: Sequence[Results]) -> str:
 def overhead_table(rows: Sequence[Results]) -> str:
     return table(
         ("image", "chain", *SPREAD_HEADINGS),
-        [(_size(row["size"]), CHAINS[row["chain"]], *_spread(row["overhead_ms"])) for row in rows],
+        [(_size(row["size"]), CHAINS[row["chain"]], *spread_cells(row["overhead_ms"])) for row in rows],
         texts=2,
     )
 
@@ -246,7 +246,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (headings, rule, *rows))
 
 
-def _spread(spread: Results | None) -> tuple[str, ...]:
+def spread_cells(spread: Results | None) -> tuple[str, ...]:
     return (*(_figure(_of(spread, name)) for name in ("p50", "p95", "p99", "max")), _turns(spread))
 
 
