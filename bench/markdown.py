@@ -33,24 +33,25 @@ Results = Mapping[str, Any]
 
 def report(results: Results) -> str:
     """All sections that were measured."""
-    sections = [environment_lines(results["environment"])]
+    sections = [heading(results["environment"])]
     sections += [render(results) for name, render in SECTIONS.items() if name in results]
     sections.append("## Asked and reached\n\n" + asked_table(results))
     return "\n\n".join(sections) + "\n"
 
 
-def environment_lines(environment: Results) -> str:
+def heading(environment: Results) -> str:
+    title = f"# Latency on {environment['cpu']}, {environment['cores']} cores"
+    return "\n\n".join([title, environment_sentence(environment), SPREAD_NOTE])
+
+
+def environment_sentence(environment: Results) -> str:
+    """What the figures were measured on."""
     threads = ", ".join(f"{track} {count}" for track, count in environment["threads"].items())
-    return "\n".join(
-        [
-            f"# Latency on {environment['cpu']}, {environment['cores']} cores",
-            "",
-            f"`make bench` on {environment['date']}, commit {environment['commit']}, model {environment['model']}, "
-            f"PyTorch {environment['torch']}, Python {environment['python']}. Threads: {threads}. "
-            f"Load average at the start: {environment['load_average_at_start']:.2f}.",
-            "",
-            SPREAD_NOTE,
-        ]
+    return (
+        f"`make bench` on {environment['date']}, {environment['cpu']} with {environment['cores']} cores, "
+        f"commit {environment['commit']}, model {environment['model']}, PyTorch {environment['torch']}, "
+        f"Python {environment['python']}. Threads: {threads}. "
+        f"Load average at the start: {environment['load_average_at_start']:.2f}."
     )
 
 

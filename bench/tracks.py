@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ import torch
 from bench.clip import Frame
 from bench.pacing import NANOSECONDS_A_SECOND, Pacer
 from bench.slow_work import ShRun, WatchedSlowNetwork
-from bench.spread import spread_mapping
+from bench.spread import rounded, spread_mapping
 from bench.turns import in_turn
 from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
@@ -37,6 +37,8 @@ LOW_LATENCY: Final = "two tracks, low latency"
 
 SETTLING_FRAMES: Final = 2
 """Untimed frames at the beginning of a turn, after the first: the caches still hold the turn before."""
+
+TIMELINE_FRAMES: Final = 20
 
 AS_SCHEDULED: Final = PredictedDeviation(threshold=0.1)  # the node's default policy
 NO_KEY_FRAMES: Final = PredictedDeviation(threshold=1.0, maximum_interval=1_000_000)
@@ -142,7 +144,7 @@ class TracksRig:
         self._engine = StreamEngine(network, self._slow_track.open_lane(), AS_SCHEDULED)
         self._engine.warm_up(frame_size(frames[0]))
         self._full_network = PerFrameNetwork(network)
-        self._seen = _seen(network, frames[0])
+        self.seen = _seen(network, frames[0])
 
     def close(self) -> None:
         self._slow_track.close()
@@ -172,7 +174,7 @@ class TracksRig:
         self._full_network(frame)
 
     def _slow_track_as(self, condition: Condition) -> AbstractContextManager[None]:
-        return self._watched.busy(self._slow_track, self._seen) if condition == "busy" else nullcontext()
+        return self._watched.busy(self._slow_track, self.seen) if condition == "busy" else nullcontext()
 
 
 def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Frame, index: int, due: int) -> TimedFrame:
@@ -226,8 +228,36 @@ def measure_tracks(rig: TracksRig, rounds: int, frames_a_turn: int) -> dict[str,
             "key": spread_mapping(_milliseconds(turn, is_key_frame=True) for turn in scheduled),
             "other": spread_mapping(_milliseconds(turn, is_key_frame=False) for turn in scheduled),
         },
+        "timeline": timeline_record(turns[Case(LOW_LATENCY, "as scheduled")][-1]),
         "first_frame": {"first_ms": first, "later_first_frames": spread_mapping([later])},
     }
+
+
+def timeline_record(turn: Turn) -> dict[str, Any]:
+    """Both tracks over TIMELINE_FRAMES frames of a turn, in milliseconds since the first of these was due."""
+    frames = turn.counted[:TIMELINE_FRAMES]
+    if not frames:
+        return {"frames": [], "sh_runs": []}
+    start, end = frames[0].due, frames[-1].ended
+    return rounded(
+        {
+            "frames": [
+                {
+                    "due": (frame.due - start) / 1e6,
+                    "began": (frame.began - start) / 1e6,
+                    "ended": (frame.ended - start) / 1e6,
+                    "is_key_frame": frame.is_key_frame,
+                    "stages": asdict(frame.result.milliseconds) if frame.result else {},
+                }
+                for frame in frames
+            ],
+            "sh_runs": [
+                [(run.began - start) / 1e6, (run.ended - start) / 1e6]
+                for run in turn.sh_runs
+                if run.in_slow_track and start < run.ended and run.began < end
+            ],
+        }
+    )
 
 
 def first_frames_in_order(turns: dict[Case, list[Turn]], rounds: int) -> tuple[float, list[float]]:
