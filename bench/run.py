@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.clip import first_frames, measured_clip, name_of
-from bench.environment import PAPER_MODEL, environment, machine_name
+from bench.environment import PAPER_MODEL, WITH_CHANGES, environment, machine_name
 from bench.markdown import report
 from bench.modules import measure_modules
 from bench.node import CLIP_FRAMES, NodePlan, measure_node
@@ -123,10 +123,10 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def merged_results(earlier: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    """``results`` with the sections that only ``earlier`` has, if both are of the same commit and model."""
-    same = all(
-        earlier.get("environment", {}).get(key) == results["environment"][key] for key in ("commit", "model", "torch")
-    )
+    """``results`` with the sections that only ``earlier`` has, if both are of the same, unchanged commit and model."""
+    facts, earlier_facts = results["environment"], earlier.get("environment", {})
+    same = all(earlier_facts.get(key) == facts[key] for key in ("commit", "model", "torch"))
+    same = same and not facts["commit"].endswith(WITH_CHANGES)
     return {**(earlier if same else {}), **results}
 
 

@@ -125,6 +125,7 @@ class TracksRig:
         rate_hz: float,
         threads: ThreadCounts,
         full_network_threads: int,
+        pacer_of: Callable[[int, int], Pacer] = Pacer,
     ) -> None:
         """
         Args:
@@ -133,15 +134,18 @@ class TracksRig:
             rate_hz: of the clip.
             threads: of the two tracks.
             full_network_threads: of the full network, which has the machine to itself.
+            pacer_of: makes a turn's pacer from the clip's period in nanoseconds and its number of frames.
         """
         self._frames = frames
         self._period = round(NANOSECONDS_A_SECOND / rate_hz)
+        self._pacer_of = pacer_of
         self._threads = threads
         self._full_network_threads = full_network_threads
         torch.set_num_threads(threads.fast)
         self._watched = WatchedSlowNetwork(network)
         self._slow_track = ThreadedSlowTrack(self._watched, intra_op_threads=threads.slow)
-        self._engine = StreamEngine(network, self._slow_track.open_lane(), AS_SCHEDULED)
+        self._lane = self._slow_track.open_lane()
+        self._engine = StreamEngine(network, self._lane, AS_SCHEDULED)
         self._engine.warm_up(frame_size(frames[0]))
         self._full_network = PerFrameNetwork(network)
         self.seen = _seen(network, frames[0])
@@ -151,20 +155,26 @@ class TracksRig:
 
     def turn(self, case: Case, frame_count: int, first: int = 0) -> Turn:
         """Play ``frame_count`` frames of the clip, from number ``first`` on and in a circle, to a system."""
+        self._begin_anew()
         label = self._labeller(case)
         frames = [self._frames[(first + number) % len(self._frames)] for number in range(frame_count)]
         before = len(self._watched.runs)
         with self._slow_track_as(case.slow_track):
-            pacer = Pacer(self._period, frame_count)
+            pacer = self._pacer_of(self._period, frame_count)
             timed = [_timed(label, frames[index], index, due) for index, due in pacer]
         return Turn(timed, pacer.skipped, self._watched.runs[before:])
+
+    def _begin_anew(self) -> None:
+        """Forget the turn before, and wait for the Sh that it may have left in work."""
+        self._engine.reset("another turn")
+        while self._lane.counts().busy:
+            time.sleep(0.001)
 
     def _labeller(self, case: Case) -> Callable[[Frame, int], SegmentationResult | None]:
         if case.system == FULL:
             torch.set_num_threads(self._full_network_threads)
             return lambda frame, due: self._without_result(frame)
         torch.set_num_threads(self._threads.fast)
-        self._engine.reset("another turn")
         self._engine.low_latency = case.system == LOW_LATENCY
         policy: KeyFramePolicy = NO_KEY_FRAMES if case.slow_track == "idle" else AS_SCHEDULED
         self._engine.policy = policy
@@ -197,10 +207,11 @@ def tracks_rig(
     rate_hz: float,
     threads: ThreadCounts,
     full_network_threads: int,
+    pacer_of: Callable[[int, int], Pacer] = Pacer,
 ) -> Iterator[TracksRig]:
     """A rig that is closed at the end, with the caller's number of threads as it was."""
     callers = torch.get_num_threads()
-    rig = TracksRig(network, frames, rate_hz, threads, full_network_threads)
+    rig = TracksRig(network, frames, rate_hz, threads, full_network_threads, pacer_of)
     try:
         yield rig
     finally:

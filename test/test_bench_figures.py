@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from bench.asked import Asked, asked_and_reached
 from bench.environment import environment, machine_name
 from bench.markdown import asked_table, report, table
 from bench.pacing import Pacer
-from bench.scale import ScalePlan, enlarged, scale_loads
 from bench.soak import growth
 from bench.spread import Spread, rounded, spread_mapping
 from bench.turns import in_turn
@@ -230,27 +228,3 @@ def test_memory_that_fills_the_allocator_first_has_not_grown() -> None:
     assert growth([float(value) for value in range(0, 800, 10)]) == pytest.approx(400)
     with pytest.raises(ValueError, match="there are 3 samples of the memory; expected 4 or more"):
         growth([1.0, 2.0, 3.0])
-
-
-def test_loads_grow_by_cameras_and_by_pixels() -> None:
-    loads = scale_loads(ScalePlan(cameras=(1, 2), pixel_factors=(2, 4), input_size=(480, 360)))
-    assert [(load.cameras, load.input_size) for load in loads] == [
-        (1, (480, 360)),
-        (2, (480, 360)),
-        (1, (680, 512)),
-        (1, (960, 720)),
-    ]
-    width, height = enlarged((480, 360), 2)
-    assert width * height == pytest.approx(2 * 480 * 360, rel=0.02)
-
-
-def test_sections_of_another_commit_are_not_mixed_in(tmp_path: Path) -> None:
-    pytest.importorskip("rclpy")
-    from bench.run import merged_results
-
-    facts = {"commit": "a", "model": "m", "torch": "t"}
-    earlier = {"environment": facts, "soak": 1, "tracks": 2}
-    assert merged_results(earlier, {"environment": facts, "tracks": 3}) == {**earlier, "tracks": 3}
-    other = {"environment": {**facts, "commit": "b"}, "tracks": 3}
-    assert merged_results(earlier, other) == other
-    assert merged_results({}, other) == other

@@ -21,7 +21,8 @@ from bench.chain import FrameWay
 from bench.environment import machine_name
 from bench.markdown import node_table, overhead_table, scale_table, stages_table
 from bench.node import FLOOR_CHAIN, SHIPPED_CHAIN, SMALL_CHAIN, NodePlan, answered, measure_node, quarters_ratio
-from bench.scale import ScalePlan, measure_scale
+from bench.run import merged_results
+from bench.scale import ScalePlan, enlarged, measure_scale, scale_loads
 from lowlat_seg_ros.network.checkpoint import save_checkpoint
 
 CHECKOUT = Path(__file__).parents[1]
@@ -66,6 +67,29 @@ def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp
         assert 0 < row["labelled_hz"] <= row["offered_hz"]
         assert row["resident_mebibytes"] > 50 and row["cpu_share"] >= 0
     assert "None" not in scale_table(scale)
+
+
+def test_loads_grow_by_cameras_and_by_pixels() -> None:
+    loads = scale_loads(ScalePlan(cameras=(1, 2), pixel_factors=(2, 4), input_size=(480, 360)))
+    assert [(load.cameras, load.input_size) for load in loads] == [
+        (1, (480, 360)),
+        (2, (480, 360)),
+        (1, (680, 512)),
+        (1, (960, 720)),
+    ]
+    width, height = enlarged((480, 360), 2)
+    assert width * height == pytest.approx(2 * 480 * 360, rel=0.02)
+
+
+def test_sections_of_another_commit_are_not_mixed_in() -> None:
+    facts = {"commit": "a", "model": "m", "torch": "t"}
+    earlier = {"environment": facts, "soak": 1, "tracks": 2}
+    assert merged_results(earlier, {"environment": facts, "tracks": 3}) == {**earlier, "tracks": 3}
+    other = {"environment": {**facts, "commit": "b"}, "tracks": 3}
+    assert merged_results(earlier, other) == other
+    assert merged_results({}, other) == other
+    changed = {"environment": {**facts, "commit": "a with changes"}, "tracks": 3}
+    assert merged_results({**changed, "soak": 1}, changed) == changed
 
 
 def way(sent: int, labels_at: int | None, waited: bool = False) -> FrameWay:
