@@ -148,7 +148,7 @@ class TracksRig:
         self._engine = StreamEngine(network, self._lane, AS_SCHEDULED)
         self._engine.warm_up(frame_size(frames[0]))
         self._full_network = PerFrameNetwork(network)
-        self.seen = _seen(network, frames[0])
+        self.seen = see_frame(network, frames[0])
 
     def close(self) -> None:
         self._slow_track.close()
@@ -194,7 +194,8 @@ def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Fram
 
 
 @torch.inference_mode()
-def _seen(network: SegmentationNetwork, frame: Frame) -> SeenFrame:
+def see_frame(network: SegmentationNetwork, frame: Frame) -> SeenFrame:
+    """A frame that Sl has seen, on the CPU."""
     config = network.config
     image = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))(frame)
     return SeenFrame(0, 0, image, network.low_features(image))

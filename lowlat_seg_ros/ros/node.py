@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import cv2
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
@@ -65,6 +66,7 @@ class SegmentationNode(Node):
         self._device = choose_device(self._settings.device)
         self._threads = thread_counts(self._settings.fast_track_threads, self._settings.slow_track_threads)
         torch.set_num_threads(self._threads.fast)
+        cv2.setNumThreads(self._threads.fast)  # it takes every core otherwise, the slow track's too
         network = load_checkpoint(self._settings.model, self._device)
         model = presented(network.config, self._settings)
         show_presented(self, model)
