@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from bench.spread import rounded
 from lowlat_seg_ros.evaluation.module_times import Size, measure, module_calls
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+
+FAST_NETWORK: Final = "Sl with its own classifier, a fast single-frame network"
 
 PAPER_SHARES: Mapping[str, float] = {
     "Lower part of the network, Sl": 0.17,
@@ -31,10 +33,12 @@ def measure_modules(network: SegmentationNetwork, size: Size, threads: int, roun
         threads: of PyTorch.
         rounds: after a few untimed ones.
     """
+    image = torch.randn(1, 3, size[1], size[0]).to(memory_format=torch.channels_last)
+    calls = {**module_calls(network, size), FAST_NETWORK: lambda: network.forward_fast(image)}
     callers = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        times = measure(module_calls(network, size), rounds)
+        times = measure(calls, rounds)
     finally:
         torch.set_num_threads(callers)
     return {
