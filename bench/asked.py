@@ -50,12 +50,12 @@ def _of_tracks(results: Mapping[str, Any]) -> list[Asked]:
         Asked("p99 of the fast track, slow track busy / idle", 1.5, _ratio(busy, idle)),
         Asked("median of key frames / of other frames", 1.05, _ratio(_at(keys, "key", "p50"), ordinary)),
         Asked(
-            "first frame after the warm-up / median of later first frames (all wait for Sh)",
+            "first frame after the warm-up / median of later streams' first frames",
             1.5,
             _ratio(first_ms, _at(first, "later_first_frames", "p50")),
         ),
         Asked(
-            "first frame after the warm-up, which waits for Sh / median of other frames",
+            "the same / median of the frames that follow",
             1.5,
             _ratio(first_ms, ordinary),
         ),

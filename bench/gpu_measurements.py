@@ -17,7 +17,7 @@ from bench.process_memory import MEBIBYTE, resident_mebibytes
 from bench.slow_work import WatchedSlowNetwork
 from bench.soak import growth
 from bench.spread import rounded, spread_mapping
-from bench.tracks import AS_SCHEDULED, NO_KEY_FRAMES
+from bench.tracks import AS_SCHEDULED, NO_KEY_FRAMES, begin_stream
 from bench.turns import in_turn
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -169,13 +169,14 @@ def measure_engine(
         def turn_of(policy: KeyFramePolicy, is_busy: bool) -> Callable[[int], list[float]]:
             def turn(number: int) -> list[float]:
                 engine.reset("another turn")
+                begin_stream(engine, frames[0])
                 engine.policy = policy
                 with watched.busy(slow_track, seen) if is_busy else nullcontext():
                     results = [
                         engine.segment(frames[i % len(frames)], (number * frames_a_turn + i) * STAMP_STEP)
-                        for i in range(frames_a_turn + 1)
+                        for i in range(frames_a_turn)
                     ]
-                return [result.milliseconds.total for result in results[1:]]  # the first waits for Sh
+                return [result.milliseconds.total for result in results]
 
             return turn
 

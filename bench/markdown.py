@@ -113,8 +113,8 @@ def key_frames_table(tracks: Results) -> str:
     rows = [
         ("key frames, low latency", *spread_cells(tracks["key_frames"]["key"])),
         ("other frames, low latency", *spread_cells(tracks["key_frames"]["other"])),
-        ("first frame after the warm-up (waits for Sh)", _figure(first["first_ms"]), "", "", "", ""),
-        ("first frames of later turns (wait for Sh)", *spread_cells(first["later_first_frames"])),
+        ("first frame after the warm-up", _figure(first["first_ms"]), "", "", "", ""),
+        ("first frames of later streams", *spread_cells(first["later_first_frames"])),
     ]
     return table(("frames", *SPREAD_HEADINGS), rows)
 

@@ -6,6 +6,7 @@ scheduled.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,7 +24,7 @@ from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frame import SeenFrame
-from lowlat_seg_ros.stream.policy import KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.policy import PredictedDeviation
 from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -36,7 +37,7 @@ WAITING: Final = "two tracks, key frames wait"
 LOW_LATENCY: Final = "two tracks, low latency"
 
 SETTLING_FRAMES: Final = 2
-"""Untimed frames at the beginning of a turn, after the first: the caches still hold the turn before."""
+"""Frames at the beginning of a turn that are not counted: the processor's caches still hold the turn before."""
 
 TIMELINE_FRAMES: Final = 20
 
@@ -58,9 +59,9 @@ class Case(NamedTuple):
 
 
 CASES: Final = (
+    Case(LOW_LATENCY, "idle"),  # first, so that its first frame is the first after the warm-up
     Case(FULL, "idle"),
     Case(WAITING, "idle"),
-    Case(LOW_LATENCY, "idle"),
     Case(FULL, "busy"),
     Case(WAITING, "busy"),
     Case(LOW_LATENCY, "busy"),
@@ -89,10 +90,6 @@ class TimedFrame(NamedTuple):
         return (self.ended - self.due) / 1e6
 
     @property
-    def is_first(self) -> bool:
-        return self.result is not None and self.result.key_reason == "first frame"
-
-    @property
     def is_key_frame(self) -> bool:
         return self.result is not None and self.result.is_key_frame
 
@@ -101,18 +98,15 @@ class TimedFrame(NamedTuple):
 class Turn:
     """The frames of one turn of one case, and the slow track's runs of Sh meanwhile."""
 
+    first_ms: float  # of a stream's very first frame, before these; nan for the full network
     frames: list[TimedFrame]
     skipped: int
     sh_runs: list[ShRun]
 
     @property
-    def first(self) -> TimedFrame:
-        return self.frames[0]
-
-    @property
     def counted(self) -> list[TimedFrame]:
-        """Without the first frame, which waits for Sh whatever the system, and those that settle the caches."""
-        return self.frames[1 + SETTLING_FRAMES :]
+        """Without those that settle the caches."""
+        return self.frames[SETTLING_FRAMES:]
 
 
 class TracksRig:
@@ -155,36 +149,54 @@ class TracksRig:
 
     def turn(self, case: Case, frame_count: int, first: int = 0) -> Turn:
         """Play ``frame_count`` frames of the clip, from number ``first`` on and in a circle, to a system."""
-        self._begin_anew()
-        label = self._labeller(case)
+        self._let_slow_track_rest()
+        first_ms, label = self._labeller(case)
         frames = [self._frames[(first + number) % len(self._frames)] for number in range(frame_count)]
         before = len(self._watched.runs)
         with self._slow_track_as(case.slow_track):
             pacer = self._pacer_of(self._period, frame_count)
             timed = [_timed(label, frames[index], index, due) for index, due in pacer]
-        return Turn(timed, pacer.skipped, self._watched.runs[before:])
+        return Turn(first_ms, timed, pacer.skipped, self._watched.runs[before:])
 
-    def _begin_anew(self) -> None:
+    def _let_slow_track_rest(self) -> None:
         """Forget the turn before, and wait for the Sh that it may have left in work."""
         self._engine.reset("another turn")
         while self._lane.counts().busy:
             time.sleep(0.001)
 
-    def _labeller(self, case: Case) -> Callable[[Frame, int], SegmentationResult | None]:
+    def _labeller(self, case: Case) -> tuple[float, Callable[[Frame, int], SegmentationResult | None]]:
+        """Milliseconds of a stream's first frame, and what labels the frames after it."""
         if case.system == FULL:
             torch.set_num_threads(self._full_network_threads)
-            return lambda frame, due: self._without_result(frame)
+            return math.nan, lambda frame, due: self._without_result(frame)
         torch.set_num_threads(self._threads.fast)
         self._engine.low_latency = case.system == LOW_LATENCY
-        policy: KeyFramePolicy = NO_KEY_FRAMES if case.slow_track == "idle" else AS_SCHEDULED
-        self._engine.policy = policy
-        return self._engine.segment
+        first_ms = begin_stream(self._engine, self._frames[0])
+        self._engine.policy = NO_KEY_FRAMES if case.slow_track == "idle" else AS_SCHEDULED
+        return first_ms, self._engine.segment
 
     def _without_result(self, frame: Frame) -> None:
         self._full_network(frame)
 
     def _slow_track_as(self, condition: Condition) -> AbstractContextManager[None]:
         return self._watched.busy(self._slow_track, self.seen) if condition == "busy" else nullcontext()
+
+
+def begin_stream(engine: StreamEngine, frame: Frame) -> float:
+    """Give an engine that was reset its first key frame; returns the milliseconds of the first frame's call.
+
+    ``frame`` is handed in until its labels are propagated from an accurate key frame, at stamp 0: the frames to come
+    are later whatever their clock. Raises RuntimeError if Sh fails on it.
+    """
+    engine.policy = NO_KEY_FRAMES
+    first = engine.segment(frame, 0)
+    result = first
+    while not (result.key_is_accurate and result.key_age_frames > 0):
+        if result.slow_track.failed:
+            raise RuntimeError(f"a stream cannot begin: {' '.join(result.warnings) or 'Sh failed'}")
+        time.sleep(0.001)
+        result = engine.segment(frame, 0)
+    return first.milliseconds.total
 
 
 def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Frame, index: int, due: int) -> TimedFrame:
@@ -273,12 +285,12 @@ def timeline_record(turn: Turn) -> dict[str, Any]:
 
 
 def first_frames_in_order(turns: dict[Case, list[Turn]], rounds: int) -> tuple[float, list[float]]:
-    """Milliseconds of the very first frame after the warm-up, and of the first frames of all later turns.
+    """Milliseconds of the very first frame after the warm-up, and of the first frames of all later streams.
 
-    Each of them waits for Sh, so that all do the same work; busy turns are left out.
+    Of the node's default system, low latency; a stream begins while the slow track rests, whatever its turn's case.
     """
-    quiet = [case for case in CASES if case.system != FULL and case.slow_track != "busy"]
-    ordered = [turns[case][number].first.milliseconds for number in range(rounds) for case in quiet]
+    cases = [case for case in CASES if case.system == LOW_LATENCY]
+    ordered = [turns[case][number].first_ms for number in range(rounds) for case in cases]
     return ordered[0], ordered[1:]
 
 

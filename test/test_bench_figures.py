@@ -177,7 +177,7 @@ def reached() -> dict[str, Asked]:
         ("p99 of the fast track", 30 / 12, False),
         ("median of key frames", 1.04, True),
         ("first frame after the warm-up / median of later", 1.2, True),
-        ("first frame after the warm-up, which waits", 6.0, False),
+        ("the same / median of the frames", 6.0, False),
         ("node overhead", 6.2 / 4.0, False),
         ("frames lost in 60 s", 0, True),
         ("frames lost and not counted", 1, False),
