@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import numpy as np
@@ -105,7 +105,10 @@ def _timed_turn(
     count: int,
 ) -> Callable[[int], list[float]]:
     def turn(number: int) -> list[float]:
-        with BusySlowTrack(network, fast_track.key, device) if is_busy else nullcontext():
+        beside: AbstractContextManager[object] = (
+            BusySlowTrack(network, fast_track.key, device) if is_busy else nullcontext()
+        )
+        with beside:
             return [_milliseconds(fast_track, frames[i % len(frames)]) for i in range(count)]
 
     return turn
@@ -171,7 +174,8 @@ def measure_engine(
                 engine.reset("another turn")
                 begin_stream(engine, frames[0])
                 engine.policy = policy
-                with watched.busy(slow_track, seen) if is_busy else nullcontext():
+                beside: AbstractContextManager[None] = watched.busy(slow_track, seen) if is_busy else nullcontext()
+                with beside:
                     results = [
                         engine.segment(frames[i % len(frames)], (number * frames_a_turn + i) * STAMP_STEP)
                         for i in range(frames_a_turn)

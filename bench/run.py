@@ -35,7 +35,7 @@ class Plan:
     paper_rounds: int = 6
     paper_size: tuple[int, int] = (256, 128)  # the paper's 2048x1024 takes minutes a frame on two cores
     track_rounds: int = 3
-    track_frames: int = 48
+    track_frames: int = 42
     kernel_rounds: int = 5
     node: NodePlan = field(default_factory=NodePlan)
     scale: ScalePlan = field(default_factory=ScalePlan)
