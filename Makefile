@@ -1,11 +1,11 @@
-# make setup | test | demo [CLIP=folder, video or "street"] | replay | lint | clean
+# make setup | test | demo [CLIP=folder, video or "street"] | replay | bench | bench-soak | lint | clean
 PYTHON ?= python3
 CLIP ?= street
 
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
 
-.PHONY: setup test demo replay lint clean
+.PHONY: setup test demo replay bench bench-soak lint clean
 
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
@@ -26,6 +26,14 @@ replay: setup
 	@rm -rf replay_out/bag && mkdir -p replay_out
 	@exec $(CONTAINED) python -m lowlat_seg_ros.cli bag make $(REPLAY_FRAMES) replay_out/bag
 	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/offline
+
+# Six minutes; close everything else. bench/results/<machine>.json and .md are replaced when all of it is measured.
+bench: setup
+	@exec $(CONTAINED) python -m bench
+
+# Adds the memory over 5000 frames to these results.
+bench-soak: setup
+	@exec $(CONTAINED) python -m bench --soak 5000
 
 lint: setup
 	@.venv/bin/ruff check .

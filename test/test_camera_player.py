@@ -76,8 +76,32 @@ def test_a_supervised_player_waits_for_its_sign_and_reports_what_it_sent(bench: 
     process.stdin.close()
     *sent, end = [json.loads(line) for line in process.stdout]
     assert [each["stamp"] for each in sent] == [nanoseconds(image.header.stamp) for image in received]
-    assert end == {"sent": len(FRAMES)}
+    assert end["sent"] == len(FRAMES)
+    assert end["longest_delay"] >= 0 and end["put_off"] >= 0
     assert process.wait(PATIENCE) == 0
+
+
+def test_frames_held_in_memory_are_played_in_rounds_at_every_sign_and_on_every_topic(
+    bench: TestBench, clip: Path
+) -> None:
+    front, rear = images_on(bench, "front"), images_on(bench, "rear")
+    topics = ("--topic", "front", "--topic", "rear")
+    given = (str(clip), *topics, "--rate", "20", "--rounds", "2", "--in-memory", "--supervised")
+    process = player(bench, *given, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    for plays in (1, 2):
+        process.stdin.write("\n")
+        process.stdin.flush()
+        whole = 2 * plays * len(FRAMES)
+        bench.spin_until(lambda: len(front) >= whole and len(rear) >= whole, "all rounds")  # noqa: B023
+    process.stdin.close()
+    ends = [event for event in map(json.loads, process.stdout) if "sent" in event]
+    assert [end["sent"] for end in ends] == [2 * len(FRAMES)] * 2
+    assert process.wait(PATIENCE) == 0
+    for received in (front, rear):
+        assert _frames(received) == [frame.tobytes() for frame in FRAMES] * 4
+    stamps = [nanoseconds(image.header.stamp) for image in front]
+    assert stamps == sorted(set(stamps)) == [nanoseconds(image.header.stamp) for image in rear]
 
 
 def test_a_clip_that_cannot_be_read_is_one_sentence(bench: TestBench, tmp_path: Path) -> None:

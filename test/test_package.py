@@ -44,6 +44,7 @@ KEY_FRAME_DIAGNOSTICS = {
     "slow_track_busy": "boolean",
     "slow_track_done": "uint64",
     "slow_track_failed": "uint64",
+    "age_ms": "float",
     "decode_ms": "float",
     "low_ms": "float",
     "schedule_ms": "float",

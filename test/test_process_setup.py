@@ -91,3 +91,18 @@ print(max([faults_of_an_image() for _ in range(5)][1:]))
     if faults["as usual"] < 100:
         pytest.skip("this C library keeps large buffers by itself")
     assert faults["kept"] < faults["as usual"] / 10
+
+
+def test_garbage_collection_leaves_the_start_ups_objects_alone_and_finds_later_cycles() -> None:
+    program = """
+import gc
+from lowlat_seg_ros.ros.process_setup import set_start_up_apart
+before = len(gc.get_objects())
+set_start_up_apart()
+cycle = []
+cycle.append(cycle)
+del cycle
+print(gc.get_freeze_count() / before > 0.5, len(gc.get_objects()) / before < 0.1, gc.collect() >= 1)
+"""
+    run = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["True"] * 3

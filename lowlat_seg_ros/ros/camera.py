@@ -83,6 +83,7 @@ class Camera:
 
     def _on_image(self, message: Image, information: MessageInfo) -> None:
         entry = time.perf_counter()
+        age = self._node.get_clock().now().nanoseconds - nanoseconds(message.header.stamp)
         self._note_arrival(information)
         frame = self._decode(message)
         if frame is None:
@@ -93,7 +94,7 @@ class Camera:
         self._labels.publish(image_message(result.labels, "mono8", message.header))
         published = time.perf_counter()
 
-        times = ChainTimes(decode=decoded - entry, publish=published - segmented, total=published - entry)
+        times = ChainTimes(age / 1e9, decode=decoded - entry, publish=published - segmented, total=published - entry)
         self._health.image_segmented(time.monotonic(), times.total * 1000, result.slow_track.failed)
         self._key_frames.publish(key_frame_message(result, message.header, times, self._health.frames_dropped))
         self._publish_overlay(frame, result.labels, message)

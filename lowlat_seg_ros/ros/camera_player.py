@@ -39,7 +39,14 @@ def _play(arguments: list[str], signals: StopSignals) -> int:
     except ClipError as error:
         print(f"camera_player: {error}", file=sys.stderr)
         return 1
-    playback = PlaybackOptions(options.topic, options.encoding, options.frame_id, options.loop, options.supervised)
+    playback = PlaybackOptions(
+        topics=tuple(options.topic or ["image"]),
+        encoding=options.encoding,
+        frame_id=options.frame_id,
+        rounds=None if options.loop else options.rounds,
+        in_memory=options.in_memory,
+        supervised=options.supervised,
+    )
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("camera_player")
     try:
@@ -59,17 +66,25 @@ def _play(arguments: list[str], signals: StopSignals) -> int:
 def _parser(encodings: Iterable[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="camera_player", description="Publish a clip as a camera would.")
     parser.add_argument("clip", help="a video, a folder of pictures, or 'street' for the synthetic street")
-    parser.add_argument("--topic", default="image", help="where to publish (default: image)")
+    parser.add_argument("--topic", action="append", help="where to publish, once or more (default: image)")
     parser.add_argument("--rate", type=float, help="frames a second (default: the clip's own)")
     parser.add_argument("--encoding", choices=encodings, default="bgr8", help="of the images (default: bgr8)")
     parser.add_argument("--frame-id", default="camera", help="of the images (default: camera)")
     parser.add_argument("--loop", action="store_true", help="play again and again")
+    parser.add_argument("--rounds", type=_rounds, default=1, help="how often the clip is played (default: 1)")
+    parser.add_argument("--in-memory", action="store_true", help="read all frames before the first is sent")
     parser.add_argument(
         "--supervised",
         action="store_true",
-        help="start at a line on standard input, print a line for every frame sent, end when standard input is closed",
+        help="play at every line on standard input, print a line for every frame sent, end when the input is closed",
     )
     return parser
+
+
+def _rounds(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; expected a whole number above 0")
+    return int(text)
 
 
 if __name__ == "__main__":

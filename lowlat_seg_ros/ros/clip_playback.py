@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,10 +41,11 @@ SECONDS_TO_BE_TAKEN: Final = 1.0
 class PlaybackOptions:
     """How a clip is sent."""
 
-    topic: str = "image"
+    topics: tuple[str, ...] = ("image",)  # a frame goes out on each of them
     encoding: str = "bgr8"
     frame_id: str = "camera"
-    loop: bool = False
+    rounds: int | None = 1  # how often the clip is played; None: again and again
+    in_memory: bool = False  # frames become messages before the first is due: sending then costs what a driver's does
     supervised: bool = False
 
 
@@ -75,42 +78,58 @@ class ClipPlayback:
         self._node = node
         self._clip = clip
         self._options = options
-        self._publisher = node.create_publisher(Image, options.topic, RELIABLE)
-        self._schedule = Schedule(period=round(NANOSECONDS_A_SECOND / clip.rate_hz))
-        self._sent = 0
+        self._publishers = [node.create_publisher(Image, topic, RELIABLE) for topic in options.topics]
 
     def play(self) -> None:
-        """Wait for a subscriber, send the clip, report; raises ClipError for a frame that cannot be read."""
-        self._wait_for_subscriber()
-        if self._options.supervised:
-            sys.stdin.readline()
-        self._first_stamp = self._node.get_clock().now().nanoseconds
-        self._first_sent = time.monotonic_ns()
-        self._play_once()
-        while self._options.loop:
-            self._play_once()
-        self._report()
-        self._stay()
+        """Wait for subscribers, send the clip, report; raises ClipError for a frame that cannot be read.
 
-    def _wait_for_subscriber(self) -> None:
+        Where it is supervised, every line on standard input plays the clip, until standard input is closed.
+        """
+        messages = list(self._messages()) if self._options.in_memory else None
+        self._wait_for_subscribers()
+        if not self._options.supervised:
+            self._play_rounds(messages)
+            time.sleep(SECONDS_TO_BE_TAKEN)
+            return
+        while sys.stdin.readline():
+            self._play_rounds(messages)
+
+    def _wait_for_subscribers(self) -> None:
         log = self._node.get_logger()
         log.info(
             f"{self._clip.name}: {self._clip.size[0]}x{self._clip.size[1]} at {self._clip.rate_hz:g} Hz, "
-            f"waiting for a subscriber on {self._publisher.topic_name}"
+            f"waiting for a subscriber on {', '.join(publisher.topic_name for publisher in self._publishers)}"
         )
-        while self._publisher.get_subscription_count() == 0:
+        while any(publisher.get_subscription_count() == 0 for publisher in self._publishers):
             time.sleep(0.02)
 
-    def _play_once(self) -> None:
+    def _messages(self) -> Iterator[Image]:
+        """The frames as messages, but for their stamps."""
+        header = Header(frame_id=self._options.frame_id)
         for frame in self._clip.frames():
-            pixels = _encoded(frame, self._options.encoding)
-            _sleep_until(self._first_sent + self._schedule.due)
-            self._send(pixels)
+            yield image_message(_encoded(frame, self._options.encoding), self._options.encoding, header)
 
-    def _send(self, pixels: NDArray[np.uint8]) -> None:
+    def _play_rounds(self, messages: list[Image] | None) -> None:
+        """``messages``: the clip's, where they are held in memory."""
+        self._schedule = Schedule(period=round(NANOSECONDS_A_SECOND / self._clip.rate_hz))
+        self._first_stamp = self._node.get_clock().now().nanoseconds
+        self._first_sent = time.monotonic_ns()
+        self._sent = 0
+        rounds = itertools.count() if self._options.rounds is None else range(self._options.rounds)
+        for _ in rounds:
+            self._play_once(self._messages() if messages is None else messages)
+        self._report()
+
+    def _play_once(self, messages: Iterable[Image]) -> None:
+        for message in messages:
+            _sleep_until(self._first_sent + self._schedule.due)
+            self._send(message)
+
+    def _send(self, message: Image) -> None:
         stamp = self._first_stamp + self._schedule.due
-        header = Header(stamp=stamp_of(stamp), frame_id=self._options.frame_id)
-        self._publisher.publish(image_message(pixels, self._options.encoding, header))
+        message.header = Header(stamp=stamp_of(stamp), frame_id=self._options.frame_id)
+        for publisher in self._publishers:
+            publisher.publish(message)
         self._schedule.sent(time.monotonic_ns() - self._first_sent)
         self._sent += 1
         if self._options.supervised:
@@ -124,13 +143,9 @@ class ClipPlayback:
                 f"could not keep {self._clip.rate_hz:g} Hz: frames were put off {self._schedule.put_off / 1e6:.0f} ms "
                 f"in all and by {self._schedule.latest / 1e6:.0f} ms at most; none was left out"
             )
-
-    def _stay(self) -> None:
         if self._options.supervised:
-            print(json.dumps({"sent": self._sent}), flush=True)
-            sys.stdin.read()
-        else:
-            time.sleep(SECONDS_TO_BE_TAKEN)
+            delays = {"longest_delay": self._schedule.latest, "put_off": self._schedule.put_off}
+            print(json.dumps({"sent": self._sent, **delays}), flush=True)
 
 
 def _sleep_until(nanoseconds: int) -> None:

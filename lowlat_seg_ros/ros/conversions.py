@@ -44,6 +44,7 @@ def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> I
 class ChainTimes:
     """Seconds of one image's way through the node, outside the stream engine and in all."""
 
+    age: float  # from the image's stamp to the callback's entry, by the node's clock
     decode: float
     publish: float
     total: float  # callback entry to the return of the labels' publish call
@@ -67,6 +68,7 @@ def key_frame_message(
         slow_track_busy=result.slow_track.busy,
         slow_track_done=result.slow_track.done,
         slow_track_failed=result.slow_track.failed,
+        age_ms=times.age * 1000,
         decode_ms=times.decode * 1000,
         low_ms=result.milliseconds.low,
         schedule_ms=result.milliseconds.schedule,

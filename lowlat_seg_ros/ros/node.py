@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import cv2
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
@@ -19,7 +20,7 @@ from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.config import ModelConfig
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.ros.camera import Camera
-from lowlat_seg_ros.ros.device import choose_device, in_words, thread_counts
+from lowlat_seg_ros.ros.device import choose_device, in_words
 from lowlat_seg_ros.ros.parameters import (
     SETTING_NAMES,
     ParameterError,
@@ -31,6 +32,7 @@ from lowlat_seg_ros.ros.parameters import (
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.slow_lane import SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.stream.threads import thread_counts
 
 NODE_NAME: Final = "lowlat_seg"
 DIAGNOSTICS_PERIOD_SECONDS: Final = 1.0
@@ -64,6 +66,7 @@ class SegmentationNode(Node):
         self._device = choose_device(self._settings.device)
         self._threads = thread_counts(self._settings.fast_track_threads, self._settings.slow_track_threads)
         torch.set_num_threads(self._threads.fast)
+        cv2.setNumThreads(self._threads.fast)  # it takes every core otherwise, the slow track's too
         network = load_checkpoint(self._settings.model, self._device)
         model = presented(network.config, self._settings)
         show_presented(self, model)

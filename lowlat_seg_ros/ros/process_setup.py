@@ -7,6 +7,7 @@ without sleeping threads a core that another program takes costs tenfold.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from pathlib import Path
 from typing import Final
@@ -62,6 +63,16 @@ def let_threads_sleep() -> None:
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def set_start_up_apart() -> None:
+    """Keep Python's garbage collector away from what the start-up made: to be called once the node is ready.
+
+    A full collection looks at every object that the imports left, and the frame in whose time it falls waits for it:
+    92 ms with torch and rclpy in memory, under 0.1 ms afterwards (bench/start_up_objects.py).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def transport_profile() -> Path | None:

@@ -56,6 +56,10 @@ class ChildProcess:
         assert self._process.stdout is not None
         return self._process.stdout
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def require_alive(self) -> None:
         """Raise DemoError with the last line it logged if it has ended."""
         code = self._process.poll()

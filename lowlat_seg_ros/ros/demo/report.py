@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from lowlat_seg_ros.machine import cpu_model, usable_cores
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.demo.performance import Performance
-from lowlat_seg_ros.ros.device import usable_cores
 
 STAGES = ("decode", "low", "schedule", "propagate", "labels", "publish", "total")
 
@@ -60,7 +59,7 @@ def latency_report(performance: Performance) -> dict[str, Any]:
 def environment(performance: Performance) -> dict[str, Any]:
     """What the figures were measured on."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": usable_cores(),
         "device": performance.device,
         "threads": performance.threads,
@@ -124,10 +123,3 @@ def _milliseconds(figures: Mapping[str, float | int | None]) -> str:
     if not figures["frames"]:
         return "       -        -        -"
     return "".join(f"{figures[name]:9.1f}" for name in ("p50", "p99", "max")).removeprefix(" ")
-
-
-def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

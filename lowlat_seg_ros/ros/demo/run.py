@@ -10,13 +10,14 @@ from typing import Any
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
+from lowlat_seg_ros.machine import usable_cores
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.ros.demo import DemoError
 from lowlat_seg_ros.ros.demo.full_network import full_network_milliseconds
 from lowlat_seg_ros.ros.demo.performance import Performance, PerformanceOptions, perform
 from lowlat_seg_ros.ros.demo.pictures import write_pictures
 from lowlat_seg_ros.ros.demo.report import environment, latency_report, percentiles, table
-from lowlat_seg_ros.ros.device import choose_device, usable_cores
+from lowlat_seg_ros.ros.device import choose_device
 from lowlat_seg_ros.whole_file import replace_file
 
 

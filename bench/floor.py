@@ -1,0 +1,72 @@
+"""The floor under the node as a ROS node: a memory copy for a network."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lowlat_seg_ros.msg import KeyFrameDiagnostics
+from rclpy.node import Node
+from rclpy.subscription import MessageInfo
+from sensor_msgs.msg import Image
+
+from lowlat_seg_ros.ros.camera import NEWEST_IMAGE_ONLY, OUTPUT
+from lowlat_seg_ros.ros.conversions import image_message, nanoseconds
+from lowlat_seg_ros.ros.diagnostics import DropCounter
+
+
+class FloorNode(Node):
+    """Copies an image's bytes and publishes an empty label image of its size."""
+
+    def __init__(self) -> None:
+        super().__init__("floor")
+        self._sequence = 0
+        self._drops = DropCounter()
+        self._copy = np.empty(0, np.uint8)
+        self._labels = np.empty((0, 0), np.uint8)
+        self._publisher = self.create_publisher(Image, "~/labels", OUTPUT)
+        self._key_frames = self.create_publisher(KeyFrameDiagnostics, "~/keyframe", OUTPUT)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._images = self.create_subscription(Image, "image", self._on_image, NEWEST_IMAGE_ONLY)
+        self.create_timer(1.0, self._publish_diagnostics)
+
+    def _on_image(self, message: Image, information: MessageInfo) -> None:
+        entry = time.perf_counter()
+        age = self.get_clock().now().nanoseconds - nanoseconds(message.header.stamp)
+        copied = self._copied(message)
+        self._publisher.publish(image_message(self._labels, "mono8", message.header))
+        total = time.perf_counter() - entry
+        publisher = information["publisher_gid"]["data"]
+        self._drops.received(publisher, information["publication_sequence_number"])
+        self._key_frames.publish(
+            KeyFrameDiagnostics(
+                header=message.header,
+                sequence=self._sequence,
+                age_ms=age / 1e6,
+                low_ms=copied * 1000,
+                total_ms=total * 1000,
+                frames_dropped=self._drops.total,
+            )
+        )
+        self._sequence += 1
+
+    def _copied(self, message: Image) -> float:
+        """Seconds of the memory copy that stands for a network."""
+        if self._copy.size != len(message.data):
+            self._copy = np.empty(len(message.data), np.uint8)
+            self._labels = np.zeros((message.height, message.width), np.uint8)
+        began = time.perf_counter()
+        np.copyto(self._copy, np.frombuffer(message.data, np.uint8))
+        return time.perf_counter() - began
+
+    def _publish_diagnostics(self) -> None:
+        connections = {
+            "image publishers": self._images.get_publisher_count(),
+            "labels subscribers": self._publisher.get_subscription_count(),
+            "keyframe subscribers": self._key_frames.get_subscription_count(),
+        }
+        values = [KeyValue(key=key, value=str(value)) for key, value in connections.items()]
+        name = f"{self.get_fully_qualified_name()}: {self._images.topic_name}"
+        status = DiagnosticStatus(name=name, message="copying", hardware_id="cpu", values=values)
+        self._diagnostics.publish(DiagnosticArray(status=[status]))

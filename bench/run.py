@@ -1,0 +1,138 @@
+"""All sections, one after the other, and the files that hold what came out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from bench.clip import first_frames, measured_clip, name_of
+from bench.environment import PAPER_MODEL, WITH_CHANGES, environment, machine_name
+from bench.markdown import report
+from bench.modules import measure_modules
+from bench.node import CLIP_FRAMES, NodePlan, measure_node
+from bench.scale import ScalePlan, measure_scale
+from bench.soak import measure_soak
+from bench.tracks import measure_tracks, tracks_rig
+from lowlat_seg_ros.evaluation.module_times import network_of
+from lowlat_seg_ros.machine import usable_cores
+from lowlat_seg_ros.network.checkpoint import load_checkpoint
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.threads import thread_counts
+from lowlat_seg_ros.whole_file import replace_file
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything; the default takes under six minutes on two quiet cores."""
+
+    module_rounds: int = 20
+    paper_rounds: int = 6
+    paper_size: tuple[int, int] = (256, 128)  # the paper's 2048x1024 takes minutes a frame on two cores
+    track_rounds: int = 3
+    track_frames: int = 42
+    kernel_rounds: int = 5
+    node: NodePlan = field(default_factory=NodePlan)
+    scale: ScalePlan = field(default_factory=ScalePlan)
+
+
+FULL_PLAN: Final = Plan()
+
+
+def measure_all(model: str, names: Sequence[str], plan: Plan = FULL_PLAN) -> dict[str, Any]:
+    """The chosen sections.
+
+    Raises:
+        CheckpointError, ClipError, ConfigError, DemoError, OSError: in one sentence, what went wrong.
+    """
+    network = load_checkpoint(model)
+    results: dict[str, Any] = {"environment": environment(network.config.name)}
+    scale = replace(plan.scale, model=model, input_size=network.config.input_size)
+    sections: dict[str, Callable[[], Any]] = {
+        "modules": lambda: _modules(network, plan),
+        "tracks": lambda: _tracks(network, plan),
+        "node": lambda: _over_dds(measure_node, replace(plan.node, model=model)),
+        "kernel": lambda: _kernel(plan),
+        "scale": lambda: _over_dds(measure_scale, scale),
+    }
+    for name in names:
+        began = time.monotonic()
+        measured = sections[name]()
+        if measured is not None:
+            results[name] = measured
+        print(f"bench: {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return results
+
+
+def measure_soak_only(model: str, frames: int) -> dict[str, Any]:
+    """Memory over many frames; raises what `measure_all` does."""
+    network = load_checkpoint(model)
+    clip = measured_clip()
+    soak = measure_soak(network, first_frames(clip, clip.frame_count), frames, thread_counts(0, 0))
+    return {"environment": environment(network.config.name), "soak": soak}
+
+
+def _modules(network: SegmentationNetwork, plan: Plan) -> list[dict[str, Any]]:
+    paper = network_of(str(PAPER_MODEL))
+    return [
+        measure_modules(network, network.config.input_size, usable_cores(), plan.module_rounds),
+        measure_modules(paper, plan.paper_size, usable_cores(), plan.paper_rounds),
+    ]
+
+
+def _tracks(network: SegmentationNetwork, plan: Plan) -> dict[str, Any]:
+    clip = measured_clip()
+    frames = first_frames(clip, clip.frame_count)
+    with tracks_rig(network, frames, clip.rate_hz, thread_counts(0, 0), usable_cores()) as rig:
+        return {"clip": name_of(clip), **measure_tracks(rig, plan.track_rounds, plan.track_frames)}
+
+
+def _over_dds(measure: Callable[[Sequence[Any], Any, Path], dict[str, Any]], plan: Any) -> dict[str, Any]:
+    clip = measured_clip()
+    frames = first_frames(clip, min(CLIP_FRAMES, clip.frame_count))
+    with tempfile.TemporaryDirectory() as folder:
+        return {"clip": name_of(clip), **measure(frames, plan, Path(folder))}
+
+
+def _kernel(plan: Plan) -> Any:
+    try:
+        from bench.kernel import measure_kernels
+    except ImportError:
+        return None
+    return measure_kernels(plan.kernel_rounds)
+
+
+def write_results(results: Mapping[str, Any], folder: Path) -> None:
+    """The machine's two files, each replaced whole; sections that this run did not measure stay as they are.
+
+    They stay only where they are of the same commit, so that a table never mixes two versions.
+    """
+    name = machine_name()
+    file = folder / f"{name}.json"
+    merged = merged_results(_earlier(file), results)
+    table = report(merged)
+    replace_file(file, (json.dumps(merged, indent=1) + "\n").encode())
+    replace_file(folder / f"{name}.md", table.encode())
+    print(table)
+    print(f"written to {folder}: {name}.json, {name}.md")
+
+
+def merged_results(earlier: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """``results`` with the sections that only ``earlier`` has, if both are of the same, unchanged commit and model."""
+    facts, earlier_facts = results["environment"], earlier.get("environment", {})
+    same = all(earlier_facts.get(key) == facts[key] for key in ("commit", "model", "torch"))
+    same = same and not facts["commit"].endswith(WITH_CHANGES)
+    return {**(earlier if same else {}), **results}
+
+
+def _earlier(file: Path) -> Mapping[str, Any]:
+    try:
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return earlier if isinstance(earlier, Mapping) else {}

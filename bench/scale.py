@@ -1,0 +1,115 @@
+"""Section 5, cost against load: 1, 2 and 4 cameras in one node, and inputs of 1, 2 and 4 times the pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.chain import NODE, Chain, ChainOptions, Play, Stage, stage
+from bench.clip import Frame, write_clip
+from bench.node import answered
+from bench.spread import rounded, spread_mapping
+from bench.turns import in_turn
+
+CAMERA: Final = "camera"
+GRID: Final = 8  # pixels: the input's sides are multiples of it, so that no feature map is rounded up
+
+
+@dataclass(frozen=True)
+class ScalePlan:
+    """What load, and how long."""
+
+    rounds: int = 2
+    seconds_a_turn: int = 4
+    rate_hz: float = 15.0
+    cameras: tuple[int, ...] = (1, 2, 4)
+    pixel_factors: tuple[int, ...] = (2, 4)  # beside 1, which is the first of `cameras`
+    model: str = "default"
+    input_size: tuple[int, int] = (480, 360)  # the model's own
+
+
+def measure_scale(frames: Sequence[Frame], plan: ScalePlan, folder: Path) -> dict[str, Any]:
+    """One node for each load, all started at once and played to in turn; an idle node takes no core.
+
+    Args:
+        frames: of the clip.
+        plan: what load.
+        folder: for the clip and the processes' logs; made if it is missing.
+
+    Raises:
+        DemoError: a process ended or did not answer.
+    """
+    height, width = frames[0].shape[:2]
+    clip = write_clip(list(frames), (width, height), folder / "clip")
+    loads = scale_loads(plan)
+    rounds = max(1, round(plan.seconds_a_turn * plan.rate_hz / len(frames)))
+    with stage(folder) as made:
+        for load in loads:
+            made.add(_chain(load, plan.model)).add_camera(CAMERA, clip, plan.rate_hz, rounds)
+        made.wait_until_connected()
+        cases = {load: _play(made, made.chains[load.name]) for load in loads}
+        plays = in_turn(cases, plan.rounds)
+    return {
+        "rate_hz": plan.rate_hz,
+        "rounds": plan.rounds,
+        "seconds_a_turn": plan.seconds_a_turn,
+        "rows": [_row(load, plays[load], plan) for load in loads],
+    }
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one node has to do."""
+
+    cameras: int
+    pixel_factor: int
+    input_size: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        return f"cameras_{self.cameras}_pixels_{self.pixel_factor}"
+
+
+def scale_loads(plan: ScalePlan) -> list[Load]:
+    """First more cameras, then larger inputs."""
+    by_cameras = [Load(cameras, 1, plan.input_size) for cameras in plan.cameras]
+    return by_cameras + [Load(1, factor, enlarged(plan.input_size, factor)) for factor in plan.pixel_factors]
+
+
+def enlarged(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    """A size with ``factor`` times the pixels, nearly, and the sides multiples of GRID."""
+    width, height = (max(GRID, round(side * math.sqrt(factor) / GRID) * GRID) for side in size)
+    return width, height
+
+
+def _chain(load: Load, model: str) -> ChainOptions:
+    width, height = load.input_size
+    parameters = (f"model:={model}", f"input_size:=[{width}, {height}]")
+    return ChainOptions(load.name, NODE, load.cameras, parameters)
+
+
+def _play(made: Stage, chain: Chain) -> Callable[[int], Play]:
+    return lambda number: made.play(chain, CAMERA)
+
+
+def _row(load: Load, plays: Sequence[Play], plan: ScalePlan) -> dict[str, Any]:
+    turns = [answered(play.all_ways) for play in plays]
+    ways = [way for play in plays for way in play.all_ways]
+    seconds = len(ways) / plan.rate_hz / load.cameras
+    labelled = sum(way.labels_at is not None for way in ways)
+    return {
+        "cameras": load.cameras,
+        "input_size": list(load.input_size),
+        "offered_hz": rounded(len(ways) / seconds),
+        "labelled_hz": rounded(labelled / seconds),
+        "lost": len(ways) - labelled,
+        "counted_as_lost": sum(play.counted_as_lost for play in plays),
+        "callback_ms": spread_mapping([float(way.message.total_ms) for way in turn if way.message] for turn in turns),
+        "end_to_end_ms": spread_mapping([way.end_to_end_ms for way in turn] for turn in turns),
+        "sh_ms": spread_mapping([float(way.message.slow_track_ms) for way in turn if way.message] for turn in turns),
+        "cpu_share": rounded(sum(play.cpu_share for play in plays) / len(plays)),
+        "resident_mebibytes": round(max(play.resident_mebibytes for play in plays)),
+    }

@@ -1,0 +1,59 @@
+"""Whether memory grows: many frames through the two tracks, as fast as they take them. `make bench-soak`."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.clip import Frame
+from bench.process_memory import resident_mebibytes
+from bench.spread import rounded
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.policy import PredictedDeviation
+from lowlat_seg_ros.stream.preprocessing import frame_size
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.stream.threads import ThreadCounts
+
+SAMPLES = 100
+STAMP_STEP = 66_666_667  # nanoseconds; only their order matters here
+
+
+def measure_soak(
+    network: SegmentationNetwork, frames: Sequence[Frame], count: int, threads: ThreadCounts
+) -> dict[str, Any]:
+    """Resident memory over ``count`` frames of the clip in a circle, with the slow track in its own thread.
+
+    Args:
+        network: ready for inference, on the CPU.
+        frames: of the clip.
+        count: how many frames are segmented; 100 or more.
+        threads: of the two tracks.
+    """
+    callers = torch.get_num_threads()
+    torch.set_num_threads(threads.fast)
+    samples = []
+    try:
+        with ThreadedSlowTrack(network, intra_op_threads=threads.slow) as slow_track:
+            engine = StreamEngine(network, slow_track.open_lane(), PredictedDeviation(threshold=0.1))
+            engine.warm_up(frame_size(frames[0]))
+            for number in range(count):
+                engine.segment(frames[number % len(frames)], number * STAMP_STEP)
+                if (number + 1) % max(1, count // SAMPLES) == 0:
+                    samples.append(resident_mebibytes())
+    finally:
+        torch.set_num_threads(callers)
+    gc.collect()
+    return {"frames": count, "growth_mebibytes": rounded(growth(samples)), "resident_mebibytes": rounded(samples)}
+
+
+def growth(samples: Sequence[float]) -> float:
+    """How much more the last quarter's median is than the second's: the first is still filling the allocator."""
+    quarter = len(samples) // 4
+    if quarter < 1:
+        raise ValueError(f"there are {len(samples)} samples of the memory; expected 4 or more")
+    return float(np.median(samples[-quarter:]) - np.median(samples[quarter : 2 * quarter]))

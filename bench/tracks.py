@@ -1,0 +1,317 @@
+"""Section 2, per frame over a clip: the full network, two tracks that wait for Sh, and two tracks with low latency.
+
+Frames come at the clip's own pace. Each system is measured with the slow track idle, busy all the time, and as
+scheduled.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import torch
+
+from bench.clip import Frame
+from bench.pacing import NANOSECONDS_A_SECOND, Pacer
+from bench.slow_work import ShRun, WatchedSlowNetwork
+from bench.spread import rounded, spread_mapping
+from bench.turns import in_turn
+from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.key_frame import SeenFrame
+from lowlat_seg_ros.stream.policy import PredictedDeviation
+from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.stream.result import SegmentationResult
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.stream.threads import ThreadCounts
+
+SystemName = Literal["full network", "two tracks, key frames wait", "two tracks, low latency"]
+Condition = Literal["idle", "busy", "as scheduled"]
+FULL: Final = "full network"
+WAITING: Final = "two tracks, key frames wait"
+LOW_LATENCY: Final = "two tracks, low latency"
+
+SETTLING_FRAMES: Final = 2
+"""Frames at the beginning of a turn that are not counted: the processor's caches still hold the turn before."""
+
+TIMELINE_FRAMES: Final = 20
+
+AS_SCHEDULED: Final = PredictedDeviation(threshold=0.1)  # the node's default policy
+NO_KEY_FRAMES: Final = PredictedDeviation(threshold=1.0, maximum_interval=1_000_000)
+"""Measures as every other frame does and never wants a key frame: a fraction of pixels is not above 1."""
+
+
+class Case(NamedTuple):
+    """A system, and what its slow track does meanwhile.
+
+    idle: no key frame after the first. as scheduled: key frames by the node's default policy. busy: as scheduled, and
+    the slow track runs Sh over and over besides, as for another camera. The full network has no key frames: idle is
+    how it runs alone, and there is nothing to schedule.
+    """
+
+    system: SystemName
+    slow_track: Condition
+
+
+CASES: Final = (
+    Case(LOW_LATENCY, "idle"),  # first, so that its first frame is the first after the warm-up
+    Case(FULL, "idle"),
+    Case(WAITING, "idle"),
+    Case(FULL, "busy"),
+    Case(WAITING, "busy"),
+    Case(LOW_LATENCY, "busy"),
+    Case(WAITING, "as scheduled"),
+    Case(LOW_LATENCY, "as scheduled"),
+)
+
+
+class TimedFrame(NamedTuple):
+    """One frame's way. Nanoseconds on the monotonic clock; ``result`` where a stream engine made the labels."""
+
+    index: int
+    due: int
+    began: int
+    ended: int
+    result: SegmentationResult | None
+
+    @property
+    def milliseconds(self) -> float:
+        """From being handed in to its labels."""
+        return (self.ended - self.began) / 1e6
+
+    @property
+    def milliseconds_since_due(self) -> float:
+        """The labels' age: also what it waited for the frame before it."""
+        return (self.ended - self.due) / 1e6
+
+    @property
+    def is_key_frame(self) -> bool:
+        return self.result is not None and self.result.is_key_frame
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The frames of one turn of one case, and the slow track's runs of Sh meanwhile."""
+
+    first_ms: float  # of a stream's very first frame, before these; nan for the full network
+    frames: list[TimedFrame]
+    skipped: int
+    sh_runs: list[ShRun]
+
+    @property
+    def counted(self) -> list[TimedFrame]:
+        """Without those that settle the caches."""
+        return self.frames[SETTLING_FRAMES:]
+
+
+class TracksRig:
+    """One network in all three systems, ready to be played to."""
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        frames: Sequence[Frame],
+        rate_hz: float,
+        threads: ThreadCounts,
+        full_network_threads: int,
+        pacer_of: Callable[[int, int], Pacer] = Pacer,
+    ) -> None:
+        """
+        Args:
+            network: ready for inference, on the CPU.
+            frames: of the clip.
+            rate_hz: of the clip.
+            threads: of the two tracks.
+            full_network_threads: of the full network, which has the machine to itself.
+            pacer_of: makes a turn's pacer from the clip's period in nanoseconds and its number of frames.
+        """
+        self._frames = frames
+        self._period = round(NANOSECONDS_A_SECOND / rate_hz)
+        self._pacer_of = pacer_of
+        self._threads = threads
+        self._full_network_threads = full_network_threads
+        torch.set_num_threads(threads.fast)
+        self._watched = WatchedSlowNetwork(network)
+        self._slow_track = ThreadedSlowTrack(self._watched, intra_op_threads=threads.slow)
+        self._lane = self._slow_track.open_lane()
+        self._engine = StreamEngine(network, self._lane, AS_SCHEDULED)
+        self._engine.warm_up(frame_size(frames[0]))
+        self._full_network = PerFrameNetwork(network)
+        self.seen = see_frame(network, frames[0])
+
+    def close(self) -> None:
+        self._slow_track.close()
+
+    def turn(self, case: Case, frame_count: int, first: int = 0) -> Turn:
+        """Play ``frame_count`` frames of the clip, from number ``first`` on and in a circle, to a system."""
+        self._let_slow_track_rest()
+        first_ms, label = self._labeller(case)
+        frames = [self._frames[(first + number) % len(self._frames)] for number in range(frame_count)]
+        before = len(self._watched.runs)
+        with self._slow_track_as(case.slow_track):
+            pacer = self._pacer_of(self._period, frame_count)
+            timed = [_timed(label, frames[index], index, due) for index, due in pacer]
+        return Turn(first_ms, timed, pacer.skipped, self._watched.runs[before:])
+
+    def _let_slow_track_rest(self) -> None:
+        """Forget the turn before, and wait for the Sh that it may have left in work."""
+        self._engine.reset("another turn")
+        while self._lane.counts().busy:
+            time.sleep(0.001)
+
+    def _labeller(self, case: Case) -> tuple[float, Callable[[Frame, int], SegmentationResult | None]]:
+        """Milliseconds of a stream's first frame, and what labels the frames after it."""
+        if case.system == FULL:
+            torch.set_num_threads(self._full_network_threads)
+            return math.nan, lambda frame, due: self._without_result(frame)
+        torch.set_num_threads(self._threads.fast)
+        self._engine.low_latency = case.system == LOW_LATENCY
+        first_ms = begin_stream(self._engine, self._frames[0])
+        self._engine.policy = NO_KEY_FRAMES if case.slow_track == "idle" else AS_SCHEDULED
+        return first_ms, self._engine.segment
+
+    def _without_result(self, frame: Frame) -> None:
+        self._full_network(frame)
+
+    def _slow_track_as(self, condition: Condition) -> AbstractContextManager[None]:
+        return self._watched.busy(self._slow_track, self.seen) if condition == "busy" else nullcontext()
+
+
+def begin_stream(engine: StreamEngine, frame: Frame) -> float:
+    """Give an engine that was reset its first key frame; returns the milliseconds of the first frame's call.
+
+    ``frame`` is handed in until its labels are propagated from an accurate key frame, at stamp 0: the frames to come
+    are later whatever their clock. Raises RuntimeError if Sh fails on it.
+    """
+    engine.policy = NO_KEY_FRAMES
+    first = engine.segment(frame, 0)
+    result = first
+    while not (result.key_is_accurate and result.key_age_frames > 0):
+        if result.slow_track.failed:
+            raise RuntimeError(f"a stream cannot begin: {' '.join(result.warnings) or 'Sh failed'}")
+        time.sleep(0.001)
+        result = engine.segment(frame, 0)
+    return first.milliseconds.total
+
+
+def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Frame, index: int, due: int) -> TimedFrame:
+    began = time.monotonic_ns()
+    result = label(frame, due)
+    return TimedFrame(index, due, began, time.monotonic_ns(), result)
+
+
+@torch.inference_mode()
+def see_frame(network: SegmentationNetwork, frame: Frame) -> SeenFrame:
+    """A frame that Sl has seen, on the CPU."""
+    config = network.config
+    image = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))(frame)
+    return SeenFrame(0, 0, image, network.low_features(image))
+
+
+@contextmanager
+def tracks_rig(
+    network: SegmentationNetwork,
+    frames: Sequence[Frame],
+    rate_hz: float,
+    threads: ThreadCounts,
+    full_network_threads: int,
+    pacer_of: Callable[[int, int], Pacer] = Pacer,
+) -> Iterator[TracksRig]:
+    """A rig that is closed at the end, with the caller's number of threads as it was."""
+    callers = torch.get_num_threads()
+    rig = TracksRig(network, frames, rate_hz, threads, full_network_threads, pacer_of)
+    try:
+        yield rig
+    finally:
+        rig.close()
+        torch.set_num_threads(callers)
+
+
+def measure_tracks(rig: TracksRig, rounds: int, frames_a_turn: int) -> dict[str, Any]:
+    """Every case once a round, all of them on the same frames in a round.
+
+    Args:
+        rig: ready to be played to.
+        rounds: turns of each case.
+        frames_a_turn: frames of the clip that are due in a turn.
+    """
+    cases = {case: _of(rig, case, frames_a_turn) for case in CASES}
+    turns = in_turn(cases, rounds)
+    scheduled = turns[Case(LOW_LATENCY, "as scheduled")] + turns[Case(LOW_LATENCY, "busy")]
+    first, later = first_frames_in_order(turns, rounds)
+    return {
+        "rounds": rounds,
+        "frames_a_turn": frames_a_turn,
+        "rows": [_row(case, turns[case]) for case in CASES],
+        "key_frames": {
+            "key": spread_mapping(_milliseconds(turn, is_key_frame=True) for turn in scheduled),
+            "other": spread_mapping(_milliseconds(turn, is_key_frame=False) for turn in scheduled),
+        },
+        "timeline": timeline_record(turns[Case(LOW_LATENCY, "as scheduled")][-1]),
+        "first_frame": {"first_ms": first, "later_first_frames": spread_mapping([later])},
+    }
+
+
+def timeline_record(turn: Turn) -> dict[str, Any]:
+    """Both tracks over TIMELINE_FRAMES frames of a turn, in milliseconds since the first of these was due."""
+    frames = turn.counted[:TIMELINE_FRAMES]
+    if not frames:
+        return {"frames": [], "sh_runs": []}
+    start, end = frames[0].due, frames[-1].ended
+    return rounded(
+        {
+            "frames": [
+                {
+                    "due": (frame.due - start) / 1e6,
+                    "began": (frame.began - start) / 1e6,
+                    "ended": (frame.ended - start) / 1e6,
+                    "is_key_frame": frame.is_key_frame,
+                    "stages": asdict(frame.result.milliseconds) if frame.result else {},
+                }
+                for frame in frames
+            ],
+            "sh_runs": [
+                [(run.began - start) / 1e6, (run.ended - start) / 1e6]
+                for run in turn.sh_runs
+                if run.in_slow_track and start < run.ended and run.began < end
+            ],
+        }
+    )
+
+
+def first_frames_in_order(turns: dict[Case, list[Turn]], rounds: int) -> tuple[float, list[float]]:
+    """Milliseconds of the very first frame after the warm-up, and of the first frames of all later streams.
+
+    Of the node's default system, low latency; a stream begins while the slow track rests, whatever its turn's case.
+    """
+    cases = [case for case in CASES if case.system == LOW_LATENCY]
+    ordered = [turns[case][number].first_ms for number in range(rounds) for case in cases]
+    return ordered[0], ordered[1:]
+
+
+def _of(rig: TracksRig, case: Case, frames_a_turn: int) -> Callable[[int], Turn]:
+    return lambda number: rig.turn(case, frames_a_turn, first=number * frames_a_turn)
+
+
+def _row(case: Case, turns: Sequence[Turn]) -> dict[str, Any]:
+    frames = [frame for turn in turns for frame in turn.counted]
+    return {
+        "system": case.system,
+        "slow_track": case.slow_track,
+        "latency_ms": spread_mapping([frame.milliseconds for frame in turn.counted] for turn in turns),
+        "age_ms": spread_mapping([frame.milliseconds_since_due for frame in turn.counted] for turn in turns),
+        "key_frames": sum(frame.is_key_frame for frame in frames),
+        "skipped": sum(turn.skipped for turn in turns),
+        "sh_ms": spread_mapping(
+            [(run.ended - run.began) / 1e6 for run in turn.sh_runs if run.in_slow_track] for turn in turns
+        ),
+    }
+
+
+def _milliseconds(turn: Turn, *, is_key_frame: bool) -> list[float]:
+    return [frame.milliseconds for frame in turn.counted if frame.is_key_frame == is_key_frame]

@@ -1,0 +1,145 @@
+"""Sections 3 and 5 of the bench over DDS with a small network, and the command's behaviour at its edges."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from lowlat_seg_ros.msg import KeyFrameDiagnostics
+from node_setup import PATIENCE, wait_until
+from stream_setup import moving_frames, stream_network
+
+from bench.chain import FrameWay
+from bench.environment import machine_name
+from bench.markdown import node_table, overhead_table, scale_table, stages_table
+from bench.node import FLOOR_CHAIN, SHIPPED_CHAIN, SMALL_CHAIN, NodePlan, answered, measure_node, quarters_ratio
+from bench.run import merged_results
+from bench.scale import ScalePlan, enlarged, measure_scale, scale_loads
+from lowlat_seg_ros.network.checkpoint import save_checkpoint
+
+CHECKOUT = Path(__file__).parents[1]
+SIZES = ((96, 72), (128, 96))
+MILLISECOND = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("bench") / "model"
+    save_checkpoint(stream_network(), folder, "a small untrained network")
+    return str(folder)
+
+
+def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(model: str, tmp_path: Path) -> None:
+    plan = NodePlan(rounds=1, seconds_a_turn=1, seconds_without_loss=1, sizes=SIZES, model=model, small_input=(48, 40))
+    node = measure_node(moving_frames(6), plan, tmp_path / "made for it")
+    assert json.loads(json.dumps(node)) == node
+    chains = (FLOOR_CHAIN, SMALL_CHAIN, SHIPPED_CHAIN)
+    assert [(tuple(row["size"]), row["chain"]) for row in node["rows"]] == [(s, c) for s in SIZES for c in chains]
+    for row in (*node["rows"], node["without_loss"]):
+        assert row["sent"] == 30
+        assert 0 <= row["lost"] < 30
+        assert row["end_to_end_ms"]["p50"] >= row["to_callback_ms"]["p50"] > 0
+    assert node["rows"][0]["overhead_ms"]["p50"] < node["rows"][0]["end_to_end_ms"]["p50"]
+    results = {"node": node}
+    for text in (node_table(node["rows"]), overhead_table(node["rows"]), stages_table(results)):
+        assert "|" in text and "None" not in text
+
+
+def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp_path: Path) -> None:
+    plan = ScalePlan(1, 1, 10.0, cameras=(1, 2), pixel_factors=(2,), model=model, input_size=(64, 48))
+    scale = measure_scale(moving_frames(5), plan, tmp_path / "made for it")
+    assert json.loads(json.dumps(scale)) == scale
+    assert [(row["cameras"], row["input_size"]) for row in scale["rows"]] == [
+        (1, [64, 48]),
+        (2, [64, 48]),
+        (1, [88, 64]),
+    ]
+    assert [row["offered_hz"] for row in scale["rows"]] == [10, 20, 10]
+    for row in scale["rows"]:
+        assert 0 < row["labelled_hz"] <= row["offered_hz"]
+        assert row["resident_mebibytes"] > 50 and row["cpu_share"] >= 0
+    assert "None" not in scale_table(scale)
+
+
+def test_loads_grow_by_cameras_and_by_pixels() -> None:
+    loads = scale_loads(ScalePlan(cameras=(1, 2), pixel_factors=(2, 4), input_size=(480, 360)))
+    assert [(load.cameras, load.input_size) for load in loads] == [
+        (1, (480, 360)),
+        (2, (480, 360)),
+        (1, (680, 512)),
+        (1, (960, 720)),
+    ]
+    width, height = enlarged((480, 360), 2)
+    assert width * height == pytest.approx(2 * 480 * 360, rel=0.02)
+
+
+def test_sections_of_another_commit_are_not_mixed_in() -> None:
+    facts = {"commit": "a", "model": "m", "torch": "t"}
+    earlier = {"environment": facts, "soak": 1, "tracks": 2}
+    assert merged_results(earlier, {"environment": facts, "tracks": 3}) == {**earlier, "tracks": 3}
+    other = {"environment": {**facts, "commit": "b"}, "tracks": 3}
+    assert merged_results(earlier, other) == other
+    assert merged_results({}, other) == other
+    changed = {"environment": {**facts, "commit": "a with changes"}, "tracks": 3}
+    assert merged_results({**changed, "soak": 1}, changed) == changed
+
+
+def way(sent: int, labels_at: int | None, waited: bool = False) -> FrameWay:
+    message = KeyFrameDiagnostics(low_ms=4.0, schedule_ms=1.0, propagate_ms=3.0, labels_ms=2.0)
+    message.waited_for_slow_track = waited
+    return FrameWay(sent * MILLISECOND, None if labels_at is None else labels_at * MILLISECOND, message)
+
+
+def test_overhead_is_what_is_not_the_network() -> None:
+    one = way(100, 125)
+    assert (one.end_to_end_ms, one.network_ms, one.overhead_ms) == (25, 10, 15)
+
+
+def test_lost_images_and_those_that_waited_for_sh_are_left_out() -> None:
+    ways = [way(0, 90, waited=True), way(100, None), way(200, 225)]
+    assert answered(ways) == ways[2:]
+
+
+def test_a_queue_that_grows_shows_in_the_last_quarter() -> None:
+    assert quarters_ratio([10.0] * 40) == 1
+    assert quarters_ratio([float(number) for number in range(1, 41)]) == pytest.approx(35.5 / 5.5)
+    assert quarters_ratio([1.0] * 7) is None
+
+
+def test_without_the_built_package_the_bench_says_so_in_one_sentence() -> None:
+    bare = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "AMENT_PREFIX_PATH")}
+    ended = subprocess.run([sys.executable, "-m", "bench"], cwd=CHECKOUT, env=bare, text=True, capture_output=True)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("bench: the package is not built or not sourced") and line.endswith("type 'make bench'")
+
+
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--model", "nowhere", "--out", str(tmp_path)]
+    ended = subprocess.run(command, cwd=CHECKOUT, text=True, capture_output=True)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("bench: there is no checkpoint at 'nowhere'")
+
+
+def test_ctrl_c_leaves_the_old_results_whole(tmp_path: Path) -> None:
+    old = tmp_path / f"{machine_name()}.json"
+    old.write_text("{}")
+    command = [sys.executable, "-m", "bench", "--only", "modules", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=CHECKOUT, text=True, stderr=subprocess.PIPE)
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_until(lambda: "libtorch_cpu" in maps.read_text(), "torch in the bench's process")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert errors == "bench: stopped; the results of an earlier run are as they were\n"
+    assert [file.name for file in tmp_path.iterdir()] == [old.name]
+    assert old.read_text() == "{}"
