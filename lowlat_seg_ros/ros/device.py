@@ -1,10 +1,8 @@
-"""Where the network runs, and on how many threads."""
+"""Where the network runs."""
 
 from __future__ import annotations
 
-import os
 import re
-from typing import NamedTuple
 
 import torch
 
@@ -32,28 +30,3 @@ def choose_device(requested: str) -> torch.device:
 def in_words(device: torch.device) -> str:
     """The device with its product name, as for a log: `cuda:0 (NVIDIA H200)`."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0))
-
-
-class ThreadCounts(NamedTuple):
-    """CPU threads within one operator of each track."""
-
-    fast: int
-    slow: int
-
-
-def thread_counts(fast: int, slow: int, cores: int | None = None) -> ThreadCounts:
-    """Threads of the fast and the slow track; 0 stands for a choice by the number of cores.
-
-    A quarter of the cores goes to the slow track, one is left to the camera and the rest of the system. Threads of one
-    operator wait for each other, so that a core which is taken away from one of them stops all: with another program on
-    both cores of a 2-core machine, Sl of the default model took 47 ms on one thread and 980 ms on two.
-    """
-    cores = cores or usable_cores()
-    slow = slow or max(1, cores // 4)
-    fast = fast or max(1, cores - slow - 1)
-    return ThreadCounts(fast, slow)

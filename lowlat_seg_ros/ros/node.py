@@ -19,7 +19,7 @@ from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.config import ModelConfig
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.ros.camera import Camera
-from lowlat_seg_ros.ros.device import choose_device, in_words, thread_counts
+from lowlat_seg_ros.ros.device import choose_device, in_words
 from lowlat_seg_ros.ros.parameters import (
     SETTING_NAMES,
     ParameterError,
@@ -31,6 +31,7 @@ from lowlat_seg_ros.ros.parameters import (
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.slow_lane import SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.stream.thread_counts import thread_counts
 
 NODE_NAME: Final = "lowlat_seg"
 DIAGNOSTICS_PERIOD_SECONDS: Final = 1.0

@@ -6,10 +6,12 @@ import itertools
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
@@ -19,6 +21,7 @@ from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FixedInterval
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.stream.thread_counts import thread_counts
 
 FRAMES: Final = 60
 PAINTED_FRAMES: Final = 15
@@ -32,9 +35,7 @@ TIMED_CALLS: Final = 15
 def measure_profile(
     network: SegmentationNetwork, frames: int = FRAMES, timed_calls: int = TIMED_CALLS, slow_runs: int = SLOW_RUNS
 ) -> Profile:
-    """Medians, with as many of PyTorch's threads as it has now for the fast track and one for the slow track.
-
-    The two tracks are measured while they run beside each other: on few cores they take them from each other.
+    """Medians. The two tracks run beside each other on as many threads as in the node, the others alone on PyTorch's.
 
     Args:
         network: ready for inference.
@@ -60,7 +61,8 @@ def _two_tracks_ms(
     ordinary: list[float] = []
     key: list[float] = []
     slow: list[float] = []
-    with ThreadedSlowTrack(network) as track:
+    threads = thread_counts()
+    with _pytorch_threads(threads.fast), ThreadedSlowTrack(network, intra_op_threads=threads.slow) as track:
         lane = track.open_lane()
         engine = StreamEngine(network, lane, FixedInterval(KEY_FRAME_INTERVAL))
         engine.warm_up()
@@ -75,6 +77,16 @@ def _two_tracks_ms(
                 slow += [result.slow_track.last_milliseconds] if runs > done else []
             done = runs
     return float(np.median(ordinary)), float(np.median(key)), float(np.median(slow))
+
+
+@contextmanager
+def _pytorch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _median_ms(label: Callable[[np.ndarray], np.ndarray], image: np.ndarray, timed_calls: int) -> float:

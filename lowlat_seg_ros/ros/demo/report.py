@@ -13,7 +13,7 @@ import torch
 
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.demo.performance import Performance
-from lowlat_seg_ros.ros.device import usable_cores
+from lowlat_seg_ros.stream.thread_counts import usable_cores
 
 STAGES = ("decode", "low", "schedule", "propagate", "labels", "publish", "total")
 

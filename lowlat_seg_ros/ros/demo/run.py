@@ -16,7 +16,8 @@ from lowlat_seg_ros.ros.demo.full_network import full_network_milliseconds
 from lowlat_seg_ros.ros.demo.performance import Performance, PerformanceOptions, perform
 from lowlat_seg_ros.ros.demo.pictures import write_pictures
 from lowlat_seg_ros.ros.demo.report import environment, latency_report, percentiles, table
-from lowlat_seg_ros.ros.device import choose_device, usable_cores
+from lowlat_seg_ros.ros.device import choose_device
+from lowlat_seg_ros.stream.thread_counts import usable_cores
 from lowlat_seg_ros.whole_file import replace_file
 
 
