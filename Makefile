@@ -26,6 +26,7 @@ replay: setup
 	@rm -rf replay_out/bag && mkdir -p replay_out
 	@exec $(CONTAINED) python -m lowlat_seg_ros.cli bag make $(REPLAY_FRAMES) replay_out/bag
 	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/offline
+	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/live --live --measure --open
 
 # Six minutes; close everything else. bench/results/<machine>.json and .md are replaced when all of it is measured.
 bench: setup

@@ -1,8 +1,33 @@
-"""What holds for every test."""
+"""What holds for every test, and the fixtures of both browser tests."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 import torch
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 # The networks under test are small and the cores few and shared: threads that wait for each other cost tenfold.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Chromium; skips the test where there is none."""
+    from browser import chromium
+
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of an example report."""
+    from example_report import example_report, write_example_page
+
+    return write_example_page(tmp_path_factory.mktemp("report"), example_report())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS
 from lowlat_seg_ros.data.drawing import colourise
 from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+from lowlat_seg_ros.evaluation.page import write_page
 from lowlat_seg_ros.evaluation.replay.report import (
     Agreement,
     BagReport,
@@ -38,11 +39,11 @@ from lowlat_seg_ros.evaluation.replay.timeline import FrameRecord, Status, Timel
 PERIOD_MS = 1000 / 15
 
 
-def example_report(frames: int = 300, with_truth: bool = True, disagreements: int = 2) -> Report:
-    """Two cameras, the second without ground truth."""
+def example_report(frames: int = 300, with_truth: bool = True, disagreements: int = 2, live: bool = False) -> Report:
+    """Two cameras, the second without ground truth; the two tracks twice in a live report."""
     cameras = [
-        example_camera("/camera_front/image", frames, with_truth, disagreements),
-        example_camera("/camera_rear/image", frames // 2, False, 0),
+        example_camera("/camera_front/image", frames, with_truth, disagreements, live),
+        example_camera("/camera_rear/image", frames // 2, False, 0, live),
     ]
     return Report(
         bag=BagReport("example_drive", ["example_drive_0.mcap is cut short; what is whole of it is read."]),
@@ -51,6 +52,7 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
             "policy": {"name": "predicted_deviation", "threshold": 0.1, "minimum_interval": 1, "maximum_interval": 10},
             "low_latency": True,
             "cameras": [],
+            **({"live": {"rate": 0.5, "rounds": 2}} if live else {}),
         },
         profile={
             "name": "an example",
@@ -65,8 +67,10 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
     )
 
 
-def example_camera(topic: str, frames: int, with_truth: bool, disagreements: int) -> CameraReport:
+def example_camera(topic: str, frames: int, with_truth: bool, disagreements: int, live: bool = False) -> CameraReport:
+    played = [example_system("two tracks, live", 47.0, frames, with_truth, 0.54, has_key_frames=True)] if live else []
     systems = [
+        *played,
         example_system("two tracks", 42.0, frames, with_truth, 0.55, has_key_frames=True),
         example_system("full network", 104.0, frames, with_truth, 0.58),
         example_system("fast single-frame network", 31.0, frames, with_truth, 0.49),
@@ -179,6 +183,13 @@ def write_example(folder: Path, report: Report) -> None:
         write_picture(folder / worst.full_labels, colourise(full, CAMVID_COLOURS))
         difference = colourise(np.where(given == full, 255, given).astype(np.uint8), CAMVID_COLOURS)
         write_picture(folder / worst.difference, difference)
+
+
+def write_example_page(folder: Path, report: Report) -> Path:
+    """The report, its pictures and its page; returns the page."""
+    write_example(folder, report)
+    write_page(folder, "lowlat-seg replay example_drive --like orin.json")
+    return folder / "index.html"
 
 
 @lru_cache

@@ -22,7 +22,7 @@ from lowlat_seg_ros.network.segmentation_network import LowFeatures
 from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FixedInterval
-from lowlat_seg_ros.stream.slow_track import InlineSlowTrack
+from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
 
 class NanOnDemand:

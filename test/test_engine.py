@@ -25,7 +25,7 @@ from torch import Tensor
 from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
-from lowlat_seg_ros.stream.slow_track import InlineSlowTrack
+from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
 
 def inline_engine(policy: KeyFramePolicy, network: SegmentationNetwork | None = None) -> StreamEngine:

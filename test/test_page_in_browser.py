@@ -15,15 +15,15 @@ import pytest
 
 pytest.importorskip("selenium", reason="needs selenium: make setup")
 
-from browser import chromium, console_lines, emulated, open_page, requested_addresses, wait_until
-from example_report import example_report, write_example
+from browser import console_lines, emulated, open_page, requested_addresses, wait_until
+from example_report import example_report, write_example_page
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from test_page import HOSTILE, hostile_report
 
-from lowlat_seg_ros.evaluation.page import write_fleet_page, write_page
+from lowlat_seg_ros.evaluation.page import write_fleet_page
 from lowlat_seg_ros.evaluation.replay.fleet_report import done_bag, failed_bag, fleet_mapping
-from lowlat_seg_ros.evaluation.replay.report import Report, json_text
+from lowlat_seg_ros.evaluation.replay.report import json_text
 
 PHONE = (360, 800)  # width and height in pixels
 LONG_NAME = "a_very_long_name_without_any_place_to_break_it_" * 3
@@ -74,17 +74,6 @@ document.querySelectorAll(".confusion td").forEach((cell, number) => {
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(tmp_path_factory.mktemp("report"), example_report())
-
-
-@pytest.fixture(scope="module")
 def fleet_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fleet")
     bags = [
@@ -94,14 +83,8 @@ def fleet_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done_bag(LONG_NAME, example_report(frames=90).to_mapping()),
     ]
     (folder / "fleet.json").write_text(json_text(fleet_mapping(bags)), encoding="utf-8")
-    write_report(folder / "a", example_report(frames=20, with_truth=False))
+    write_example_page(folder / "a", example_report(frames=20, with_truth=False))
     write_fleet_page(folder)
-    return folder / "index.html"
-
-
-def write_report(folder: Path, report: Report) -> Path:
-    write_example(folder, report)
-    write_page(folder, "lowlat-seg replay example_drive --like orin.json")
     return folder / "index.html"
 
 
@@ -122,7 +105,7 @@ def test_page_opens_without_a_request_or_a_complaint(browser: Chrome, page: Path
 
 
 def test_hostile_report_runs_nothing(browser: Chrome, tmp_path: Path) -> None:
-    open_page(browser, write_report(tmp_path, hostile_report()))
+    open_page(browser, write_example_page(tmp_path, hostile_report()))
     assert console_lines(browser) == []
     assert browser.title == f"Replay of {HOSTILE}"
     assert HOSTILE in browser.find_element(By.CSS_SELECTOR, ".readout").text
@@ -187,9 +170,10 @@ def test_page_runs_no_script_but_its_own(browser: Chrome, page: Path) -> None:
 
 
 def test_phone_has_nothing_beyond_its_edge(browser: Chrome, page: Path, fleet_page: Path, tmp_path: Path) -> None:
-    hostile = write_report(tmp_path, hostile_report())
+    hostile = write_example_page(tmp_path / "hostile", hostile_report())
+    live = write_example_page(tmp_path / "live", example_report(live=True))
     with emulated(browser, *PHONE):
-        for file in (page, fleet_page, hostile):
+        for file in (page, fleet_page, hostile, live):
             open_page(browser, file)
             assert browser.execute_script("return document.documentElement.scrollWidth;") == PHONE[0], file
 

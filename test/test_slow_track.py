@@ -29,8 +29,9 @@ from torch import Tensor
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frame import SeenFrame
 from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowJob
-from lowlat_seg_ros.stream.slow_track import InlineSlowTrack, ThreadedSlowTrack
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 
 def job(sequence: int, brightness: float = 0.0) -> SlowJob:

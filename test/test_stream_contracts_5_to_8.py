@@ -30,7 +30,8 @@ from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.labelling import label_image
 from lowlat_seg_ros.stream.policy import FixedInterval, PredictedDeviation
 from lowlat_seg_ros.stream.result import SegmentationResult
-from lowlat_seg_ros.stream.slow_track import InlineSlowTrack, ThreadedSlowTrack
+from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 # --- 5: failure ------------------------------------------------------------------------------------------------------
 

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("selenium", reason="needs selenium: make setup")
 
-from browser import chromium, emulated, open_page, wait_until
-from example_report import example_report, write_example
+from browser import emulated, open_page, wait_until
+from example_report import example_report, write_example_page
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from lowlat_seg_ros.evaluation.page import write_page
-from lowlat_seg_ros.evaluation.replay.report import Report
-
 Range = tuple[float, float, float]  # what is in view, from and to, and the drive's length; seconds
 PHONE = (360, 800)  # width and height in pixels
 MARGINS = 52  # pixels left and right of the plot
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(tmp_path_factory.mktemp("report"), example_report())
-
-
-def write_report(folder: Path, report: Report) -> Path:
-    write_example(folder, report)
-    write_page(folder)
-    return folder / "index.html"
 
 
 def chart_of(browser: Chrome) -> WebElement:
@@ -202,7 +181,7 @@ def test_thousands_of_frames_are_drawn_as_few_lines_that_lose_no_spike(browser: 
     report = example_report(frames=20_000)
     latency = report.cameras[0].systems[0].timeline["latency_ms"]
     latency[12_345], latency[4_321] = 900.0, 1.0
-    open_page(browser, write_report(tmp_path, report))
+    open_page(browser, write_example_page(tmp_path, report))
     width = chart_of(browser).size["width"]
     paths = [path.get_attribute("d") or "" for path in browser.find_elements(By.CSS_SELECTOR, ".plot path")]
     assert paths and max(len(re.findall("[ML]", path)) for path in paths) < 6 * width

@@ -6,9 +6,11 @@ import argparse
 import math
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from lowlat_seg_ros.evaluation.replay.fleet import FLEET_FILE, FLEET_MARKDOWN_FI
 from lowlat_seg_ros.evaluation.replay.fleet_report import FLEET_FORMAT
 from lowlat_seg_ros.evaluation.replay.jobs import Endings, Failure, Job
 from lowlat_seg_ros.evaluation.replay.measure_profile import measure_profile
+from lowlat_seg_ros.evaluation.replay.output_folder import own_folder
 from lowlat_seg_ros.evaluation.replay.processes import run_in_processes
 from lowlat_seg_ros.evaluation.replay.profile import Profile, load_profile, reference_profile
 from lowlat_seg_ros.evaluation.replay.replay import Model, load_model
@@ -57,6 +60,7 @@ def add_replay_command(commands: Any) -> None:
     )
     _add_live_options(parser)
     _add_fleet_options(parser)
+    parser.add_argument("--open", action="store_true", help="show the page in the browser, where there is a desktop")
     parser.add_argument("--compare", type=Path, metavar="OLD", help=f"an older {REPORT_FILE} or {FLEET_FILE}")
     parser.add_argument(
         "--tolerance",
@@ -82,6 +86,7 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
 def _add_live_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true", help="play the bag into the node itself, which takes ROS 2")
     parser.add_argument("--rate", type=float, metavar="R", help="of --live: seconds of the drive a second (default: 1)")
+    parser.add_argument("--loop", type=int, metavar="N", help="of --live: play it N times in a row (default: once)")
 
 
 def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +99,12 @@ def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
 
 def replay_command(options: argparse.Namespace) -> None:
     settings = settings_from(options)
+    with own_folder(options.out), sigterm_as_ctrl_c():
+        replay_bags(options, settings)
+
+
+def replay_bags(options: argparse.Namespace, settings: ReplaySettings) -> None:
+    """Replay, write, print and compare; raises ReplayError where there is nothing to write."""
     old = read_document(options.compare, (FORMAT, FLEET_FORMAT)) if options.compare else None
     model = load_model(options.model)
     profile = chosen_profile(options, model)
@@ -107,8 +118,20 @@ def replay_command(options: argparse.Namespace) -> None:
     if len(reasons) == len(bags):
         raise ReplayError("\n".join(reasons))
     new = finish_single(options.out) if len(bags) == 1 else finish_fleet(fleet, options.out)
+    if options.open:
+        open_page(options.out / PAGE_FILE)
     if old is not None:
         report_changes(old, new, options.tolerance)
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end all that this process has started, as Ctrl-C does."""
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def settings_from(options: argparse.Namespace) -> ReplaySettings:
@@ -126,10 +149,13 @@ def settings_from(options: argparse.Namespace) -> ReplaySettings:
 
 
 def check_live_options(options: argparse.Namespace) -> None:
-    if options.rate is not None and not options.live:
-        raise SettingsError("--rate is of live replays; expected --live beside it")
+    for name in ("rate", "loop"):
+        if getattr(options, name) is not None and not options.live:
+            raise SettingsError(f"--{name} is of live replays; expected --live beside it")
     if options.rate is not None and not 0 < options.rate < math.inf:
         raise SettingsError(f"--rate is {options.rate}; expected a number above 0")
+    if options.loop is not None and options.loop < 1:
+        raise SettingsError(f"--loop is {options.loop}; expected 1 or more")
     if options.live and (options.resume or options.cluster):
         raise SettingsError("--live plays into the node on this machine now; expected neither --resume nor --cluster")
 
@@ -151,7 +177,7 @@ def run_fleet(fleet: Fleet, count: int, options: argparse.Namespace) -> list[str
 
         def run(jobs: Sequence[Job]) -> Endings:
             if options.live:
-                return run_in_node(jobs, options.rate or 1.0, progress.frames_done)
+                return run_in_node(jobs, options.rate or 1.0, options.loop or 1, progress.frames_done)
             if options.cluster:
                 return run_on_cluster(jobs, options.cluster)
             workers = max(1, min(options.workers, len(jobs)))
@@ -165,7 +191,7 @@ def run_fleet(fleet: Fleet, count: int, options: argparse.Namespace) -> list[str
     return reasons
 
 
-def run_in_node(jobs: Sequence[Job], rate: float, progress: Callable[[int, int, int], None]) -> Endings:
+def run_in_node(jobs: Sequence[Job], rate: float, rounds: int, progress: Callable[[int, int, int], None]) -> Endings:
     """Replay live; raises SettingsError where there is no ROS."""
     try:
         from lowlat_seg_ros.ros.process_setup import set_up_process
@@ -179,7 +205,7 @@ def run_in_node(jobs: Sequence[Job], rate: float, progress: Callable[[int, int, 
         ) from error
     # Torch was loaded with threads that spin while they wait for each other, which on a busy machine costs tenfold.
     torch.set_num_threads(1)
-    return run_live(jobs, LiveOptions(rate), progress)
+    return run_live(jobs, LiveOptions(rate, rounds), progress)
 
 
 def finish_single(out: Path) -> dict[str, Any]:
@@ -193,6 +219,13 @@ def finish_fleet(fleet: Fleet, out: Path) -> dict[str, Any]:
     print((out / FLEET_MARKDOWN_FILE).read_text(encoding="utf-8"))
     print(f"the table is {out / PAGE_FILE}, its figures are in {out / FLEET_FILE}; each bag's report is beside it")
     return mapping
+
+
+def open_page(page: Path) -> None:
+    """Show it; without a desktop nothing happens, where Python would start a browser in the terminal."""
+    has_desktop = sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if has_desktop:
+        webbrowser.open(page.resolve().as_uri())
 
 
 def report_changes(old: dict[str, Any], new: dict[str, Any], tolerance: float) -> None:

@@ -13,7 +13,7 @@ from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FixedInterval, KeyFramePolicy, PredictedDeviation
-from lowlat_seg_ros.stream.slow_track import InlineSlowTrack
+from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
 FRAME_NANOSECONDS = 66_666_667  # 15 Hz, CamVid's labelled clip
 

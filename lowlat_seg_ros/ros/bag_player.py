@@ -11,23 +11,16 @@ import math
 import sys
 from pathlib import Path
 
-from lowlat_seg_ros.ros.process_setup import set_up_process
-from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
+from lowlat_seg_ros.ros.player import player_node, run_player
+from lowlat_seg_ros.ros.stop_signals import StopSignals
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Play a bag; returns 0 at its end or after a signal, 1 for a bag that cannot be read."""
-    signals = StopSignals()
-    try:
-        set_up_process()
-        return _play(sys.argv[1:] if arguments is None else arguments, signals)
-    except Stopped:
-        return 0
+    return run_player(_play, arguments)
 
 
 def _play(arguments: list[str], signals: StopSignals) -> int:
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
     from rclpy.utilities import remove_ros_args
 
     from lowlat_seg_ros.data.bags import BagError, open_bag
@@ -39,16 +32,8 @@ def _play(arguments: list[str], signals: StopSignals) -> int:
             names = options.camera or bag.camera_topics or (None,)
             cameras = tuple(dict.fromkeys(bag.choose_camera(name) for name in names))
             playback = BagPlaybackOptions(cameras, options.rate, options.loop, options.clock, options.supervised)
-            rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-            node = rclpy.create_node("bag_player")
-            try:
+            with player_node("bag_player", arguments, signals) as node:
                 BagPlayback(node, bag, playback).play()
-            except Stopped:
-                pass
-            finally:
-                signals.ignore()
-                node.destroy_node()
-                rclpy.try_shutdown()
     except BagError as error:
         print(f"bag_player: {error}", file=sys.stderr)
         return 1

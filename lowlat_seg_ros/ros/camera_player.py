@@ -11,23 +11,16 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from lowlat_seg_ros.ros.process_setup import set_up_process
-from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
+from lowlat_seg_ros.ros.player import player_node, run_player
+from lowlat_seg_ros.ros.stop_signals import StopSignals
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Play a clip; returns 0 at its end or after a signal, 1 for a clip that cannot be read."""
-    signals = StopSignals()
-    try:
-        set_up_process()
-        return _play(sys.argv[1:] if arguments is None else arguments, signals)
-    except Stopped:
-        return 0
+    return run_player(_play, arguments)
 
 
 def _play(arguments: list[str], signals: StopSignals) -> int:
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
     from rclpy.utilities import remove_ros_args
 
     from lowlat_seg_ros.data.clips import ClipError, open_clip
@@ -47,19 +40,12 @@ def _play(arguments: list[str], signals: StopSignals) -> int:
         in_memory=options.in_memory,
         supervised=options.supervised,
     )
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("camera_player")
-    try:
-        ClipPlayback(node, clip, playback).play()
-    except ClipError as error:
-        node.get_logger().fatal(str(error))
-        return 1
-    except Stopped:
-        pass
-    finally:
-        signals.ignore()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with player_node("camera_player", arguments, signals) as node:
+        try:
+            ClipPlayback(node, clip, playback).play()
+        except ClipError as error:
+            node.get_logger().fatal(str(error))
+            return 1
     return 0
 
 

@@ -7,21 +7,19 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
+from rclpy.node import Node
 
 from lowlat_seg_ros.evaluation.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.ros.bag_playback import played_topic
 from lowlat_seg_ros.ros.demo import DemoError
 from lowlat_seg_ros.ros.demo.child_process import ChildProcess
 from lowlat_seg_ros.ros.demo.performance import SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS
-from lowlat_seg_ros.ros.demo.recorder import Recorder
+from lowlat_seg_ros.ros.demo.recorder import Recorder, recorder_node
 from lowlat_seg_ros.ros.live_recording import Answer, LiveRecording, SentFrame
 
 
@@ -62,9 +60,10 @@ def perform_live(
     namespace = f"/replay_{os.getpid()}"
     with (
         tempfile.TemporaryDirectory() as logs,
-        _recorders(namespace, cameras) as (recorders, executor),
+        recorder_node(namespace) as (own_node, executor),
         _node(namespace, cameras, model, settings, Path(logs)) as node,
     ):
+        recorders = _recorders(own_node, namespace, cameras)
         with _player(namespace, bag, cameras, options, Path(logs)) as player:
             stage = _Stage(recorders, executor, (node, player))
             stage.wait_until_connected()
@@ -90,32 +89,17 @@ class LiveRecorder(Recorder):
     recording: LiveRecording
 
 
-@contextmanager
-def _recorders(
-    namespace: str, cameras: tuple[str, ...]
-) -> Iterator[tuple[dict[str, LiveRecorder], SingleThreadedExecutor]]:
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("recorder", namespace=namespace)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        yield (
-            {
-                camera: LiveRecorder(
-                    node,
-                    f"{namespace}/{played_topic(camera)}",
-                    f"lowlat_seg/{name}/labels",
-                    f"lowlat_seg/{name}/keyframe",
-                    LiveRecording(),
-                )
-                for camera, name in zip(cameras, _names(cameras), strict=True)
-            },
-            executor,
+def _recorders(node: Node, namespace: str, cameras: tuple[str, ...]) -> dict[str, LiveRecorder]:
+    return {
+        camera: LiveRecorder(
+            node,
+            f"{namespace}/{played_topic(camera)}",
+            f"lowlat_seg/{name}/labels",
+            f"lowlat_seg/{name}/keyframe",
+            LiveRecording(),
         )
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+        for camera, name in zip(cameras, _names(cameras), strict=True)
+    }
 
 
 def _names(cameras: tuple[str, ...]) -> list[str]:

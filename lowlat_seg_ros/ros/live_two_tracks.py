@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 from typing import Final, cast
 
 from lowlat_seg_ros.data.rosbag2.problems import Problems
 from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
+from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
 from lowlat_seg_ros.evaluation.replay.systems import Labelled, System
 from lowlat_seg_ros.evaluation.replay.worker import Observer
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
@@ -17,7 +22,7 @@ from lowlat_seg_ros.stream.policy import KeyReason
 from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
-NANOSECONDS_A_MILLISECOND: Final = 1_000_000
+DECIMALS: Final = 3  # of a profile's milliseconds
 
 
 class LiveTwoTracks:
@@ -34,6 +39,20 @@ class LiveTwoTracks:
         self._indexes = {camera: _indexes(answers) for camera, answers in performance.answers.items()}
         self.lanes = {camera: LiveLane(_messages(answers)) for camera, answers in performance.answers.items()}
         self.problems = {camera: _problems(performance, camera) for camera in performance.answers}
+
+    def profile(self, other: Profile) -> Profile:
+        """How long each thing took in the node, as medians; ``other``'s where the run does not tell."""
+        messages = [message for answers in self._answers.values() for message in _messages(answers)]
+        waited = [message.total_ms for message in messages if message.waited_for_slow_track]
+        followed = [message for message in messages if not message.waited_for_slow_track]
+        return replace(
+            other,
+            name="this run of the node",
+            fast_ms=_median((each.total_ms for each in followed if not each.is_key_frame), other.fast_ms),
+            key_frame_ms=_median((each.total_ms for each in followed if each.is_key_frame), other.key_frame_ms),
+            slow_ms=_median((ms for lane in self.lanes.values() for ms in lane.run_times), other.slow_ms),
+            full_ms=_median(waited, other.full_ms),
+        )
 
     def answer(self, frame: ReplayFrame) -> Answer | None:
         """The node's answer to a frame; None if it never came through."""
@@ -82,11 +101,12 @@ class LiveLane:
 
     def __init__(self, messages: list[KeyFrameDiagnostics]) -> None:
         self._messages = messages
-        self.delays = [
-            round(later.slow_track_ms * NANOSECONDS_A_MILLISECOND)
+        self.run_times = [  # of Sh in the slow track, milliseconds
+            later.slow_track_ms
             for earlier, later in pairwise(messages)
             if later.slow_track_done > earlier.slow_track_done and not later.waited_for_slow_track
         ]
+        self.delays = [round(ms * NANOSECONDS_A_MILLISECOND) for ms in self.run_times]
 
     def counts(self) -> SlowTrackCounts:
         """As of the last message. Key frames without any other fate were discarded, or still wait at the end."""
@@ -134,6 +154,11 @@ def _counts(message: KeyFrameDiagnostics, discarded: int = 0) -> SlowTrackCounts
         discarded=discarded,
         last_milliseconds=message.slow_track_ms,
     )
+
+
+def _median(values: Iterable[float], otherwise: float) -> float:
+    known = [value for value in values if math.isfinite(value) and value > 0]
+    return round(median(known), DECIMALS) if known else otherwise
 
 
 def _messages(answers: list[Answer | None]) -> list[KeyFrameDiagnostics]:

@@ -9,8 +9,8 @@ from functools import partial
 from lowlat_seg_ros.data.bags import Bag, BagError, open_bag
 from lowlat_seg_ros.data.rosbag2.problems import Problems
 from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame, arriving_frames
-from lowlat_seg_ros.evaluation.replay.jobs import Endings, Failure, Job
-from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND
+from lowlat_seg_ros.evaluation.replay.jobs import Endings, Failure, Job, unexpected_failure
+from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
 from lowlat_seg_ros.evaluation.replay.replay import (
     Drive,
     Model,
@@ -20,7 +20,8 @@ from lowlat_seg_ros.evaluation.replay.replay import (
     load_model,
 )
 from lowlat_seg_ros.evaluation.replay.report import BagReport, Report
-from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
+from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings
+from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork, TwoTracks
 from lowlat_seg_ros.network.checkpoint import CheckpointError
 from lowlat_seg_ros.ros.demo import DemoError
 from lowlat_seg_ros.ros.live_performance import LiveOptions, LivePerformance, perform_live
@@ -37,6 +38,8 @@ def run_live(jobs: Sequence[Job], options: LiveOptions, progress: Callable[[int,
             yield number, replay_bag_live(job, load_model(job.model), options, partial(progress, number))
         except (BagError, CheckpointError, DemoError, OSError) as error:
             yield number, Failure(str(error))
+        except Exception as error:
+            yield number, unexpected_failure(error)
 
 
 def replay_bag_live(
@@ -44,8 +47,9 @@ def replay_bag_live(
 ) -> Outcome:
     """What the node did with the job's bag on this machine, played at the options' rate.
 
-    The other systems, which do not run in the node, are simulated on the job's profile. All times are those of the
-    play: at half the rate a camera has twice the period.
+    Beside it stand the two tracks as an offline replay simulates them, with the durations that the node itself has
+    told, and the other systems, which do not run in the node, on the job's profile. All times are those of the play:
+    at half the rate a camera has twice the period.
 
     Raises:
         BagError: the bag cannot be read, or lacks a camera that was asked for, or has none.
@@ -62,7 +66,8 @@ def replay_bag_live(
         if not seen:
             raise BagError(f"{job.bag} holds no picture that can be read: {' '.join(bag.problems)}")
         two_tracks = LiveTwoTracks(performance, options)
-        drive = Drive(model.network, two_tracks, job.profile, seen, LiveWorker)
+        simulated = simulated_tracks(model, job.settings, two_tracks.profile(job.profile), seen)
+        drive = Drive(model.network, two_tracks, job.profile, seen, LiveWorker, simulated)
         problems = Problems()
         for frame in _played_frames(bag, seen, model, performance, problems):
             drive.arrive(frame)
@@ -77,6 +82,20 @@ def replay_bag_live(
             timings=_timings(performance, time.perf_counter() - started),
         )
     return Outcome(report, pictures)
+
+
+def simulated_tracks(model: Model, settings: ReplaySettings, profile: Profile, cameras: tuple[str, ...]) -> TwoTracks:
+    """The two tracks in simulated time, as the node ran them by this profile."""
+    tracks = TwoTracks(model.network, settings, profile, cameras)
+    durations = {
+        "an ordinary frame": profile.fast_ms,
+        "a key frame": profile.key_frame_ms,
+        "Sh": profile.slow_ms,
+        "a first frame": profile.full_ms,
+    }
+    in_words = ", ".join(f"{what} {milliseconds:g} ms" for what, milliseconds in durations.items())
+    tracks.description = f"the same in simulated time, as an offline replay has it, with the node's medians: {in_words}"
+    return tracks
 
 
 def _played_frames(

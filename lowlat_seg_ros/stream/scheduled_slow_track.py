@@ -1,4 +1,7 @@
-"""A slow track in simulated time: what the threaded one would have done had Sh taken a stated time. For replays."""
+"""A slow track in simulated time: what the threaded one would have done had Sh taken a stated time.
+
+For replays, which let the time pass as a drive's frames arrive, and for evaluations, which count frames.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,11 @@ class ScheduledSlowTrack:
 
     def open_lane(self) -> ScheduledLane:
         """A place for one more camera."""
-        lane = ScheduledLane(self)
+        return ScheduledLane(self)
+
+    def add(self, lane: ScheduledLane) -> None:
+        """Serve this lane too."""
         self._lanes.append(lane)
-        return lane
 
     def advance(self, now: int) -> None:
         """Do all that happens until ``now``, which must not be before the last call's.
@@ -68,6 +73,7 @@ class ScheduledLane(SlowLane):
     def __init__(self, track: ScheduledSlowTrack) -> None:
         super().__init__(track.network, threading.Condition())
         self._track = track
+        track.add(self)
         self._handed_over: dict[int, int] = {}  # time by the frame's sequence, of what waits or is in work
         self.delays: list[int] = []  # from hand-over to result, of every job done
 
@@ -89,3 +95,29 @@ class ScheduledLane(SlowLane):
 
     def warm_up(self, job: SlowJob) -> SlowResult:
         return run_sh(self.network, job.frame)
+
+
+class InlineSlowTrack:
+    """Scheduled slow tracks of one camera each, late by a counted number of frames: nobody else lets the time pass.
+
+    Sh runs inside the ``segment`` call that collects its result; latencies of such a run mean nothing.
+    """
+
+    def __init__(self, network: SlowNetwork, delay_frames: int = 1) -> None:
+        """``delay_frames``: a key frame's result is there that many ``segment`` calls after Sh began with it."""
+        if delay_frames < 1:
+            raise ValueError(f"the inline slow track's delay is {delay_frames} frames; expected 1 or more")
+        self._network = network
+        self._delay_frames = delay_frames
+
+    def open_lane(self) -> InlineLane:
+        return InlineLane(ScheduledSlowTrack(self._network, self._delay_frames, hand_over_delay=0))
+
+
+class InlineLane(ScheduledLane):
+    """The only place at a scheduled slow track, whose time it counts in frames."""
+
+    def collect(self) -> list[SlowResult]:
+        """Called once a frame: that is this lane's clock."""
+        self._track.advance(self._track.now + 1)
+        return super().collect()

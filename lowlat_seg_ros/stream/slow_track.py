@@ -145,53 +145,6 @@ class ThreadedLane(SlowLane):
         return self._track.warm_up(job)
 
 
-class InlineSlowTrack:
-    """A slow track without a thread, for evaluation: late by a counted number of frames, and so the same every time.
-
-    Sh runs inside the ``segment`` call that collects its result; latencies of such a run mean nothing.
-    """
-
-    def __init__(self, network: SlowNetwork, delay_frames: int = 1) -> None:
-        """``delay_frames``: a key frame's result is there that many ``segment`` calls after Sh began with it."""
-        if delay_frames < 1:
-            raise ValueError(f"the inline slow track's delay is {delay_frames} frames; expected 1 or more")
-        self._network = network
-        self._delay_frames = delay_frames
-
-    def open_lane(self) -> InlineLane:
-        return InlineLane(self._network, self._delay_frames)
-
-
-class InlineLane(SlowLane):
-    """A camera's place at an ``InlineSlowTrack``; it does the slow track's work itself."""
-
-    def __init__(self, network: SlowNetwork, delay_frames: int) -> None:
-        super().__init__(network, threading.Condition())
-        self._delay_frames = delay_frames
-        self._frames = 0
-        self._due = 0  # the frame at which the job in work is done
-
-    def submit(self, job: SlowJob) -> None:
-        super().submit(job)
-        self._take_if_idle()
-
-    def collect(self) -> list[SlowResult]:
-        """Called once a frame: that is this lane's clock."""
-        self._frames += 1
-        if self._in_work is not None and self._frames >= self._due:
-            self.finish(run_sh(self.network, self._in_work.frame))
-            self._take_if_idle()
-        return super().collect()
-
-    def warm_up(self, job: SlowJob) -> SlowResult:
-        return run_sh(self.network, job.frame)
-
-    def _take_if_idle(self) -> None:
-        if self._in_work is None and self.has_waiting:
-            self.take()
-            self._due = self._frames + self._delay_frames
-
-
 class _BetweenOperators(TorchFunctionMode):
     """Calls ``check`` before every torch operator of this thread."""
 

@@ -14,7 +14,7 @@ class ThreadCounts(NamedTuple):
     slow: int
 
 
-def thread_counts(fast: int, slow: int, cores: int | None = None) -> ThreadCounts:
+def thread_counts(fast: int = 0, slow: int = 0, cores: int | None = None) -> ThreadCounts:
     """Threads of the fast and the slow track; 0 stands for a choice by the number of cores.
 
     A quarter of the cores goes to the slow track, one is left to the camera and the rest of the system. Threads of one

@@ -82,6 +82,9 @@ def setting_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ", ".join([_words(policy.pop("name")), *(f"{_words(key)} {policy[key]}" for key in policy)]),
     )
     yield "Key frames wait for the slow track", "no" if settings["low_latency"] else "yes"
+    if (live := settings.get("live")) is not None:
+        times = "once" if live["rounds"] == 1 else f"{live['rounds']} times in a row"
+        yield "Played into the node", f"{times}, {live['rate']:g} seconds of the drive a second"
     yield "Cameras asked for", ", ".join(settings["cameras"]) or "all"
     for name, meaning in PROFILE_ROWS.items():
         yield f"Profile: {meaning[0].lower()}{meaning[1:]}", milliseconds(profile[name])

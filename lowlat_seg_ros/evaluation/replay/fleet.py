@@ -69,8 +69,7 @@ class Fleet:
         open_numbers = [number for number in range(len(self._jobs)) if number not in self._bags]
         with closing(runner([self._jobs[number] for number in open_numbers])) as endings:
             for position, ending in endings:
-                self._keep(open_numbers[position], ending)
-                yield self._jobs[open_numbers[position]], ending
+                yield self._jobs[open_numbers[position]], self._keep(open_numbers[position], ending)
 
     def write(self, out: Path) -> dict[str, Any]:
         """Write fleet.json, fleet.md and index.html, and return what the first holds."""
@@ -80,13 +79,19 @@ class Fleet:
         write_fleet_page(out, self._command)
         return mapping
 
-    def _keep(self, number: int, ending: Ending) -> None:
+    def _keep(self, number: int, ending: Ending) -> Ending:
+        """Write a report; returns how the job ended with that."""
         folder = self._folders[number]
+        if not isinstance(ending, Failure):
+            try:
+                write_outcome(folder, ending, self._command)
+            except OSError as error:
+                ending = Failure(f"its report cannot be written: {error}")
         if isinstance(ending, Failure):
             self._bags[number] = failed_bag(folder.name, ending.reason)
-            return
-        write_outcome(folder, ending, self._command)
-        self._bags[number] = done_bag(folder.name, ending.report.to_mapping())
+        else:
+            self._bags[number] = done_bag(folder.name, ending.report.to_mapping())
+        return ending
 
 
 def _bags_in(path: Path) -> list[Path]:

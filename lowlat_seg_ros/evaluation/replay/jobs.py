@@ -42,5 +42,9 @@ def run_job(job: Job, progress: Progress = lambda done, all: None) -> Ending:
     except (BagError, CheckpointError, OSError) as error:
         return Failure(str(error))
     except Exception as error:
-        # A defect in a parser that a hostile bag has found: it must not cost the fleet's other drives.
-        return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return unexpected_failure(error)
+
+
+def unexpected_failure(error: Exception) -> Failure:
+    """Of a defect that a hostile bag has found, for instance: it must not cost the fleet's other drives."""
+    return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")

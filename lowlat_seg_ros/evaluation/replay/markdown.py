@@ -79,6 +79,7 @@ def _camera(camera: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
     systems = camera["systems"]
     yield ""
     yield from table(["", *(system["name"] for system in systems)], _system_rows(systems))
+    yield from _live_agreement(systems)
     scored = [system for system in systems if system["scores"] is not None]
     if scored:
         yield ""
@@ -99,6 +100,17 @@ def _system_rows(systems: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
     for figure in FIGURES:
         if not figure.name.startswith("latency"):  # these stand above, with their other quantiles
             yield [figure.title, *(figure.in_words(each[figure.name]) for each in figures)]
+
+
+def _live_agreement(systems: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Of a live report: how far the real two tracks are from the simulated ones, which offline replays rely on."""
+    live, simulated = systems[0], systems[1]
+    if simulated["slow_track"] is None or live["scores"] is None or simulated["scores"] is None:
+        return
+    scores = [system["scores"]["mean_iou"] for system in (live, simulated)]
+    if None not in scores:
+        yield ""
+        yield f"Live and simulated, the mIoU of the two tracks differs by {abs(scores[0] - scores[1]):.4f}."
 
 
 def _spread(spread: Mapping[str, Any]) -> str:

@@ -118,6 +118,7 @@ class Drive:
         profile: Profile,
         cameras: tuple[str, ...],
         two_tracks_worker: Callable[[System, dict[str, Observer]], FrameTaker] = Worker,
+        simulated: TwoTracks | None = None,
     ) -> None:
         """
         Args:
@@ -126,18 +127,20 @@ class Drive:
             profile: how long the others take.
             cameras: topics.
             two_tracks_worker: gives the frames to the two tracks.
+            simulated: the same in simulated time, where the two tracks are real ones.
         """
         config = network.config
         self.arrivals: dict[str, list[int]] = {camera: [] for camera in cameras}
         self._sizes: dict[str, tuple[int, int]] = {}
         self._first_stamps: dict[str, int] = {}
         self._two_tracks = two_tracks
+        self._simulated = simulated
         self._disagreements = {camera: Disagreements(camera, config.colours) for camera in cameras}
         flows = {camera: FlowField() for camera in cameras}
         self._tallies: list[dict[str, Tally]] = []
         self._workers: list[FrameTaker] = []
-        systems: tuple[System, ...] = (two_tracks, FullNetwork(profile), SingleFrameNetwork(network, profile))
-        for system in systems:
+        beside: list[System] = [simulated] if simulated else []
+        for system in (two_tracks, *beside, FullNetwork(profile), SingleFrameNetwork(network, profile)):
             tallies = {camera: self._tally(system, camera, config.class_count, flows[camera]) for camera in cameras}
             self._tallies.append(tallies)
             worker = two_tracks_worker if system is two_tracks else Worker
@@ -157,6 +160,8 @@ class Drive:
         for worker in self._workers:
             worker.finish()
         self._two_tracks.finish()
+        if self._simulated is not None:
+            self._simulated.finish()
 
     def report(self, cameras: list[str]) -> tuple[list[CameraReport], dict[str, bytes]]:
         """The reports of these cameras, which must have frames, and the pictures that they name."""
@@ -172,6 +177,8 @@ class Drive:
         if system is self._two_tracks:
             lane, disagreements = self._two_tracks.lanes[camera], self._disagreements[camera]
             return Tally(system, class_count, flow, lane=lane, disagreements=disagreements)
+        if isinstance(system, TwoTracks):
+            return Tally(system, class_count, flow, lane=system.lanes[camera])
         return Tally(system, class_count, flow, is_full_network=isinstance(system, FullNetwork))
 
     def _camera_report(self, camera: str) -> tuple[CameraReport, dict[str, bytes]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +14,7 @@ from lowlat_seg_ros.evaluation.page import write_page
 from lowlat_seg_ros.evaluation.replay.disagreements import PICTURES_FOLDER
 from lowlat_seg_ros.evaluation.replay.jobs import Job
 from lowlat_seg_ros.evaluation.replay.markdown import report_markdown
+from lowlat_seg_ros.evaluation.replay.output_folder import made_folder
 from lowlat_seg_ros.evaluation.replay.replay import Outcome
 from lowlat_seg_ros.evaluation.replay.report import FORMAT, VERSION, json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
@@ -20,27 +23,49 @@ from lowlat_seg_ros.whole_file import replace_file
 REPORT_FILE: Final = "report.json"
 MARKDOWN_FILE: Final = "report.md"
 PAGE_FILE: Final = "index.html"
+UNFINISHED_FOLDER: Final = ".unfinished"
+"""Beside a report that is being written; what a killed replay left is removed by the next."""
 
 
 def write_outcome(folder: Path, outcome: Outcome, command: str = "") -> None:
     """Write report.json, report.md, index.html and pictures/ into ``folder``, made if it is missing.
 
-    The page goes first and comes last: a folder that has it has everything, and all of one replay.
+    All of it is written before an older report is touched: a disk that is full costs neither. The old page then goes
+    first and the new one comes last: a folder that has one has everything, and all of one replay.
 
     Args:
         folder: where an older report may stand.
         outcome: the report and its pictures.
         command: what makes the report again, for the page.
+
+    Raises:
+        OSError: it cannot be written; the folder is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / PAGE_FILE).unlink(missing_ok=True)
-    shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
-    for name, content in outcome.pictures.items():
-        replace_file(folder / name, content)
-    mapping = outcome.report.to_mapping()
-    replace_file(folder / MARKDOWN_FILE, report_markdown(mapping).encode())
-    replace_file(folder / REPORT_FILE, json_text(mapping).encode())
-    write_page(folder, command)
+    with _unfinished_folder(folder) as unfinished:
+        for name, content in outcome.pictures.items():
+            replace_file(unfinished / name, content)
+        mapping = outcome.report.to_mapping()
+        replace_file(unfinished / MARKDOWN_FILE, report_markdown(mapping).encode())
+        replace_file(unfinished / REPORT_FILE, json_text(mapping).encode())
+        write_page(unfinished, command)
+        (folder / PAGE_FILE).unlink(missing_ok=True)
+        shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
+        for name in (PICTURES_FOLDER, MARKDOWN_FILE, REPORT_FILE, PAGE_FILE):
+            if (unfinished / name).exists():
+                os.replace(unfinished / name, folder / name)
+
+
+@contextmanager
+def _unfinished_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder within ``folder``, which is made if it is missing. Neither stays if nothing is put there."""
+    unfinished = folder / UNFINISHED_FOLDER
+    with made_folder(folder):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir()
+            yield unfinished
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, Any] | None:

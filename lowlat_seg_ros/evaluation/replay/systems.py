@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lowlat_seg_ros.data.rosbag2.problems import Problems
 from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
@@ -16,7 +17,7 @@ from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
-from lowlat_seg_ros.stream.preprocessing import Preprocessor, Size, frame_size
+from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
@@ -64,20 +65,20 @@ class ObservedTracks(System, Protocol):
 
 
 class PerFrameNetwork:
-    """Sl, Sh and the classifier on one image, at an input size of choice."""
+    """A network without memory on one image: the full network, or a part that gives logits by itself."""
 
-    def __init__(self, network: SegmentationNetwork, input_size: Size | None = None) -> None:
-        """``input_size``: (width, height) in pixels; the network's own unless given."""
+    def __init__(self, network: SegmentationNetwork, forward: Callable[[Tensor], Tensor] | None = None) -> None:
+        """``forward``: an image to logits, by a part of the network; the full network unless given."""
         config = network.config
-        self._network = network
-        self._input_size = input_size or config.input_size
+        self._forward = forward or network
+        self._input_size = config.input_size
         self._preprocess = Preprocessor(self._input_size, config.mean, config.std, torch.device("cpu"))
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB to (H, W) class ids; nothing but 255 where the logits are not finite."""
         try:
-            return label_image(self._network(self._preprocess(image)), self._input_size, frame_size(image))
+            return label_image(self._forward(self._preprocess(image)), self._input_size, frame_size(image))
         except FloatingPointError:
             return unlabelled_image(frame_size(image))
 
@@ -96,22 +97,17 @@ class FullNetwork:
 
 
 class SingleFrameNetwork:
-    """A fast network without memory: the full network on images of half the width and height."""
+    """Sl with a classifier of its own, on every frame that the worker takes."""
 
     name = "fast single-frame network"
+    description = "Sl alone with a classifier of its own, on every frame, without memory"
 
     def __init__(self, network: SegmentationNetwork, profile: Profile) -> None:
-        size = half_size(network.config.input_size)
-        self.description = f"the full network on images of half the size, {size[0]}x{size[1]}; not trained for it"
-        self._label = PerFrameNetwork(network, size)
+        self._label = PerFrameNetwork(network, network.forward_fast)
         self._duration = profile.nanoseconds("single_ms")
 
     def label(self, frame: ReplayFrame, now: int) -> Labelled:
         return Labelled(self._label(frame.image), self._duration)
-
-
-def half_size(size: Size) -> Size:
-    return max(1, size[0] // 2), max(1, size[1] // 2)
 
 
 class TwoTracks:

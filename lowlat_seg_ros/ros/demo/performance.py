@@ -7,25 +7,22 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from lowlat_seg_ros.ros.demo import DemoError
 from lowlat_seg_ros.ros.demo.child_process import ChildProcess
-from lowlat_seg_ros.ros.demo.recorder import Recorder, Recording
+from lowlat_seg_ros.ros.demo.recorder import Recorder, Recording, recorder_node
 
-SECONDS_TO_START: Final = 180.0
-"""Loading torch takes most of a minute on a machine that is busy or reads its disk for the first time."""
+SECONDS_TO_START: Final = 600.0
+"""Loading torch takes minutes on a machine that others use. A process that ends before its time is noticed at once."""
 
-SECONDS_WITHOUT_PROGRESS: Final = 30.0
+SECONDS_WITHOUT_PROGRESS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ def perform(options: PerformanceOptions, frame_count: int) -> Performance:
     """
     # A namespace of its own, so that neither another demo nor a vehicle's real topics in the same domain take part.
     namespace = f"/demo_{os.getpid()}"
-    with _recorder_node(namespace) as (recorder, executor), _node(options, namespace) as node:
+    with recorder_node(namespace) as (own_node, executor), _node(options, namespace) as node:
+        recorder = Recorder(own_node, f"{namespace}/image", "lowlat_seg/labels", "lowlat_seg/keyframe")
         with _camera(options, namespace) as camera:
             stage = _Stage(recorder, executor, (node, camera))
             stage.wait_until_connected()
@@ -68,20 +66,6 @@ def perform(options: PerformanceOptions, frame_count: int) -> Performance:
         node.wait_for_success()
     threads = {track: int(recorder.diagnostics[f"{track}-track threads"]) for track in ("fast", "slow")}
     return Performance(sent_stamps, recorder.recording, recorder.device, threads)
-
-
-@contextmanager
-def _recorder_node(namespace: str) -> Iterator[tuple[Recorder, SingleThreadedExecutor]]:
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("recorder", namespace=namespace)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        yield Recorder(node, f"{namespace}/image", "lowlat_seg/labels", "lowlat_seg/keyframe"), executor
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
 
 
 def _node(options: PerformanceOptions, namespace: str) -> ChildProcess:

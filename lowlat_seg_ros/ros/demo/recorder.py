@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
@@ -102,3 +107,18 @@ class Recorder:
         for status in message.status:
             if status.name.endswith(f": {self._camera_topic}"):
                 self._status = status
+
+
+@contextmanager
+def recorder_node(namespace: str) -> Iterator[tuple[Node, SingleThreadedExecutor]]:
+    """A ROS node for recorders within the block, and the executor that lets them work."""
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("recorder", namespace=namespace)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        yield node, executor
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
