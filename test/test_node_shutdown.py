@@ -43,20 +43,21 @@ def test_a_signal_while_the_node_starts_ends_it(tmp_path: Path, checkpoint: Path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_sh_runs_ends_the_node(tmp_path: Path, checkpoint: Path, number: signal.Signals) -> None:
-    """At this size Sh takes a while: in the main thread on the first frame, in the slow track on the second."""
+    """At this size Sh takes a while, in the slow track, or in the callback where key frames wait for it."""
     namespace = own_namespace(number.name.lower())
     large = {"model": checkpoint, "input_size": [1024, 768], "policy": "fixed_interval", "interval": 1}
-    node = NodeProcess(tmp_path / "log", namespace, large)
+    in_slow_track = number == signal.SIGINT
+    node = NodeProcess(tmp_path / "log", namespace, {**large, "low_latency": in_slow_track})
     bench = TestBench(namespace)
     try:
         node.wait_until_logged("ready on")
         camera = FakeCamera(bench).connect()
         first, second = moving_frames(2)
         camera.segment(first)
-        if number == signal.SIGTERM:
+        if in_slow_track:
             camera.segment(second)  # its Sh is now in the slow track
         else:
-            camera.send(second, stamp=1)  # goes back: Sh runs within the callback
+            camera.send(second)  # Sh runs within the callback
         in_use = node.shared_memory()
         node.process.send_signal(number)
         assert_ended_well(node)

@@ -29,13 +29,13 @@ def percentiles(milliseconds: Sequence[float]) -> dict[str, float | int | None]:
 def latency_report(performance: Performance) -> dict[str, Any]:
     """All figures of one performance, ready for JSON.
 
-    Latency is callback entry to the return of the labels' publish call, in milliseconds; the first frame, which has to
-    wait for Sh, and key frames are told apart.
+    Latency is callback entry to the return of the labels' publish call, in milliseconds; frames before the
+    first key frame's feature was there, which Sl labels alone, and key frames are told apart.
     """
     messages = [performance.recording.key_frames.get(stamp) for stamp in performance.sent_stamps]
     segmented = [message for message in messages if message is not None]
-    waited = [message for message in segmented if message.waited_for_slow_track]
-    followed = [message for message in segmented if not message.waited_for_slow_track]
+    early = [message for message in segmented if _is_before_the_first_key(message)]
+    followed = [message for message in segmented if not _is_before_the_first_key(message)]
     return {
         "frames_in": len(performance.sent_stamps),
         "labels_out": performance.recording.labelled_count,
@@ -44,8 +44,7 @@ def latency_report(performance: Performance) -> dict[str, Any]:
         "slow_track_failed": max((int(message.slow_track_failed) for message in segmented), default=0),
         "latency_ms": {
             "all": _totals(segmented),
-            "waited_for_slow_track": _totals(waited),
-            "after_the_first": _totals(followed),
+            "before_the_first_key_frame": _totals(early),
             "key_frames": _totals([message for message in followed if message.is_key_frame]),
             "other_frames": _totals([message for message in followed if not message.is_key_frame]),
         },
@@ -54,6 +53,10 @@ def latency_report(performance: Performance) -> dict[str, Any]:
             for number, (stamp, message) in enumerate(zip(performance.sent_stamps, messages, strict=True))
         ],
     }
+
+
+def _is_before_the_first_key(message: KeyFrameDiagnostics) -> bool:
+    return message.key_age_frames == 0 and not message.key_is_accurate
 
 
 def environment(performance: Performance) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def table(report: Mapping[str, Any]) -> str:
         *(
             (name, _milliseconds(report["latency_ms"][key]))
             for name, key in (
-                ("frames that waited for Sh", "waited_for_slow_track"),
+                ("frames before the first key frame", "before_the_first_key_frame"),
                 ("key frames after", "key_frames"),
                 ("other frames", "other_frames"),
             )
