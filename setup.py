@@ -1,4 +1,4 @@
-"""The library's packaging: the version, which package.xml states, and the C++ kernels. The rest is in pyproject.toml."""
+"""The library's packaging: its version, which package.xml states, and its C++ kernels; pyproject.toml has the rest."""
 
 from pathlib import Path
 from xml.etree import ElementTree

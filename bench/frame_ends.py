@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.stream.labelling import label_image
+from lowlat_seg_ros.stream.labelling import label_image, label_in_torch
 from lowlat_seg_ros.stream.preprocessing import Preprocessor
 
 WIDTH, HEIGHT, CLASSES, STRIDE = 480, 360, 11, 8
@@ -62,6 +62,7 @@ def opencv_resize(logits: Tensor) -> NDArray[np.int64]:
 
 LABELLING: dict[str, Callable[[Tensor], Any]] = {
     "in use": lambda logits: label_image(logits, (WIDTH, HEIGHT), (WIDTH, HEIGHT)),
+    "torch max (label_in_torch)": lambda logits: label_in_torch(logits, (WIDTH, HEIGHT)),
     "torch argmax": lambda logits: upsampled(logits).argmax(1)[0],
     "NumPy maximum, class by class": numpy_maximum,
     "torch argmax, channels last": lambda logits: upsampled(channels_last(logits)).argmax(1)[0],
@@ -107,7 +108,7 @@ def main() -> None:
     logits = coarse + 0.3 * torch.randn_like(coarse)
     frame = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     with torch.inference_mode():
-        compare(f"labels, {CLASSES} classes, {WIDTH}x{HEIGHT}", LABELLING, logits)
+        compare(f"labels, {CLASSES} classes, {WIDTH}x{HEIGHT}, logits channels last", LABELLING, channels_last(logits))
         compare(f"uint8 HWC to normalised float, {WIDTH}x{HEIGHT}", NORMALISING, frame)
 
 

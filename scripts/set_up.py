@@ -131,9 +131,8 @@ def install_requirements(sourced: list[str]) -> None:
 def build_package(sourced: list[str]) -> None:
     """Build the messages and install the package, Python files as links: editing one needs no build, a new one does."""
     built_from = [CHECKOUT / "CMakeLists.txt", CHECKOUT / "package.xml"]
-    built_from += [
-        file for files in ("msg/*.msg", "scripts/*.in", "src/*.[ch]pp") for file in sorted(CHECKOUT.glob(files))
-    ]
+    for files in ("msg/*.msg", "scripts/*.in", "src/*.[ch]pp"):
+        built_from += sorted(CHECKOUT.glob(files))
     linked = sorted(
         str(file.relative_to(CHECKOUT))
         for folder in ("lowlat_seg_ros", "config", "launch", "rviz")

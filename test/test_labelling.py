@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
+from lowlat_seg_ros.network.native_library import native_library
+from lowlat_seg_ros.stream.labelling import label_image, label_in_torch, unlabelled_image
+from lowlat_seg_ros.stream.labels_on_cpu import can_label_on_cpu, label_on_cpu
 
 
 @pytest.mark.parametrize("class_count", [1, 2, 11, 255])
@@ -52,3 +55,58 @@ def test_logits_that_are_no_numbers_are_an_error(value: float) -> None:
 def test_an_unlabelled_image_has_the_frames_size() -> None:
     image = unlabelled_image((5, 3))
     assert image.shape == (3, 5) and image.dtype == np.uint8 and (image == 255).all()
+
+
+def street_like_logits(class_count: int, height: int, width: int) -> Tensor:
+    """Smooth regions with rough edges, as a network's logits are."""
+    generator = torch.Generator().manual_seed(class_count)
+    regions = torch.randn(1, class_count, 5, 7, generator=generator) * 3
+    smooth = functional.interpolate(regions, (height, width), mode="bilinear", align_corners=False)
+    return smooth + 0.3 * torch.randn(smooth.shape, generator=generator)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("class_count", [1, 2, 11, 19, 256])
+@pytest.mark.parametrize(
+    ("grid", "input_size"),
+    [
+        ((45, 60), (480, 360)),  # 8 pixels a place
+        ((90, 120), (480, 360)),  # 4
+        ((46, 61), (481, 367)),  # none that divides
+        ((45, 60), (33, 20)),  # fewer pixels than places
+        ((1, 1), (9, 7)),
+        ((1, 13), (5, 40)),
+        ((7, 9), (9, 7)),
+    ],
+)
+def test_labels_in_cpp_are_those_of_torch(
+    grid: tuple[int, int], input_size: tuple[int, int], class_count: int, layout: torch.memory_format
+) -> None:
+    if native_library() is None:
+        pytest.skip("the C++ kernels are not built: make setup")
+    logits = street_like_logits(class_count, *grid).contiguous(memory_format=layout)
+    assert can_label_on_cpu(logits)
+    labels = label_on_cpu(logits, input_size)
+    expected = label_in_torch(logits, input_size)
+    assert labels.dtype == expected.dtype and labels.shape == expected.shape
+    assert np.mean(labels == expected) >= 0.999
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert np.array_equal(label_on_cpu(logits, input_size), labels)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_logits_of_another_dtype_are_labelled_in_torch() -> None:
+    logits = street_like_logits(5, 6, 8)
+    assert not can_label_on_cpu(logits.double())
+    assert np.array_equal(label_image(logits.double(), (61, 47), (61, 47)), label_in_torch(logits, (61, 47)))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_the_torch_labels_refuse_logits_that_are_no_numbers(value: float) -> None:
+    logits = torch.zeros(1, 3, 4, 4)
+    logits[0, 1, 2, 3] = value
+    with pytest.raises(FloatingPointError, match="the logits hold values that are nan or infinite"):
+        label_in_torch(logits, (8, 8))

@@ -127,8 +127,8 @@ def test_launch_configuration_and_rviz_files_are_installed() -> None:
 
 def test_pip_install_gives_the_library_without_ros(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
-    for name in ("lowlat_seg_ros", "config"):
-        shutil.copytree(CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("lowlat_seg_ros", "config", "src"):
+        shutil.copytree(CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in ("pyproject.toml", "setup.py", "package.xml", "LICENSE", "README.md"):
         shutil.copy(CHECKOUT / name, source)
     quick = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target))
@@ -144,3 +144,4 @@ def test_pip_install_gives_the_library_without_ros(tmp_path: Path) -> None:
     assert (target / "lowlat_seg_ros" / "evaluation" / "page" / "templates" / "page.html").is_file()
     assert (target / "share" / "lowlat_seg_ros" / "config" / "models" / "paper.yaml").is_file()
     assert (target / "bin" / "lowlat-seg").is_file()
+    assert list((target / "lowlat_seg_ros" / "network").glob("_kernels*.so"))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.stream.labels_on_cpu import can_label_on_cpu, label_on_cpu
 from lowlat_seg_ros.stream.preprocessing import Size
 
 
@@ -22,18 +23,25 @@ def label_image(logits: Tensor, input_size: Size, size: Size) -> NDArray[np.uint
     Raises:
         FloatingPointError: a logit is nan or infinite.
     """
-    if not bool(torch.isfinite(logits).all()):
-        raise FloatingPointError("the logits hold values that are nan or infinite")
-    width, height = input_size
-    upsampled = functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
-    # max, not argmax: the same indices, the first of equals, at a quarter of the cost. For 11 classes at 480x360 it
-    # takes 4.6 ms of one core, upsampling included; argmax 19 ms, NumPy's 7.5 ms, both of torch's on channels last 5.3
-    # and 6.9 ms, a loop over classes in NumPy or OpenCV 4.5 to 4.9 ms (bench/frame_ends.py).
-    labels = upsampled.max(dim=1).indices[0].to(torch.uint8).cpu().numpy()
+    labels = label_on_cpu(logits, input_size) if can_label_on_cpu(logits) else label_in_torch(logits, input_size)
     if size == input_size:
         return labels
     # INTER_NEAREST_EXACT takes pixel centres, as the frame's own resize does; INTER_NEAREST is up to half a pixel off.
     return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def label_in_torch(logits: Tensor, input_size: Size) -> NDArray[np.uint8]:
+    """The reference, for any device and floating-point dtype: class ids, (height, width) of ``input_size``.
+
+    Raises:
+        FloatingPointError: a logit is nan or infinite.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise FloatingPointError("the logits hold values that are nan or infinite")
+    width, height = input_size
+    upsampled = functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
+    # max, not argmax: the same indices, the first of equals, at a quarter of the cost (bench/frame_ends.py).
+    return upsampled.max(dim=1).indices[0].to(torch.uint8).cpu().numpy()
 
 
 def unlabelled_image(size: Size) -> NDArray[np.uint8]:
