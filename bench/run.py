@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 
 from bench.clip import first_frames, measured_clip, name_of
-from bench.environment import PAPER_MODEL, WITH_CHANGES, environment, machine_name
+from bench.environment import PAPER_MODEL, environment, machine_name
 from bench.kernel import measure_kernels
 from bench.markdown import report
 from bench.modules import measure_modules
@@ -48,6 +48,10 @@ class Plan:
 
 
 FULL_PLAN: Final = Plan()
+
+
+class ResultsError(Exception):
+    """Results that a run may not be added to; the message says what was expected."""
 
 
 def measure_all(model: str, names: Sequence[str], plan: Plan = FULL_PLAN) -> dict[str, Any]:
@@ -114,13 +118,10 @@ def _kernel(plan: Plan) -> dict[str, Any]:
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> None:
-    """The machine's two files, each replaced whole; sections that this run did not measure stay as they are.
-
-    They stay only where they are of the same commit, so that a table never mixes two versions.
-    """
+    """The machine's two files, each replaced whole; sections that this run did not measure stay as they are."""
     name = machine_name()
     file = folder / f"{name}.json"
-    merged = merged_results(_earlier(file), results)
+    merged = {**_earlier(file), **results} if is_same_version(_earlier(file), results) else dict(results)
     table = report(merged)
     replace_file(file, (json.dumps(merged, indent=1) + "\n").encode())
     replace_file(folder / f"{name}.md", table.encode())
@@ -128,12 +129,26 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
     print(f"written to {folder}: {name}.json, {name}.md")
 
 
-def merged_results(earlier: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    """``results`` with the sections that only ``earlier`` has, if both are of the same, unchanged commit and model."""
+def require_addable(folder: Path, model: str) -> None:
+    """Raise ResultsError where sections of this commit would replace all sections of another one.
+
+    A table never mixes two versions, and a part of the bench never throws away the whole.
+    """
+    file = folder / f"{machine_name()}.json"
+    earlier = _earlier(file)
+    facts = environment(load_checkpoint(model).config.name)
+    if earlier and not is_same_version(earlier, {"environment": facts}):
+        commit = earlier.get("environment", {}).get("commit", "unknown")
+        raise ResultsError(
+            f"{file} is of commit {commit} and this is {facts['commit']}; "
+            "expected results of the same commit and model to add to: type 'make bench' first, or name another --out"
+        )
+
+
+def is_same_version(earlier: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
+    """Whether both are of the same commit, model and torch."""
     facts, earlier_facts = results["environment"], earlier.get("environment", {})
-    same = all(earlier_facts.get(key) == facts[key] for key in ("commit", "model", "torch"))
-    same = same and not facts["commit"].endswith(WITH_CHANGES)
-    return {**(earlier if same else {}), **results}
+    return all(earlier_facts.get(key) == facts[key] for key in ("commit", "model", "torch"))
 
 
 def _earlier(file: Path) -> Mapping[str, Any]:
