@@ -47,18 +47,20 @@ def _run(options: argparse.Namespace) -> int:
     except ImportError as error:
         print(f"bench: the package is not built or not sourced ({error}); type 'make bench'", file=sys.stderr)
         return 1
-    from bench.run import measure_all, measure_soak_only, write_results
+    from bench.run import ResultsError, measure_all, measure_soak_only, require_addable, write_results
     from lowlat_seg_ros.data.clips import ClipError
     from lowlat_seg_ros.network.checkpoint import CheckpointError
     from lowlat_seg_ros.network.config import ConfigError
     from lowlat_seg_ros.ros.demo import DemoError
 
     try:
+        if options.soak is not None or set(options.only) != set(SECTIONS):
+            require_addable(options.out, options.model)
         if options.soak is None:
             write_results(measure_all(options.model, options.only), options.out)
         else:
             write_results(measure_soak_only(options.model, options.soak), options.out)
-    except (CheckpointError, ClipError, ConfigError, DemoError) as error:
+    except (CheckpointError, ClipError, ConfigError, DemoError, ResultsError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -18,7 +18,6 @@ from lowlat_seg_ros.stream.threads import thread_counts
 CHECKOUT = Path(__file__).parents[1]
 RESULTS = CHECKOUT / "bench" / "results"
 CAMVID = CHECKOUT.parent / "shared" / "camvid" / "val"
-WITH_CHANGES = " with changes"
 PAPER_MODEL = CHECKOUT / "config" / "models" / "paper.yaml"
 
 
@@ -51,7 +50,7 @@ def commit() -> str:
         is_changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return name + WITH_CHANGES if is_changed else name
+    return f"{name} with changes" if is_changed else name
 
 
 def _git(*arguments: str) -> str:

@@ -123,11 +123,11 @@ def _milliseconds(label: Callable[[Frame], object], frame: Frame) -> float:
 def measure_overlap(
     network: SegmentationNetwork, frames: Sequence[Frame], device: torch.device, dtype_name: str, count: int
 ) -> dict[str, Any]:
-    """Whether the two tracks' streams run at once: by the GPU's own clock, and by how long both take together.
+    """Whether the two tracks' streams run at once, by the GPU's own clock.
 
     Returns:
-        The share of the fast track's time on the device that lies within runs of Sh, and the rate of Sh beside the
-        fast track and alone.
+        The share of the fast track's time on the device that lies within runs of Sh, and what Sh takes beside the fast
+        track and alone.
     """
     step = step_of(network, device, TYPES[dtype_name])
     fast_track = FastTrack(step, frames[0], device, "eager")

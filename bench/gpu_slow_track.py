@@ -25,7 +25,7 @@ class Span(NamedTuple):
 
 
 def now(device: torch.device) -> Moment:
-    """A moment on this thread's current stream; without CUDA, of the clock."""
+    """A moment on this thread's current stream, once it gets there; without CUDA, of the clock."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)

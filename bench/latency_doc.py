@@ -21,6 +21,7 @@ from bench.environment import CHECKOUT
 from bench.markdown import (
     asked_table,
     environment_sentence,
+    kernel_table,
     key_frames_table,
     modules_table,
     node_table,
@@ -43,6 +44,7 @@ TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "stages": stages_table,
     "node": lambda results: node_table(results["node"]["rows"]),
     "overhead": lambda results: overhead_table(results["node"]["rows"]),
+    "kernel": lambda results: kernel_table(results["kernel"]),
     "scale": lambda results: scale_table(results["scale"]),
     "asked": asked_table,
 }

@@ -176,6 +176,31 @@ def stages_table(results: Results) -> str:
     return table(("stage, medians", "ms", "share"), [*rows, ("sum", _figure(whole), "100%")])
 
 
+def kernel_section(results: Results) -> str:
+    note = "The spatially variant convolution, 9x9 kernels, float32, its bodies in turn."
+    return f"## 4. Kernel\n\n{note}\n\n{kernel_table(results['kernel'])}"
+
+
+def kernel_table(kernel: Results) -> str:
+    return table(
+        ("grid", "channels", "threads", "body", "ms", "p10 to p90", "times as fast as the loop", "MiB taken"),
+        [
+            (
+                f"{row['height']}x{row['width']}",
+                str(row["channels"]),
+                str(row["threads"]),
+                row["body"],
+                _figure(row["milliseconds"]),
+                f"{_figure(row['p10'])} to {_figure(row['p90'])}",
+                f"{row['times_reference']:.2f}",
+                _figure(row["extra_mib"]),
+            )
+            for row in kernel["rows"]
+        ],
+        texts=4,
+    )
+
+
 def scale_section(results: Results) -> str:
     scale = results["scale"]
     turns = f"{scale['rounds']} turns of {scale['seconds_a_turn']} s"
@@ -237,6 +262,7 @@ SECTIONS: Mapping[str, Callable[[Results], str]] = {
     "modules": modules_section,
     "tracks": tracks_section,
     "node": node_section,
+    "kernel": kernel_section,
     "scale": scale_section,
 }
 

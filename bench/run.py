@@ -7,17 +7,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from bench.clip import first_frames, measured_clip, name_of
-from bench.environment import PAPER_MODEL, WITH_CHANGES, environment, machine_name
+from bench.environment import PAPER_MODEL, environment, machine_name
+from bench.kernel import measure_kernels
 from bench.markdown import report
 from bench.modules import measure_modules
 from bench.node import CLIP_FRAMES, NodePlan, measure_node
 from bench.scale import ScalePlan, measure_scale
 from bench.soak import measure_soak
+from bench.spread import rounded
 from bench.tracks import measure_tracks, tracks_rig
 from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.machine import usable_cores
@@ -36,12 +40,18 @@ class Plan:
     paper_size: tuple[int, int] = (256, 128)  # the paper's 2048x1024 takes minutes a frame on two cores
     track_rounds: int = 3
     track_frames: int = 42
-    kernel_rounds: int = 5
+    kernel_rounds: int = 7
+    kernel_grids: tuple[tuple[int, int], ...] = ((45, 60), (64, 128))  # (h, w): the shipped model's, and issue 4's
+    kernel_channels: tuple[int, ...] = (96, 256)
     node: NodePlan = field(default_factory=NodePlan)
     scale: ScalePlan = field(default_factory=ScalePlan)
 
 
 FULL_PLAN: Final = Plan()
+
+
+class ResultsError(Exception):
+    """Results that a run may not be added to; the message says what was expected."""
 
 
 def measure_all(model: str, names: Sequence[str], plan: Plan = FULL_PLAN) -> dict[str, Any]:
@@ -62,9 +72,7 @@ def measure_all(model: str, names: Sequence[str], plan: Plan = FULL_PLAN) -> dic
     }
     for name in names:
         began = time.monotonic()
-        measured = sections[name]()
-        if measured is not None:
-            results[name] = measured
+        results[name] = sections[name]()
         print(f"bench: {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return results
 
@@ -99,22 +107,21 @@ def _over_dds(measure: Callable[[Sequence[Any], Any, Path], dict[str, Any]], pla
         return {"clip": name_of(clip), **measure(frames, plan, Path(folder))}
 
 
-def _kernel(plan: Plan) -> Any:
+def _kernel(plan: Plan) -> dict[str, Any]:
+    callers = torch.get_num_threads()
+    torch.set_num_threads(usable_cores())
     try:
-        from bench.kernel import measure_kernels
-    except ImportError:
-        return None
-    return measure_kernels(plan.kernel_rounds)
+        rows = measure_kernels(plan.kernel_rounds, plan.kernel_grids, plan.kernel_channels)
+    finally:
+        torch.set_num_threads(callers)
+    return {"rounds": plan.kernel_rounds, "rows": [rounded(asdict(row)) for row in rows]}
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> None:
-    """The machine's two files, each replaced whole; sections that this run did not measure stay as they are.
-
-    They stay only where they are of the same commit, so that a table never mixes two versions.
-    """
+    """The machine's two files, each replaced whole; sections that this run did not measure stay as they are."""
     name = machine_name()
     file = folder / f"{name}.json"
-    merged = merged_results(_earlier(file), results)
+    merged = {**_earlier(file), **results} if is_same_version(_earlier(file), results) else dict(results)
     table = report(merged)
     replace_file(file, (json.dumps(merged, indent=1) + "\n").encode())
     replace_file(folder / f"{name}.md", table.encode())
@@ -122,12 +129,26 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
     print(f"written to {folder}: {name}.json, {name}.md")
 
 
-def merged_results(earlier: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    """``results`` with the sections that only ``earlier`` has, if both are of the same, unchanged commit and model."""
+def require_addable(folder: Path, model: str) -> None:
+    """Raise ResultsError where sections of this commit would replace all sections of another one.
+
+    A table never mixes two versions, and a part of the bench never throws away the whole.
+    """
+    file = folder / f"{machine_name()}.json"
+    earlier = _earlier(file)
+    facts = environment(load_checkpoint(model).config.name)
+    if earlier and not is_same_version(earlier, {"environment": facts}):
+        commit = earlier.get("environment", {}).get("commit", "unknown")
+        raise ResultsError(
+            f"{file} is of commit {commit} and this is {facts['commit']}; "
+            "expected results of the same commit and model to add to: type 'make bench' first, or name another --out"
+        )
+
+
+def is_same_version(earlier: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
+    """Whether both are of the same commit, model and torch."""
     facts, earlier_facts = results["environment"], earlier.get("environment", {})
-    same = all(earlier_facts.get(key) == facts[key] for key in ("commit", "model", "torch"))
-    same = same and not facts["commit"].endswith(WITH_CHANGES)
-    return {**(earlier if same else {}), **results}
+    return all(earlier_facts.get(key) == facts[key] for key in ("commit", "model", "torch"))
 
 
 def _earlier(file: Path) -> Mapping[str, Any]:

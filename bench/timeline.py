@@ -21,14 +21,14 @@ AXIS_TOP: Final = 190
 HEIGHT: Final = 225
 TEXT_SCALE: Final = 0.45
 
+SH_COLOUR: Final[Colour] = (200, 70, 70)
 STAGES: Final[Mapping[str, tuple[str, Colour]]] = {
     "low": ("resize, Sl", (86, 140, 214)),
     "schedule": ("deviation, decision", (236, 178, 80)),
-    "high": ("Sh, waited for", (200, 70, 70)),
+    "high": ("Sh", SH_COLOUR),  # within the frame's own call only where it waited
     "propagate": ("propagation", (110, 180, 120)),
     "labels": ("labels", (170, 130, 200)),
 }
-SH_COLOUR: Final[Colour] = (200, 70, 70)
 DUE_COLOUR: Final[Colour] = (150, 150, 150)
 
 
@@ -52,11 +52,7 @@ def draw_timeline(record: Mapping[str, Any]) -> Picture:
     _draw_axis(picture, scale)
     names = [name for name, _ in STAGES.values()]
     colours = [colour for _, colour in STAGES.values()]
-    strip = legend(
-        [*names, "Sh in the slow track", "key frame", "due"],
-        [*colours, SH_COLOUR, KEY_FRAME_COLOUR, DUE_COLOUR],
-        WIDTH,
-    )
+    strip = legend([*names, "key frame", "due"], [*colours, KEY_FRAME_COLOUR, DUE_COLOUR], WIDTH)
     return np.vstack([picture, strip])
 
 

@@ -115,6 +115,12 @@ def fake_spread(p50: float, p99: float, maximum: float) -> dict[str, float]:
     return {"count": 9, "p50": p50, "p95": p99, "p99": p99, "max": maximum, **turns}
 
 
+def kernel_row(height: int, width: int, channels: int, times_reference: float) -> dict[str, Any]:
+    times = {"milliseconds": 5.0, "p10": 4.0, "p90": 6.0, "times_reference": times_reference}
+    size = {"height": height, "width": width, "channels": channels, "threads": 1}
+    return {"body": "C++", **size, **times, "extra_mib": 9.0}
+
+
 def fake_results() -> dict[str, Any]:
     """A run whose every ratio is known."""
     calm, wild = fake_spread(10, 12, 15), fake_spread(20, 30, 40)
@@ -161,6 +167,7 @@ def fake_results() -> dict[str, Any]:
             "rows": [chain("floor", 4.0, 3.9), chain("small_input", 20.0, 6.2), chain("as_shipped", 50.0, 9.0)],
             "without_loss": {"seconds": 60, **chain("small_input", 20.0, 6.2), "lost": 0, "sent": 1800},
         },
+        "kernel": {"rounds": 3, "rows": [kernel_row(64, 128, 256, 4.0), kernel_row(45, 60, 96, 0.9)]},
         "soak": {"growth_mebibytes": 0.5, "frames": 5000},
     }
 
@@ -182,7 +189,9 @@ def reached() -> dict[str, Asked]:
         ("frames lost in 60 s", 0, True),
         ("frames lost and not counted", 1, False),
         ("latency there", 1.05, True),
-        ("convolution: shift", None, None),
+        ("convolution: shift", 4.0, True),
+        ("the same, 96 channels", 0.9, False),
+        ("memory that the convolution takes", 9 / 8, True),
         ("memory grown", 0.5, True),
     ],
 )
@@ -206,6 +215,7 @@ def test_the_report_holds_what_was_measured_and_ends_with_what_was_asked() -> No
     assert "| two tracks, low latency | busy | 20.0 | 30.0 | 30.0 | 40.0 | 20.0 to 20.0 |" in text
     assert "| p99 of the fast track, slow track busy / idle | ≤ 1.5 | 2.50 | **no** |" in text
     assert "1. Modules" not in text
+    assert "| 64x128 | 256 | 1 | C++ | 5.00 | 4.00 to 6.00 | 4.00 | 9.00 |" in text
     assert text.index("## 2. Tracks") < text.index("## 3. Node") < text.index("## Asked and reached")
 
 

@@ -18,10 +18,10 @@ from node_setup import PATIENCE, wait_until
 from stream_setup import moving_frames, stream_network
 
 from bench.chain import FrameWay
-from bench.environment import machine_name
+from bench.environment import environment, machine_name
 from bench.markdown import node_table, overhead_table, scale_table, stages_table
 from bench.node import FLOOR_CHAIN, SHIPPED_CHAIN, SMALL_CHAIN, NodePlan, answered, measure_node, quarters_ratio
-from bench.run import merged_results
+from bench.run import ResultsError, require_addable, write_results
 from bench.scale import ScalePlan, enlarged, measure_scale, scale_loads
 from lowlat_seg_ros.network.checkpoint import save_checkpoint
 
@@ -81,15 +81,23 @@ def test_loads_grow_by_cameras_and_by_pixels() -> None:
     assert width * height == pytest.approx(2 * 480 * 360, rel=0.02)
 
 
-def test_sections_of_another_commit_are_not_mixed_in() -> None:
-    facts = {"commit": "a", "model": "m", "torch": "t"}
-    earlier = {"environment": facts, "soak": 1, "tracks": 2}
-    assert merged_results(earlier, {"environment": facts, "tracks": 3}) == {**earlier, "tracks": 3}
-    other = {"environment": {**facts, "commit": "b"}, "tracks": 3}
-    assert merged_results(earlier, other) == other
-    assert merged_results({}, other) == other
-    changed = {"environment": {**facts, "commit": "a with changes"}, "tracks": 3}
-    assert merged_results({**changed, "soak": 1}, changed) == changed
+def test_a_part_is_added_to_the_same_version_and_never_replaces_the_whole_of_another(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"{machine_name()}.json"
+    facts = environment("default")
+    require_addable(tmp_path, model)  # nothing is there yet
+    write_results({"environment": facts, "soak": {"growth_mebibytes": 0.25}}, tmp_path)
+    require_addable(tmp_path, model)
+    write_results({"environment": facts}, tmp_path)
+    assert json.loads(file.read_text())["soak"] == {"growth_mebibytes": 0.25}
+    assert "| 0.25 | yes |" in file.with_suffix(".md").read_text()
+    file.write_text(json.dumps({"environment": {**facts, "commit": "0123456789ab"}}))
+    with pytest.raises(ResultsError, match="is of commit 0123456789ab and this is .*; expected results of the same"):
+        require_addable(tmp_path, model)
+    write_results({"environment": facts}, tmp_path)  # a whole run replaces it
+    assert "soak" not in json.loads(file.read_text())
+    capsys.readouterr()
 
 
 def way(sent: int, labels_at: int | None, waited: bool = False) -> FrameWay:
