@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from lowlat_seg_ros.evaluation.replay.report import json_text
 from lowlat_seg_ros.evaluation.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.network.checkpoint import save_checkpoint
 from lowlat_seg_ros.ros.conversions import nanoseconds
-from lowlat_seg_ros.ros.live_performance import LiveOptions, policy_parameters
+from lowlat_seg_ros.ros.live_performance import LiveOptions, PlayerEvents, policy_parameters
 from lowlat_seg_ros.ros.replay_live import replay_bag_live, run_live
 
 FRAME_COUNT = 9
@@ -143,7 +144,7 @@ def test_stamps_that_jump_back_start_the_stream_again_and_it_goes_on(replayed: t
 def test_the_node_lives_by_the_drives_clock(replayed: tuple[Outcome, list[int]]) -> None:
     _, times = replayed
     under_way = [time for time in times if time > 0]
-    assert under_way
+    assert any(later < earlier for earlier, later in pairwise(under_way)), "the second round begins where the first did"
     assert all(START - 1_000_000_000 <= time <= END for time in under_way)
 
 
@@ -311,6 +312,14 @@ def is_alive(process: str) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+def test_a_player_that_waits_for_a_recordings_pause_to_end_is_no_silent_one() -> None:
+    events = PlayerEvents({"/image": []})
+    lines = ['{"camera": "/image", "stamp": 1, "sent": 2}', '{"waiting": 9}', '{"longest_delay": 3, "put_off": 0}']
+    events.read([*lines, "nothing after the player's last line"])
+    assert (events.count, events.waits, events.is_whole, events.longest_delay) == (1, 1, True, 3)
+    assert events.sent == {"/image": [(1, 2)]}
 
 
 def test_the_node_gets_the_replays_policy() -> None:

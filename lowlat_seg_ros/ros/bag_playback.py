@@ -25,6 +25,9 @@ CLOCK_PERIOD: Final = NANOSECONDS_A_SECOND // 40
 TOLERATED_DELAY: Final = 20_000_000
 """Nanoseconds. Behind by more than this a player puts the rest off, so that no burst follows."""
 
+SIGN_OF_LIFE: Final = NANOSECONDS_A_SECOND
+"""A supervised player that waits for the next frame says so once in as many nanoseconds: recordings have pauses."""
+
 PAUSE_OF_SINGLE_FRAMES: Final = NANOSECONDS_A_SECOND // 10
 """Nanoseconds between the rounds of a bag whose frames show no rate."""
 
@@ -105,7 +108,11 @@ class BagPlayback:
 
     def _wait_until(self, due: int, drive_time: int) -> None:
         """Sleep until `due` on the monotonic clock, when it is `drive_time` on the drive's."""
+        last_sign = time.monotonic_ns()
         while (left := due - time.monotonic_ns()) > 0:
+            if self._options.supervised and time.monotonic_ns() - last_sign > SIGN_OF_LIFE:
+                last_sign = time.monotonic_ns()
+                print(json.dumps({"waiting": left}), flush=True)
             self._publish_clock(drive_time - round(left * self._options.rate))
             time.sleep(min(left, CLOCK_PERIOD) / NANOSECONDS_A_SECOND)
         self._publish_clock(drive_time)

@@ -179,10 +179,14 @@ class _Stage:
         threading.Thread(target=events.read, args=(player.output,), daemon=True).start()
         player.input.write("\n")
         player.input.flush()
-        last_change, last_state = time.monotonic(), (0, 0)
+        last_change, last_state = time.monotonic(), (0, 0, 0)
         while not (events.is_whole and self._accounts_for(events)):
             self._work()
-            state = (events.count, sum(each.recording.labelled_count for each in self._recorders.values()))
+            state = (
+                events.count,
+                events.waits,
+                sum(each.recording.labelled_count for each in self._recorders.values()),
+            )
             if state != last_state:
                 last_change, last_state = time.monotonic(), state
                 progress(events.count)
@@ -209,6 +213,7 @@ class PlayerEvents:
 
     sent: dict[str, list[SentFrame]]
     count: int = 0
+    waits: int = 0  # times that it said it still waits for the next frame to be due
     is_whole: bool = field(default=False)
     longest_delay: int = 0
     put_off: int = 0
@@ -220,6 +225,8 @@ class PlayerEvents:
             if "camera" in event:
                 self.sent[event["camera"]].append(SentFrame(event["stamp"], event["sent"]))
                 self.count += 1
+            elif "waiting" in event:
+                self.waits += 1
             else:
                 self.longest_delay, self.put_off = event["longest_delay"], event["put_off"]
                 self.is_whole = True
