@@ -41,6 +41,7 @@ class LivePerformance:
     device: str
     longest_delay: int  # nanoseconds: how late the player was at most
     put_off: int  # nanoseconds: how much longer than the drive the play took
+    left_out: int  # nanoseconds of the drive's pauses that were not played
 
 
 def perform_live(
@@ -80,6 +81,7 @@ def perform_live(
         device=recorders[cameras[0]].device,
         longest_delay=events.longest_delay,
         put_off=events.put_off,
+        left_out=events.left_out,
     )
 
 
@@ -217,6 +219,7 @@ class PlayerEvents:
     is_whole: bool = field(default=False)
     longest_delay: int = 0
     put_off: int = 0
+    left_out: int = 0
 
     def read(self, lines: Iterable[str]) -> None:
         """Take all lines in, until the player's last."""
@@ -229,5 +232,6 @@ class PlayerEvents:
                 self.waits += 1
             else:
                 self.longest_delay, self.put_off = event["longest_delay"], event["put_off"]
+                self.left_out = event["left_out"]
                 self.is_whole = True
                 return

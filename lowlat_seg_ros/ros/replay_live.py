@@ -22,6 +22,7 @@ from lowlat_seg_ros.evaluation.replay.replay import (
 from lowlat_seg_ros.evaluation.replay.report import BagReport, Report
 from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings
 from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork, TwoTracks
+from lowlat_seg_ros.evaluation.replay.tally import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.network.checkpoint import CheckpointError
 from lowlat_seg_ros.ros.demo import DemoError
 from lowlat_seg_ros.ros.live_performance import LiveOptions, LivePerformance, perform_live
@@ -114,6 +115,9 @@ def _played_frames(
 
 
 def _delays(performance: LivePerformance) -> Iterator[str]:
+    if performance.left_out:
+        seconds = performance.left_out / NANOSECONDS_A_SECOND
+        yield f"the bag has pauses of more than 5 s between frames: {seconds:.0f} s in all were not played"
     if performance.put_off:
         milliseconds = performance.put_off / NANOSECONDS_A_MILLISECOND
         yield f"this machine could not play the bag at its rate: frames were put off by {milliseconds:.0f} ms in all"

@@ -87,7 +87,7 @@ class FullNetwork:
     """The full network on every frame that the worker takes."""
 
     name = "full network"
-    description = "Sl, Sh and the classifier on every frame, one after the other"
+    description = "Sh, after Sl where it builds on it, and the classifier on every frame, one after the other"
 
     def __init__(self, profile: Profile) -> None:
         self._duration = profile.nanoseconds("full_ms")
