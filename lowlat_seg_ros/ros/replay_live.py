@@ -90,9 +90,8 @@ def simulated_tracks(model: Model, settings: ReplaySettings, profile: Profile, c
     tracks = TwoTracks(model.network, settings, profile, cameras)
     durations = {
         "an ordinary frame": profile.fast_ms,
-        "a key frame": profile.key_frame_ms,
+        "a key frame": profile.key_frame_ms if settings.low_latency else profile.full_ms,
         "Sh": profile.slow_ms,
-        "a first frame": profile.full_ms,
     }
     in_words = ", ".join(f"{what} {milliseconds:g} ms" for what, milliseconds in durations.items())
     tracks.description = f"the same in simulated time, as an offline replay has it, with the node's medians: {in_words}"
