@@ -297,6 +297,13 @@ def test_command_is_on_the_page_only_if_there_is_one(tmp_path: Path) -> None:
     assert page_of(tmp_path, example_report(frames=20)).count("pre") == 0
 
 
+def test_a_live_report_says_how_it_was_played(tmp_path: Path) -> None:
+    page = page_of(tmp_path, example_report(frames=20, live=True))
+    assert "Played into the node" in page.text
+    assert "2 times in a row, 0.5 seconds of the drive a second" in page.text
+    assert page.text.count("Accuracy by distance from the key frame") == 1
+
+
 # --- A fleet ----------------------------------------------------------------------------------------------------------
 
 

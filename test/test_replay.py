@@ -59,9 +59,11 @@ def test_a_bag_gives_the_same_report_twice_but_for_the_timings(tmp_path: Path) -
 
 def test_latencies_and_key_frames_are_those_of_the_profile(tmp_path: Path) -> None:
     two_tracks, full, single = systems(replay(write_bag_of(tmp_path / "bag", drive(7))))
-    assert two_tracks.timeline["latency_ms"] == [90.0, 40.0, 40.0, 45.0, 40.0, 40.0, 45.0]
+    assert two_tracks.timeline["latency_ms"] == [45.0, 40.0, 40.0, 45.0, 40.0, 40.0, 45.0]
     assert two_tracks.timeline["key_reason"] == ["first frame", "", "", "interval", "", "", "interval"]
-    assert two_tracks.latency_ms.first_frames.max == 90
+    # Sh is done with frame 0 at 165: until then there is no key frame.
+    assert two_tracks.timeline["is_first"] == [True, True, False, False, False, False, False]
+    assert (two_tracks.latency_ms.first_frames.count, two_tracks.latency_ms.first_frames.max) == (2, 45)
     assert two_tracks.latency_ms.key_frames.count == 2
     assert two_tracks.latency_ms.key_frames.max == 45
     assert two_tracks.latency_ms.other_frames.p50 == 40
@@ -76,31 +78,32 @@ def test_a_slow_track_of_120_ms_serves_the_second_frame_after_the_key_frame(tmp_
     # Key frame 3 arrives at 300, is handed over at 345 and done at 465: frame 4 at 400 still has the temporary key,
     # frame 5 at 500 the accurate one.
     two_tracks, _, _ = systems(replay(write_bag_of(tmp_path / "bag", drive(6))))
-    assert two_tracks.timeline["key_is_accurate"] == [True, True, True, True, False, True]
-    assert two_tracks.timeline["key_age_frames"] == [0, 1, 2, 3, 1, 2]
-    assert two_tracks.timeline["slow_track_busy"] == [False, False, False, True, True, False]
+    assert two_tracks.timeline["key_is_accurate"] == [False, False, True, True, False, True]
+    assert two_tracks.timeline["key_age_frames"] == [None, None, 2, 3, 1, 2]
+    assert two_tracks.timeline["slow_track_busy"] == [True, True, False, True, True, False]
     assert two_tracks.slow_track is not None
     assert two_tracks.slow_track.delay_ms.max == 120
     assert two_tracks.slow_track.done == 2
 
 
 def test_a_slow_track_that_is_slower_than_the_key_frames_come_gives_up_older_ones(tmp_path: Path) -> None:
-    # Key frames 1, 2, 3, 4 are handed over at 145, 245, 345, 445; the first is in work until 495, the last then.
+    # Frame 0 is in work from 45 to 395. Frame 4 is the next key frame, in work from 445 to 795; of 5, 6 and 7, handed
+    # over meanwhile, the last follows until 1145, and of 8 and 9 (handed over at 945) again the last.
     two_tracks, _, _ = systems(
         replay(
-            write_bag_of(tmp_path / "bag", drive(5)),
+            write_bag_of(tmp_path / "bag", drive(10)),
             replace(QUICK, slow_ms=350),
             ReplaySettings(PolicySettings("fixed_interval", interval=1)),
         )
     )
     slow_track = two_tracks.slow_track
     assert slow_track is not None
-    assert (slow_track.done, slow_track.discarded) == (3, 2)
-    assert slow_track.delay_ms.max == pytest.approx(495 + 350 - 445)
+    assert (slow_track.done, slow_track.discarded) == (4, 3)
+    assert slow_track.delay_ms.max == pytest.approx(1145 + 350 - 945)
 
 
 def test_a_fast_track_slower_than_the_camera_drops_frames_and_misses_deadlines(tmp_path: Path) -> None:
-    # 0 is there at 90; 1 is taken at 100, 3 (the newest by then) at 350, 5 at 600 in the moment when 6 comes, 8 at 850.
+    # 0 is there at 250; 2 (the newest by then) is taken then, 4 at 500 in the moment when 5 comes, 7 at 750, 8 at 1000.
     two_tracks, _, _ = systems(
         replay(
             write_bag_of(tmp_path / "bag", drive(9)),
@@ -109,24 +112,26 @@ def test_a_fast_track_slower_than_the_camera_drops_frames_and_misses_deadlines(t
         )
     )
     assert two_tracks.timeline["status"] == [
-        "labelled", "late", "dropped", "late", "dropped", "late", "dropped", "dropped", "late"
+        "late", "dropped", "late", "dropped", "late", "dropped", "dropped", "late", "late"
     ]  # fmt: skip
-    assert two_tracks.timeline["latency_ms"][1] == 250
-    assert two_tracks.timeline["latency_ms"][3] == 300  # taken at 350, 50 after it came
+    assert two_tracks.timeline["latency_ms"][0] == 250
+    assert two_tracks.timeline["latency_ms"][2] == 300  # taken at 250, 50 after it came
     counts = two_tracks.counts
-    assert (counts.frames_in, counts.labelled, counts.dropped, counts.late) == (9, 5, 4, 4)
-    assert counts.deadline_misses == 8
-    assert two_tracks.timeline["key_age_frames"] == [0, 1, None, 3, None, 5, None, None, 8]  # of camera frames
+    assert (counts.frames_in, counts.labelled, counts.dropped, counts.late) == (9, 5, 4, 5)
+    assert counts.deadline_misses == 9
+    # Of camera frames. Sh is done with frame 0 at 370.
+    assert two_tracks.timeline["key_age_frames"] == [None, None, None, None, 4, None, None, 7, 8]
 
 
 def test_a_frame_is_late_from_the_first_moment_after_one_period(tmp_path: Path) -> None:
     bag = write_bag_of(tmp_path / "bag", drive(3))
     punctual = Profile("a period", fast_ms=100, key_frame_ms=100, slow_ms=1, full_ms=100.1, single_ms=1)
     two_tracks, full, _ = systems(replay(bag, punctual, ReplaySettings(PolicySettings("fixed_interval", interval=9))))
-    assert two_tracks.timeline["status"][0] == "late"  # the first frame takes what the full network does
+    assert two_tracks.timeline["status"] == ["labelled"] * 3
     assert full.timeline["status"] == ["late"] * 3
-    two_tracks, full, _ = systems(replay(bag, replace(punctual, full_ms=100)))
-    assert two_tracks.timeline["status"] == full.timeline["status"] == ["labelled"] * 3
+    two_tracks, full, _ = systems(replay(bag, replace(punctual, key_frame_ms=100.1, full_ms=100)))
+    assert two_tracks.timeline["status"][0] == "late"
+    assert full.timeline["status"] == ["labelled"] * 3
 
 
 def test_two_cameras_share_the_worker_and_the_slow_track(tmp_path: Path) -> None:
@@ -135,17 +140,16 @@ def test_two_cameras_share_the_worker_and_the_slow_track(tmp_path: Path) -> None
     ]
     outcome = replay(write_bag_of(tmp_path / "bag", both), replace(QUICK, slow_ms=300))
     left, right = (systems(outcome, camera)[0] for camera in (0, 1))
-    # Both first frames wait for Sh. At 180 it is the left camera's turn, and frame 1 of the right one is overtaken
-    # while it waits; at 220 it is the right one's. From frame 3 on the left one comes first.
-    assert left.timeline["latency_ms"][:8] == [90, 120, 100, 45, 40, 40, 45, 40]
-    assert right.timeline["latency_ms"][:8] == [180, None, 60, 85, 85, 80, 85, 85]
-    # Left hands over 3, 6, 9 at 345, 645, 945, right 4, 7, 10 at 485, 785, 1085 (it has seen a frame less). The track
-    # does left 3 until 645, right 4 until 945, left 6 until 1245, right 10 (which replaced 7) until 1545, then left 9.
+    # The left camera is served first, the right one when it is done.
+    assert left.timeline["latency_ms"][:8] == [45, 40, 40, 40, 45, 40, 40, 45]
+    assert right.timeline["latency_ms"][:8] == [90, 80, 80, 80, 85, 80, 80, 90]
+    # The track does left 0 (handed over at 45) until 345, right 0 (90) until 645, left 4 (445) until 945, right 7 (790)
+    # until 1245, left 10 (1045, which replaced 7) until 1545, right 10 (1090) until 1845.
     assert left.slow_track is not None
     assert right.slow_track is not None
-    assert (left.slow_track.delay_ms.count, left.slow_track.delay_ms.max) == (3, 900)
-    assert (right.slow_track.delay_ms.count, right.slow_track.delay_ms.max) == (2, 460)
-    assert (left.slow_track.discarded, right.slow_track.discarded) == (0, 1)
+    assert (left.slow_track.delay_ms.count, left.slow_track.delay_ms.max) == (3, 500)
+    assert (right.slow_track.delay_ms.count, right.slow_track.delay_ms.max) == (3, 755)
+    assert (left.slow_track.discarded, right.slow_track.discarded) == (1, 0)
 
 
 def test_waiting_for_sh_on_every_frame_gives_the_full_network_s_labels_and_its_latency(tmp_path: Path) -> None:
@@ -227,8 +231,8 @@ def test_a_clock_that_jumps_back_starts_the_stream_anew(tmp_path: Path) -> None:
     laps = [image(number, time=stamp_of(number), stamp=stamp_of(number % 4)) for number in range(8)]
     outcome = replay(write_bag_of(tmp_path / "bag", laps))
     two_tracks, _, _ = systems(outcome)
-    assert [number for number, first in enumerate(two_tracks.timeline["is_first"]) if first] == [0, 4]
-    assert two_tracks.latency_ms.first_frames.count == 2
+    assert [number for number, first in enumerate(two_tracks.timeline["is_first"]) if first] == [0, 1, 4, 5]
+    assert [number for number, why in enumerate(two_tracks.timeline["key_reason"]) if why == "first frame"] == [0, 4]
     (problem,) = outcome.report.cameras[0].problems
     assert "the stamp went back by 0.300 s" in problem
 

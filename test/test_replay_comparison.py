@@ -110,3 +110,18 @@ def test_a_report_in_markdown_names_problems_and_all_systems() -> None:
     assert "|  | two tracks | full network | fast single-frame network |" in text
     assert "| mIoU | 0.5500 | 0.5800 | 0.4900 |" in text
     assert "## /camera_rear/image" in text
+    assert "Live" not in text
+
+
+def test_a_live_report_in_markdown_says_how_far_live_is_from_simulated() -> None:
+    text = report_markdown(example_report(live=True).to_mapping())
+    assert "Live, played at rate 0.5" in text
+    assert "|  | two tracks, live | two tracks | full network | fast single-frame network |" in text
+    assert (
+        text.count("Live and simulated, the mIoU of the two tracks differs by 0.0100.") == 1
+    )  # one camera has a truth
+
+
+def test_an_offline_replay_is_compared_with_the_simulation_of_a_live_one() -> None:
+    changes = compare(OLD.to_mapping(), example_report(frames=30, live=True).to_mapping())
+    require_no_worse(changes, 0.0)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from lowlat_seg_ros.evaluation.replay.report import json_text
 from lowlat_seg_ros.evaluation.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.network.checkpoint import save_checkpoint
 from lowlat_seg_ros.ros.conversions import nanoseconds
-from lowlat_seg_ros.ros.live_performance import LiveOptions, policy_parameters
+from lowlat_seg_ros.ros.live_performance import LiveOptions, PlayerEvents, policy_parameters
 from lowlat_seg_ros.ros.replay_live import replay_bag_live, run_live
 
 FRAME_COUNT = 9
@@ -143,7 +144,7 @@ def test_stamps_that_jump_back_start_the_stream_again_and_it_goes_on(replayed: t
 def test_the_node_lives_by_the_drives_clock(replayed: tuple[Outcome, list[int]]) -> None:
     _, times = replayed
     under_way = [time for time in times if time > 0]
-    assert under_way
+    assert any(later < earlier for earlier, later in pairwise(under_way)), "the second round begins where the first did"
     assert all(START - 1_000_000_000 <= time <= END for time in under_way)
 
 
@@ -201,7 +202,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, job: Job) -> Path:
     """Three bags played twice each by the command: two cameras with gaps and laps, one cut short, one of a robot
     without cameras."""
     drives, out = tmp_path_factory.mktemp("drives"), tmp_path_factory.mktemp("reports") / "fleet"
-    gaps = [*drive("/left/image", 20, without=(7, 13)), *drive("/right/image", 20, laps_of=12)]
+    far_off = image(99, "/right/image", time=stamp_of(99) + 10**18, size=(64, 48))  # received 31 years later
+    gaps = [*drive("/left/image", 20, without=(7, 13)), *drive("/right/image", 20, laps_of=12), far_off]
     write_bag_of(drives / "gaps", sorted(gaps, key=lambda message: message.time))
     cut = write_bag_of(drives / "cut", drive("/image", 20))
     (file,) = cut.glob("*.mcap")
@@ -228,16 +230,21 @@ def test_two_cameras_with_lost_messages_and_laps_are_played_together(fleet: Path
     assert list(violations(report, SCHEMA, SCHEMA)) == []
     assert any("/left/image has lost about 2 of 20 frames" in problem for problem in report["bag"]["problems"])
     left, right = report["cameras"]
-    assert [(each["topic"], each["frames"]) for each in (left, right)] == [("/left/image", 36), ("/right/image", 40)]
+    assert [(each["topic"], each["frames"]) for each in (left, right)] == [("/left/image", 36), ("/right/image", 42)]
     for camera in (left, right):
         counts = camera["systems"][0]["counts"]
         assert counts["labelled"] + counts["dropped"] == counts["frames_in"] == camera["frames"]
         assert not any("have no labels" in problem for problem in camera["problems"])
 
 
+def test_nobody_waits_for_a_frame_that_a_damaged_time_puts_decades_away(fleet: Path) -> None:
+    problems = document(fleet / "gaps" / "report.json")["bag"]["problems"]
+    assert any("pauses of more than 5 s between frames" in problem for problem in problems)
+
+
 def test_every_jump_back_of_the_clock_starts_the_stream_again_in_the_camera_that_jumps(fleet: Path) -> None:
     left, right = document(fleet / "gaps" / "report.json")["cameras"]
-    for camera, jumps in ((left, [0, 18]), (right, [0, 12, 20, 32])):
+    for camera, jumps in ((left, [0, 18]), (right, [0, 12, 21, 33])):
         if not camera["systems"][0]["counts"]["dropped"]:  # else the frame after a jump may be one that was dropped
             assert first_frames(camera) == jumps
         assert len(first_frames(camera)) == len(jumps)
@@ -311,6 +318,18 @@ def is_alive(process: str) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+def test_a_player_that_waits_for_a_recordings_pause_to_end_is_no_silent_one() -> None:
+    events = PlayerEvents({"/image": []})
+    lines = [
+        '{"camera": "/image", "stamp": 1, "sent": 2}',
+        '{"waiting": 9}',
+        '{"longest_delay": 3, "put_off": 0, "left_out": 0}',
+    ]
+    events.read([*lines, "nothing after the player's last line"])
+    assert (events.count, events.waits, events.is_whole, events.longest_delay) == (1, 1, True, 3)
+    assert events.sent == {"/image": [(1, 2)]}
 
 
 def test_the_node_gets_the_replays_policy() -> None:

@@ -25,6 +25,12 @@ CLOCK_PERIOD: Final = NANOSECONDS_A_SECOND // 40
 TOLERATED_DELAY: Final = 20_000_000
 """Nanoseconds. Behind by more than this a player puts the rest off, so that no burst follows."""
 
+SIGN_OF_LIFE: Final = NANOSECONDS_A_SECOND
+"""A supervised player that waits for the next frame says so once in as many nanoseconds: recordings have pauses."""
+
+LONGEST_PAUSE: Final = 5 * NANOSECONDS_A_SECOND
+"""Nanoseconds of the drive. Where a recording, or a damaged receive time, says more, the rest is left out."""
+
 PAUSE_OF_SINGLE_FRAMES: Final = NANOSECONDS_A_SECOND // 10
 """Nanoseconds between the rounds of a bag whose frames show no rate."""
 
@@ -56,6 +62,7 @@ class Lateness:
 
     longest: int = 0  # of a single frame
     put_off: int = 0  # that later frames were shifted by, in all
+    left_out: int = 0  # of the drive's pauses, in all
 
 
 class BagPlayback:
@@ -92,20 +99,26 @@ class BagPlayback:
     def _play_round(self, begin: int) -> int:
         """Play all once, the first frame at `begin` on the monotonic clock; returns when the next round is due."""
         first = last = None
-        count = 0
+        count = left_out = 0
         for frame in frames_in_order(self._bag, self._options.cameras):
             first = frame.received if first is None else first
-            due = begin + round((frame.received - first) / self._options.rate)
+            left_out += 0 if last is None else max(0, frame.received - last - LONGEST_PAUSE)
+            due = begin + round((frame.received - first - left_out) / self._options.rate)
             self._wait_until(due, frame.received)
             begin += self._send(frame, due)
             last, count = frame.received, count + 1
-        duration = 0 if first is None or last is None else last - first
+        self._lateness.left_out += left_out
+        duration = 0 if first is None or last is None else last - first - left_out
         pause = duration / (count - 1) if duration else PAUSE_OF_SINGLE_FRAMES
         return begin + round((duration + pause) / self._options.rate)
 
     def _wait_until(self, due: int, drive_time: int) -> None:
         """Sleep until `due` on the monotonic clock, when it is `drive_time` on the drive's."""
+        last_sign = time.monotonic_ns()
         while (left := due - time.monotonic_ns()) > 0:
+            if self._options.supervised and time.monotonic_ns() - last_sign > SIGN_OF_LIFE:
+                last_sign = time.monotonic_ns()
+                print(json.dumps({"waiting": left}), flush=True)
             self._publish_clock(drive_time - round(left * self._options.rate))
             time.sleep(min(left, CLOCK_PERIOD) / NANOSECONDS_A_SECOND)
         self._publish_clock(drive_time)
@@ -137,7 +150,8 @@ class BagPlayback:
 
     def _stay(self) -> None:
         if self._options.supervised:
-            ending = {"longest_delay": self._lateness.longest, "put_off": self._lateness.put_off}
+            late = self._lateness
+            ending = {"longest_delay": late.longest, "put_off": late.put_off, "left_out": late.left_out}
             print(json.dumps(ending), flush=True)
             sys.stdin.read()
         else:

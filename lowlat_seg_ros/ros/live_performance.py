@@ -41,6 +41,7 @@ class LivePerformance:
     device: str
     longest_delay: int  # nanoseconds: how late the player was at most
     put_off: int  # nanoseconds: how much longer than the drive the play took
+    left_out: int  # nanoseconds of the drive's pauses that were not played
 
 
 def perform_live(
@@ -80,6 +81,7 @@ def perform_live(
         device=recorders[cameras[0]].device,
         longest_delay=events.longest_delay,
         put_off=events.put_off,
+        left_out=events.left_out,
     )
 
 
@@ -179,10 +181,14 @@ class _Stage:
         threading.Thread(target=events.read, args=(player.output,), daemon=True).start()
         player.input.write("\n")
         player.input.flush()
-        last_change, last_state = time.monotonic(), (0, 0)
+        last_change, last_state = time.monotonic(), (0, 0, 0)
         while not (events.is_whole and self._accounts_for(events)):
             self._work()
-            state = (events.count, sum(each.recording.labelled_count for each in self._recorders.values()))
+            state = (
+                events.count,
+                events.waits,
+                sum(each.recording.labelled_count for each in self._recorders.values()),
+            )
             if state != last_state:
                 last_change, last_state = time.monotonic(), state
                 progress(events.count)
@@ -209,9 +215,11 @@ class PlayerEvents:
 
     sent: dict[str, list[SentFrame]]
     count: int = 0
+    waits: int = 0  # times that it said it still waits for the next frame to be due
     is_whole: bool = field(default=False)
     longest_delay: int = 0
     put_off: int = 0
+    left_out: int = 0
 
     def read(self, lines: Iterable[str]) -> None:
         """Take all lines in, until the player's last."""
@@ -220,7 +228,10 @@ class PlayerEvents:
             if "camera" in event:
                 self.sent[event["camera"]].append(SentFrame(event["stamp"], event["sent"]))
                 self.count += 1
+            elif "waiting" in event:
+                self.waits += 1
             else:
                 self.longest_delay, self.put_off = event["longest_delay"], event["put_off"]
+                self.left_out = event["left_out"]
                 self.is_whole = True
                 return

@@ -12,7 +12,7 @@ from typing import Final, cast
 from lowlat_seg_ros.data.rosbag2.problems import Problems
 from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
 from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
-from lowlat_seg_ros.evaluation.replay.systems import Labelled, System
+from lowlat_seg_ros.evaluation.replay.systems import Labelled, System, has_key
 from lowlat_seg_ros.evaluation.replay.worker import Observer
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.conversions import nanoseconds
@@ -64,9 +64,9 @@ class LiveTwoTracks:
         if answer is None:
             raise ValueError(f"frame {frame.index} of {frame.camera} was not answered")
         result = result_of(answer)
-        indexes = self._indexes[frame.camera]
-        key = indexes.get(result.sequence - result.key_age_frames, frame.index)
-        return Labelled(result.labels, answer.arrived - now, result, frame.index - key)
+        key = self._indexes[frame.camera].get(result.sequence - result.key_age_frames, frame.index)
+        distance = frame.index - key if has_key(result) else None
+        return Labelled(result.labels, answer.arrived - now, result, distance)
 
     def finish(self) -> None:
         """All has ended."""

@@ -22,6 +22,7 @@ from lowlat_seg_ros.evaluation.replay.replay import (
 from lowlat_seg_ros.evaluation.replay.report import BagReport, Report
 from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings
 from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork, TwoTracks
+from lowlat_seg_ros.evaluation.replay.tally import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.network.checkpoint import CheckpointError
 from lowlat_seg_ros.ros.demo import DemoError
 from lowlat_seg_ros.ros.live_performance import LiveOptions, LivePerformance, perform_live
@@ -89,9 +90,8 @@ def simulated_tracks(model: Model, settings: ReplaySettings, profile: Profile, c
     tracks = TwoTracks(model.network, settings, profile, cameras)
     durations = {
         "an ordinary frame": profile.fast_ms,
-        "a key frame": profile.key_frame_ms,
+        "a key frame": profile.key_frame_ms if settings.low_latency else profile.full_ms,
         "Sh": profile.slow_ms,
-        "a first frame": profile.full_ms,
     }
     in_words = ", ".join(f"{what} {milliseconds:g} ms" for what, milliseconds in durations.items())
     tracks.description = f"the same in simulated time, as an offline replay has it, with the node's medians: {in_words}"
@@ -114,6 +114,9 @@ def _played_frames(
 
 
 def _delays(performance: LivePerformance) -> Iterator[str]:
+    if performance.left_out:
+        seconds = performance.left_out / NANOSECONDS_A_SECOND
+        yield f"the bag has pauses of more than 5 s between frames: {seconds:.0f} s in all were not played"
     if performance.put_off:
         milliseconds = performance.put_off / NANOSECONDS_A_MILLISECOND
         yield f"this machine could not play the bag at its rate: frames were put off by {milliseconds:.0f} ms in all"

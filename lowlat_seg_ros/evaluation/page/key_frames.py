@@ -12,7 +12,10 @@ from lowlat_seg_ros.evaluation.page.summary import QUANTILES, System
 KINDS: Final = {
     "key_frames": ("Key frames", "They start the full computation, and are not to stand out."),
     "other_frames": ("Other frames", "Neither key frames nor first ones."),
-    "first_frames": ("First frames", "After a start or a reset a frame has to wait for the full computation."),
+    "first_frames": (
+        "First frames",
+        "After a start or a reset, until the slow track has done its first key frame.",
+    ),
 }
 DELAY: Final = ("Slow track's delay", "From handing it a key frame until the accurate feature is there.")
 

@@ -39,8 +39,7 @@ def measure_profile(
 
     Args:
         network: ready for inference.
-        frames: that the two tracks get at least; with fewer than 7 there is no ordinary frame, or no key frame, to
-            measure.
+        frames: that the two tracks get at least.
         timed_calls: of each network that runs alone.
         slow_runs: of Sh in the slow track, at least; the street goes on until it has done them.
     """
@@ -68,13 +67,13 @@ def _two_tracks_ms(
         engine.warm_up()
         done = 0
         for index, image in enumerate(itertools.cycle(images)):
-            if index >= frames and len(slow) >= slow_runs:
+            if index >= frames and len(slow) >= slow_runs and key and ordinary:
                 break
             result = engine.segment(image, index)
             runs = result.slow_track.done + result.slow_track.failed
-            if not result.waited_for_slow_track:
+            slow += [result.slow_track.last_milliseconds] if runs > done else []
+            if result.key_age_frames:  # else there is no key frame yet, and nothing to propagate
                 (key if result.is_key_frame else ordinary).append(result.milliseconds.total)
-                slow += [result.slow_track.last_milliseconds] if runs > done else []
             done = runs
     return float(np.median(ordinary)), float(np.median(key)), float(np.median(slow))
 

@@ -25,7 +25,7 @@ class Profile:
     fast_ms: float  # an ordinary frame in the fast track
     key_frame_ms: float  # a key frame in the fast track, until its labels
     slow_ms: float  # Sh in the slow track
-    full_ms: float  # the full network on one frame; also a first frame, which waits for Sh
+    full_ms: float  # the full network on one frame; also a key frame that waits for Sh
     single_ms: float  # the fast single-frame network on one frame
 
     def __post_init__(self) -> None:

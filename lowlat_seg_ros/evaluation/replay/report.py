@@ -48,7 +48,7 @@ class Latency:
     all_frames: Spread
     key_frames: Spread  # without the first ones
     other_frames: Spread
-    first_frames: Spread  # which waited for Sh: after a start or a reset
+    first_frames: Spread  # which had no key frame yet: after a start or a reset
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Labelled(NamedTuple):
     labels: NDArray[np.uint8]  # (H, W) of the frame
     duration: int  # nanoseconds in the worker
     result: SegmentationResult | None = None  # where a stream engine made them
-    key_distance: int | None = None  # camera frames between the key frame that they came from and this one
+    key_distance: int | None = None  # camera frames between the key frame that they came from, if any, and this one
 
 
 class System(Protocol):
@@ -87,7 +87,7 @@ class FullNetwork:
     """The full network on every frame that the worker takes."""
 
     name = "full network"
-    description = "Sl, Sh and the classifier on every frame, one after the other"
+    description = "Sh, after Sl where it builds on it, and the classifier on every frame, one after the other"
 
     def __init__(self, profile: Profile) -> None:
         self._duration = profile.nanoseconds("full_ms")
@@ -138,13 +138,18 @@ class TwoTracks:
             self.problems[frame.camera].add(warning.partition(":")[0], warning.removesuffix("."), result.sequence)
         indexes = self._indexes[frame.camera]
         indexes.append(frame.index)
-        distance = frame.index - indexes[result.sequence - result.key_age_frames]
+        distance = frame.index - indexes[result.sequence - result.key_age_frames] if has_key(result) else None
         return Labelled(result.labels, self._durations[_duration_of(result)], result, distance)
 
     def finish(self) -> None:
         """Let the slow track end what it has begun and what waits for it."""
         waiting_and_in_work = 2 * len(self.lanes)
         self._track.advance(self._track.now + waiting_and_in_work * self._track.duration)
+
+
+def has_key(result: SegmentationResult) -> bool:
+    """Whether the labels came from a key frame; else Sl made them alone, on a first frame."""
+    return result.key_age_frames > 0 or result.key_is_accurate
 
 
 def _duration_of(result: SegmentationResult) -> str:

@@ -96,7 +96,7 @@ class Tally:
         return FrameRecord(
             time_s,
             "labelled",
-            is_first=result.key_reason == "first frame",
+            is_first=labelled.key_distance is None,
             latency_ms=latency_ms,
             agreement=agreement,
             is_key_frame=result.is_key_frame,
@@ -129,7 +129,7 @@ class Tally:
 
 def _slow_track_report(lane: SlowTrackFigures) -> SlowTrackReport:
     counts = lane.counts()
-    # Its own count of done includes Sh on first frames, which the caller's thread ran.
+    # Its own count of done includes Sh where key frames waited for it, which the caller's thread ran.
     return SlowTrackReport(
         done=counts.done,
         failed=counts.failed,

@@ -18,7 +18,7 @@ class FrameRecord:
 
     time_s: float  # since the camera's first frame
     status: Status
-    is_first: bool = False  # waited for Sh: after a start or a reset
+    is_first: bool = False  # had no key frame yet: after a start or a reset, labelled by Sl alone
     latency_ms: float = float("nan")  # from arrival to labels
     agreement: float = float("nan")  # fraction of pixels labelled as by the full network
     is_key_frame: bool = False

@@ -117,7 +117,8 @@ class Timeline {
     const { key, reason, age, deviation, threshold, latency } = this.twoTracks;
     if (!key || latency[frame] === null) return [];
     const why = this.data.reasons[reason[frame]];
-    const facts = [key[frame] ? `key frame (${why})` : `${age[frame]} frames from its key frame`];
+    const distance = age[frame] === null ? "no key frame yet" : `${age[frame]} frames from its key frame`;
+    const facts = [key[frame] ? `key frame (${why})` : distance];
     if (deviation && deviation[frame] !== null)
       facts.push(`deviation ${deviation[frame].toFixed(1)} %, threshold ${threshold[frame].toFixed(1)} %`);
     return facts;
