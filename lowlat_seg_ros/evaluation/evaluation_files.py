@@ -125,7 +125,7 @@ def deviation_plot(pairs: list[DeviationPair]) -> Picture:
     }
     predicted = [pair.predicted for pair in pairs]
     clouds = [
-        Series(f"{name}: Pearson {correlation(predicted, true):.3f}", list(zip(true, predicted, strict=True)), False)
+        Series(f"{name}, {_pearson(predicted, true)}", list(zip(true, predicted, strict=True)), is_line=False)
         for name, true in against.items()
     ]
     return draw_plot(
@@ -135,6 +135,11 @@ def deviation_plot(pairs: list[DeviationPair]) -> Picture:
         "predicted fraction",
         has_diagonal=True,
     )
+
+
+def _pearson(predicted: list[float], true: list[float]) -> str:
+    value = correlation(predicted, true)
+    return "which do not vary" if math.isnan(value) else f"Pearson {value:.3f}"
 
 
 def policy_plot(points: list[PolicyPoint], frames: int) -> Picture:
@@ -155,7 +160,7 @@ def latency_plot(rows: tuple[LatencyRow, ...]) -> Picture:
         "single-frame networks": [row for row in rows if row.name != TWO_TRACKS],
     }
     clouds = [
-        Series(name, [(row.p99_ms, row.mean_iou) for row in group], False, [row.name for row in group])
+        Series(name, [(row.p99_ms, row.mean_iou) for row in group], is_line=False, captions=[row.name for row in group])
         for name, group in groups.items()
     ]
     return draw_plot(clouds, "Accuracy against latency", "p99 of a frame's latency (ms)", "mIoU", x_from_zero=True)

@@ -153,7 +153,7 @@ def _fused(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:
 
 
 def _single(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:
-    logits = clip.network.forward_fast(clip.preprocessed(frame.index))
+    logits = clip.network.classify_low(clip.low(frame.index).low)  # as forward_fast does
     return LabelledFrame(clip.labels_of_logits(logits, frame.index), False)
 
 
