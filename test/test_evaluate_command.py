@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from small_networks import small_network
+from small_networks import small_config, small_network
 
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.data.classes import CAMVID_VOID
+from lowlat_seg_ros.data.plot import HEIGHT, WIDTH
+from lowlat_seg_ros.evaluation.evaluation import ANALYSES
+from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, MARKDOWN_FILE
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.network.checkpoint import load_checkpoint, save_checkpoint
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.labelling import label_image
 from lowlat_seg_ros.stream.preprocessing import Preprocessor
 
 FRAMES = 6
+SIZE = (96, 72)
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +47,17 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    save_checkpoint(small_network(), folder, "# A network that was never trained\n")
+    save_checkpoint(small_network(kind="two_networks", input_size=SIZE), folder, "# A network that was never trained\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(clip: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an evaluation with everything but latency in it."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert evaluate(clip, model, "--interval", "3", "--threshold", "0", "--out", str(out)) == 0
+    return out
 
 
 def evaluate(clip: Path, model: Path, *options: str) -> int:
@@ -50,52 +65,196 @@ def evaluate(clip: Path, model: Path, *options: str) -> int:
     return main(["evaluate", *folders, "--model", str(model), *options])
 
 
-def test_every_row_is_scored_on_the_same_frames(clip: Path, model: Path, tmp_path: Path) -> None:
-    assert evaluate(clip, model, "--interval", "3", "--threshold", "0", "--json", str(tmp_path / "rows.json")) == 0
-    rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
-    assert list(rows) == ["per-frame", "fixed", "adaptive", "low-latency"]
+def figures(file: Path) -> dict[str, Any]:
+    mapping: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return mapping
+
+
+def rows_of(file: Path) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in figures(file)["rows"]}
+
+
+def test_every_row_is_scored_on_the_same_frames(whole: Path) -> None:
+    rows = rows_of(whole / JSON_FILE)
+    single_frame, two_tracks = ["per-frame", "per-frame-fused", "single-frame"], ["fixed", "adaptive"]
+    assert list(rows) == [*single_frame, *two_tracks, "low-latency-1", "low-latency-2"]
     assert rows["per-frame"]["key_frame_ratio"] == 1.0
+    assert rows["single-frame"]["key_frame_ratio"] == 0.0
     assert rows["fixed"]["key_frame_ratio"] == pytest.approx(2 / FRAMES)
     assert rows["adaptive"]["key_frame_ratio"] == 1.0  # the threshold of nothing makes every frame a key frame
     assert rows["adaptive"]["mean_iou"] == rows["per-frame"]["mean_iou"]
+    assert rows["adaptive"]["temporal_consistency"] == rows["per-frame"]["temporal_consistency"]
 
 
-def test_the_per_frame_row_is_the_network_on_each_frame(clip: Path, model: Path, tmp_path: Path) -> None:
-    assert evaluate(clip, model, "--rows", "per-frame", "--json", str(tmp_path / "rows.json")) == 0
+def test_the_share_of_two_tracks_is_of_the_full_network_given_its_best(whole: Path) -> None:
+    rows = rows_of(whole / JSON_FILE)
+    best = max(("per-frame", "per-frame-fused"), key=lambda name: rows[name]["mean_iou"])
+    assert figures(whole / JSON_FILE)["full_network_at_its_best"] == best
+    assert rows["fixed"]["share_of_full"] == pytest.approx(rows["fixed"]["mean_iou"] / rows[best]["mean_iou"])
+    assert rows["single-frame"]["share_of_full"] is None
+
+
+@pytest.mark.parametrize("row", ["per-frame", "single-frame"])
+def test_a_single_frame_row_is_its_network_on_each_frame(row: str, clip: Path, model: Path, whole: Path) -> None:
     network = load_checkpoint(model)
     config = network.config
+    forward = {"per-frame": network.forward, "single-frame": network.forward_fast}[row]
     preprocess = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))
     matrix = ConfusionMatrix(config.class_count)
     for frame in LabelledFolder(clip / "frames", clip / "labels"):
         with torch.inference_mode():
-            logits = network(preprocess(frame.image))
-        matrix.add(label_image(logits, config.input_size, (96, 72)), frame.labels)
-    row = json.loads((tmp_path / "rows.json").read_text())["rows"][0]
-    assert row["mean_iou"] == pytest.approx(matrix.mean_iou(), abs=1e-6)
+            logits = forward(preprocess(frame.image))
+        matrix.add(label_image(logits, config.input_size, SIZE), frame.labels)
+    assert rows_of(whole / JSON_FILE)[row]["mean_iou"] == pytest.approx(matrix.mean_iou(), abs=1e-6)
+
+
+def test_two_runs_give_the_same_figures_but_for_the_timings(
+    clip: Path, model: Path, whole: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "again.json"
+    assert evaluate(clip, model, "--interval", "3", "--threshold", "0", "--json", str(file)) == 0
+    first, second = figures(whole / JSON_FILE), figures(file)
+    assert set(first.pop("timings")) == set(second.pop("timings")) == {"rows", *ANALYSES}
+    assert first == second
+
+
+def test_the_folder_has_the_figures_the_tables_and_the_plots(whole: Path) -> None:
+    pictures = {"distances.png", "deviations.png", "policies.png"}
+    assert {file.name for file in whole.iterdir()} == {JSON_FILE, MARKDOWN_FILE, *pictures}
+    for name in pictures:
+        picture = cv2.imread(str(whole / name))
+        assert picture is not None and picture.shape == (HEIGHT, WIDTH, 3)
+    text = (whole / MARKDOWN_FILE).read_text(encoding="utf-8")
+    for title in ("By distance", "Ways to propagate", "true deviation", "same number of key frames"):
+        assert title in text
 
 
 def test_the_table_is_printed(clip: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate(clip, model, "--rows", "fixed,low-latency") == 0
+    assert evaluate(clip, model, "--rows", "fixed,low-latency", "--delay-frames", "3", "--analyses", "none") == 0
     printed = capsys.readouterr().out
-    assert "| fixed |" in printed and "| low-latency |" in printed and "| per-frame |" not in printed
+    assert "| fixed |" in printed and "| low-latency-3 |" in printed and "| per-frame |" not in printed
+    assert "distance from the key frame" not in printed
+
+
+def test_milliseconds_of_sh_become_frames_at_the_rate_of_the_clip(
+    clip: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = ["--rows", "low-latency", "--analyses", "none", "--delay-ms", "101", "--rate", "20"]
+    assert evaluate(clip, model, *late) == 0
+    assert "| low-latency-3 |" in capsys.readouterr().out  # 101 ms are more than two frames of 50 ms
+
+
+def test_stills_may_have_many_sizes_and_are_not_propagated(clip: Path, model: Path, tmp_path: Path) -> None:
+    stills = copied(clip, tmp_path)
+    resize(stills / "frames" / "002.png", (48, 36))
+    resize(stills / "labels" / "002.png", (48, 36))
+    assert evaluate(stills, model, "--stills", "--json", str(tmp_path / "stills.json")) == 0
+    found = figures(tmp_path / "stills.json")
+    assert [row["name"] for row in found["rows"]] == ["per-frame", "per-frame-fused", "single-frame"]
+    assert all(row["temporal_consistency"] is None for row in found["rows"])
+    assert found["distances"] is None
+
+
+def test_latency_is_measured_beside_other_checkpoints(clip: Path, model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    save_checkpoint(small_network(seed=1, input_size=(48, 36)), other, "# Another one\n")
+    few = ["--rows", "per-frame", "--analyses", "none", "--rate", "100", "--rounds", "2"]
+    out = tmp_path / "out"
+    assert evaluate(clip, model, *few, "--latency", "--compare", str(other), "--out", str(out)) == 0
+    latency = figures(out / JSON_FILE)["latency"]
+    rows = {row["name"]: row for row in latency["rows"]}
+    assert list(rows) == ["two tracks", "Sl alone", "full network", "other"]
+    assert rows["full network"]["frames"] == 2 * FRAMES
+    assert rows["full network"]["mean_iou"] == pytest.approx(
+        rows_of(out / JSON_FILE)["per-frame"]["mean_iou"], abs=1e-6
+    )
+    assert all(0 < row["median_ms"] <= row["p99_ms"] <= row["max_ms"] for row in rows.values())
+    assert "single-frame networks that are no slower by the p99" in (out / MARKDOWN_FILE).read_text(encoding="utf-8")
+    assert cv2.imread(str(out / "latency.png")) is not None
+
+
+def copied(clip: Path, folder: Path) -> Path:
+    shutil.copytree(clip, folder / "copy")
+    return folder / "copy"
+
+
+def resize(file: Path, size: tuple[int, int]) -> None:
+    picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    cv2.imwrite(str(file), cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--rows", "fastest"], "--rows names 'fastest'"),
+        (["--analyses", "figure-9"], "--analyses names 'figure-9'"),
         (["--model", "missing"], "no checkpoint at 'missing'"),
         (["--frames", "missing"], "missing does not exist"),
+        (["--labels", "missing"], "missing does not exist"),
         (["--interval", "0"], "interval is 0"),
         (["--delay-frames", "0"], "0 frames late"),
+        (["--delay-ms", "-3"], "--delay-ms is -3.0"),
+        (["--rate", "nan"], "--rate is nan"),
+        (["--threads", "0"], "--threads is 0"),
+        (["--stills", "--rows", "fixed"], "'fixed' takes a video"),
+        (["--compare", "other"], "expected --latency beside it"),
+        (["--latency", "--compare", "missing"], "no checkpoint at 'missing'"),
     ],
 )
-def test_a_mistake_gets_one_sentence(
-    options: list[str], message: str, clip: Path, model: Path, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_gets_one_sentence_and_leaves_no_file(
+    options: list[str], message: str, clip: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(clip, model, *options) == 1
+    outputs = ["--out", str(tmp_path / "out"), "--json", str(tmp_path / "new" / "rows.json")]
+    assert evaluate(clip, model, *outputs, *options) == 1
     printed = capsys.readouterr().err
     assert message in printed and printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_of_another_size_is_named(
+    clip: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = copied(clip, tmp_path)
+    resize(odd / "frames" / "002.png", (48, 36))
+    assert evaluate(odd, model, "--out", str(tmp_path / "out")) == 1
+    assert "002.png are 96 x 72 but their picture is 48 x 36" in capsys.readouterr().err
+    resize(odd / "labels" / "002.png", (48, 36))
+    assert evaluate(odd, model, "--out", str(tmp_path / "out")) == 1
+    assert "The picture 002 is 48 x 36 but 000 is 96 x 72" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_that_the_model_does_not_have_is_named(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = small_config(input_size=SIZE)
+    few = replace(few, classes=few.classes[:4], colours=few.colours[:4])
+    save_checkpoint(SegmentationNetwork(few), tmp_path / "few", "# Four classes\n")
+    assert evaluate(clip, tmp_path / "few", "--out", str(tmp_path / "out")) == 1
+    assert "The labels of 000 hold the class id 10, and the model's ids end at 3." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "message"),
+    [
+        ("--out", "file", "is a file; expected a folder"),
+        ("--out", "file/below", "is a file; expected a folder"),
+        ("--json", "file/rows.json", "is a file; expected a folder"),
+        ("--json", "folder", "is a folder; expected a file"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_computed(
+    option: str, place: str, message: str, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    # The model is missing too, and would be named if it were looked for first.
+    assert evaluate(clip, tmp_path / "missing", option, str(tmp_path / place)) == 1
+    printed = capsys.readouterr().err
+    assert option in printed and message in printed and printed.count("\n") == 1
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_training_without_its_data_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

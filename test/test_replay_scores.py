@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.evaluation.optical_flow import FlowField, grey_for_flow
 from lowlat_seg_ros.evaluation.replay.disagreements import APART, FRAMES_KEPT, Disagreements
 from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
-from lowlat_seg_ros.evaluation.replay.optical_flow import FlowField, grey_for_flow
 from lowlat_seg_ros.evaluation.replay.truth_scores import StreamingScore, TruthScores
 
 COLOURS = ((255, 0, 0), (0, 255, 0))

@@ -9,12 +9,13 @@ import pytest
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS, ROAD, SKY
 from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.rows import Row, TrackSettings, evaluate_rows
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 
 CLIP = Path(__file__).parents[2] / "shared" / "camvid"
-SETTINGS = TrackSettings(interval=5, threshold=0.1, maximum_interval=5, delay_frames=2)
+SETTINGS = TrackSettings(interval=5, threshold=0.1, maximum_interval=5, delay_frames=(2,))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,8 @@ def network() -> SegmentationNetwork:
 
 
 def scored(network: SegmentationNetwork, frames: list[LabelledImage]) -> tuple[Row, Row]:
-    per_frame, two_tracks = evaluate_rows(network, frames, ("per-frame", "low-latency"), SETTINGS)
+    clip = EvaluatedClip(network, frames)
+    per_frame, two_tracks = evaluate_rows(clip, ("per-frame", "low-latency"), SETTINGS)
     return per_frame, two_tracks
 
 

@@ -1,48 +1,189 @@
-"""``lowlat-seg evaluate``: the network's scores on a labelled clip, row by row."""
+"""``lowlat-seg evaluate``: how good a model's labels are on a labelled clip or split."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
+import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lowlat_seg_ros.data.camvid import LabelledFolder
-from lowlat_seg_ros.evaluation.rows import ROWS, TrackSettings, class_table, evaluate_rows, markdown_table
+from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
+from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
+from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
+from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
+from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
-from lowlat_seg_ros.network.config import ConfigError
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.threads import thread_counts
+from lowlat_seg_ros.whole_file import replace_file
 
 
 def add_evaluate_command(commands: Any) -> None:
     """``commands`` is what argparse's add_subparsers returned."""
-    parser = commands.add_parser("evaluate", help="score the network on a labelled clip")
-    parser.add_argument("--frames", type=Path, required=True, help="folder with the clip's pictures")
+    parser = commands.add_parser("evaluate", help="score a model on a labelled clip")
+    parser.add_argument("--frames", type=Path, required=True, help="folder with the clip's pictures, in their order")
     parser.add_argument("--labels", type=Path, required=True, help="folder with CamVid labels of the same names")
     parser.add_argument("--model", default="default", help="a shipped model's name or a checkpoint's folder")
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {','.join(ROWS)}")
-    parser.add_argument("--interval", type=int, default=5, help="frames between key frames in the row 'fixed'")
-    parser.add_argument("--threshold", type=float, default=0.1, help="predicted deviation that makes a key frame")
-    parser.add_argument("--maximum-interval", type=int, default=5, help="frames after which a key frame is due anyway")
-    parser.add_argument("--delay-frames", type=int, default=2, help="by how many frames the slow track is late")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--rows", help=f"of {','.join(ROWS)}; the default is all")
+    parser.add_argument("--analyses", help=f"of {','.join(ANALYSES)}, or none; the default is all")
+    parser.add_argument("--stills", action="store_true", help="the pictures are no video: no propagation, no flow")
+    parser.add_argument("--threads", type=int, help="CPU threads of PyTorch; on a busy machine 1 is fastest")
+    _add_track_options(parser)
+    _add_latency_options(parser)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--out", type=Path, help="folder for the figures, the tables and the plots")
     parser.set_defaults(run_command=evaluate_command)
 
 
+def _add_track_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--interval", type=int, default=5, help="frames between key frames in the row 'fixed'")
+    parser.add_argument("--threshold", type=float, default=0.1, help="predicted deviation that makes a key frame")
+    parser.add_argument("--maximum-interval", type=int, default=5, help="frames after which a key frame is due anyway")
+    late = parser.add_mutually_exclusive_group()
+    late.add_argument(
+        "--delay-frames",
+        type=int,
+        nargs="+",
+        default=[1, 2],
+        metavar="N",
+        help="by how many frames Sh is late in 'low-latency', a row for each N; the default is 1 2",
+    )
+    late.add_argument("--delay-ms", type=float, metavar="MS", help="milliseconds that Sh takes, instead")
+    parser.add_argument("--rate", type=float, default=15.0, metavar="HZ", help="of the clip; the default is 15")
+
+
+def _add_latency_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--latency", action="store_true", help="time the two tracks and single-frame networks; takes a quiet machine"
+    )
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="checkpoints whose full networks are timed too",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="of --latency: times through the clip; the default is 3")
+    parser.add_argument("--fast-threads", type=int, default=0, help="of --latency; the default is the node's")
+    parser.add_argument("--slow-threads", type=int, default=0, help="likewise")
+
+
 def evaluate_command(options: argparse.Namespace) -> None:
+    plan = plan_from(options)
+    check_latency_options(options)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    if options.out is not None:
+        require_writable(options.out / JSON_FILE, "--out")
+    if options.json is not None:
+        require_writable(options.json, "--json")
     network = load_checkpoint(options.model)
-    settings = TrackSettings(options.interval, options.threshold, options.maximum_interval, options.delay_frames)
-    clip = LabelledFolder(options.frames, options.labels)
-    rows = evaluate_rows(network, clip, chosen_rows(options.rows), settings)
-    print(markdown_table(rows) + "\n\n" + class_table(rows, network.config.classes))
-    if options.json:
-        figures = {"settings": asdict(settings), "rows": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    compared = compared_networks(options.compare, network)
+    clip = EvaluatedClip(network, LabelledFolder(options.frames, options.labels))
+    names = Path(options.model).resolve().name, options.frames.resolve().name
+    try:
+        found = evaluate(clip, plan, *names)
+    except FloatingPointError as error:
+        raise SettingsError(f"the model {options.model} cannot be evaluated: {error}") from error
+    if options.latency:
+        add_latency(found, clip, compared, options)
+    print(evaluation_markdown(found), end="")
+    write(found, options)
 
 
-def chosen_rows(text: str) -> list[str]:
-    names = text.split(",")
+def plan_from(options: argparse.Namespace) -> Plan:
+    rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else ROWS
+    analyses: tuple[str, ...] = () if options.stills or options.analyses == "none" else ANALYSES
+    if options.analyses not in (None, "none"):
+        analyses = chosen("--analyses", options.analyses, ANALYSES)
+    if options.rows is not None:
+        rows = chosen("--rows", options.rows, ROWS)
+    settings = TrackSettings(options.interval, options.threshold, options.maximum_interval, delays(options))
+    return Plan(rows, analyses, settings, is_video=not options.stills)
+
+
+def chosen(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The names in a list such as ``fixed,adaptive``, each once."""
+    names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
-        if name not in ROWS:
-            raise ConfigError(f"--rows names {name!r}; expected some of {', '.join(ROWS)}")
+        if name not in known:
+            raise SettingsError(f"{option} names {name!r}; expected some of {', '.join(known)}")
     return names
+
+
+def delays(options: argparse.Namespace) -> tuple[int, ...]:
+    """Frames by which the slow track is late, one or several."""
+    require_positive("--rate", options.rate)
+    if options.delay_ms is None:
+        return tuple(dict.fromkeys(options.delay_frames))
+    require_positive("--delay-ms", options.delay_ms)
+    return (max(1, math.ceil(options.delay_ms * options.rate / 1000)),)
+
+
+def check_latency_options(options: argparse.Namespace) -> None:
+    if options.compare and not options.latency:
+        raise SettingsError("--compare names networks to be timed; expected --latency beside it")
+    for name in ("threads", "rounds"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise SettingsError(f"--{name} is {getattr(options, name)}; expected 1 or more")
+    for name in ("fast_threads", "slow_threads"):
+        if getattr(options, name) < 0:
+            raise SettingsError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected 0 or more")
+
+
+def require_positive(option: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise SettingsError(f"{option} is {value}; expected a number above 0")
+
+
+def require_writable(file: Path, option: str) -> None:
+    """Raise SettingsError now where a file could not be written at the end, rather than after minutes of work."""
+    folder = file.parent
+    while not folder.exists():
+        folder = folder.parent
+    if file.is_dir():
+        raise SettingsError(f"{option}: {file} is a folder; expected a file")
+    if not folder.is_dir():
+        raise SettingsError(f"{option}: {folder} is a file; expected a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"{option}: the folder {folder} cannot be written to")
+
+
+def compared_networks(models: Sequence[str], network: SegmentationNetwork) -> dict[str, SegmentationNetwork]:
+    """The networks that are timed beside the model, by their folders' names where these differ."""
+    short = [Path(model).resolve().name for model in models]
+    names = short if len(set(short)) == len(short) else models
+    networks = {}
+    for name, model in zip(names, models, strict=True):
+        networks[name] = load_checkpoint(model)
+        classes = networks[name].config.classes
+        if classes != network.config.classes:
+            raise SettingsError(f"--compare: the classes of {model} are not those of the model; expected the same")
+    return networks
+
+
+def add_latency(
+    found: Evaluation, clip: EvaluatedClip, compared: dict[str, SegmentationNetwork], options: argparse.Namespace
+) -> None:
+    threads = thread_counts(options.fast_threads, options.slow_threads)
+    candidates = candidates_of(clip.network, compared, found.plan.settings.adaptive_policy(), threads)
+    with found.timing("latency"):
+        found.latency = measure_latency(
+            candidates, clip.frames, len(found.classes), LatencySettings(options.rate, options.rounds)
+        )
+
+
+def write(found: Evaluation, options: argparse.Namespace) -> None:
+    """All files, each whole; what they hold is there before the first one is written."""
+    files = evaluation_files(found)
+    if options.json is not None:
+        replace_file(options.json, files[JSON_FILE])
+    if options.out is not None:
+        for name, content in files.items():
+            replace_file(options.out / name, content)

@@ -60,7 +60,7 @@ def mark_key_frame(picture: Picture, reason: str = "") -> Picture:
     cv2.rectangle(marked, (0, 0), (width - 1, height - 1), KEY_FRAME_COLOUR, 2 * border - 1)
     text_height = max(8, height // 32)
     text = f"KEY FRAME: {reason}" if reason else "KEY FRAME"
-    tag = _line_of_text(text, text_height, KEY_FRAME_COLOUR, widest=width)[:height]
+    tag = line_of_text(text, text_height, KEY_FRAME_COLOUR, widest=width)[:height]
     marked[: tag.shape[0], : tag.shape[1]] = tag
     return marked
 
@@ -109,19 +109,19 @@ def _captioned(picture: Picture, caption: str, width: int) -> Picture:
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     smaller = width < picture.shape[1]
     tile = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    text = _line_of_text(caption, max(8, width // 40), PAPER, width)
+    text = line_of_text(caption, max(8, width // 40), PAPER, width)
     framed = np.vstack([_widened(text, width), tile.astype(np.uint8, copy=False)])
     return cv2.copyMakeBorder(framed, 0, 4, 4, 4, cv2.BORDER_CONSTANT, value=PAPER).astype(np.uint8, copy=False)
 
 
 def _legend_entry(name: str, colour: Colour, text_height: int, width: int) -> Picture:
-    text = _line_of_text(name, text_height, PAPER, max(1, width - 3 * text_height))
+    text = line_of_text(name, text_height, PAPER, max(1, width - 3 * text_height))
     swatch = np.full((text.shape[0], 2 * text_height, 3), PAPER, np.uint8)
     swatch[text_height // 2 : -(text_height // 2), text_height // 2 :] = colour
     return np.hstack([swatch, text])
 
 
-def _line_of_text(text: str, height: int, background: Colour, widest: int) -> Picture:
+def line_of_text(text: str, height: int, background: Colour, widest: int) -> Picture:
     """Draw one line of dark text whose capitals are `height` pixels high, on a strip no wider than `widest` pixels."""
     scale = height / FONT_HEIGHT_PIXELS
     thickness = max(1, round(1.6 * scale))

@@ -1,21 +1,30 @@
-"""The rows of the paper's table 1 on a labelled clip: the full network per frame, and the two tracks."""
+"""The rows of the paper's table 1 on a labelled clip: networks that look at one frame, and the two tracks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from lowlat_seg_ros.data.camvid import LabelledImage
-from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip, EvaluatedFrame
+from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistency
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FixedInterval, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
 FRAME_NANOSECONDS = 66_666_667  # 15 Hz, CamVid's labelled clip
+
+FULL_ROWS: Final = ("per-frame", "per-frame-fused")
+SINGLE_FRAME_ROWS: Final = (*FULL_ROWS, "single-frame")
+TWO_TRACK_ROWS: Final = ("fixed", "adaptive", "low-latency")
+ROWS: Final = (*SINGLE_FRAME_ROWS, *TWO_TRACK_ROWS)
 
 
 class SettingsError(ValueError):
@@ -27,11 +36,14 @@ class Row:
     """One way to label the clip, and how good its labels are. Fractions of one."""
 
     name: str
+    description: str
     mean_iou: float
     pixel_accuracy: float
     class_accuracy: float
     class_iou: tuple[float, ...]
-    key_frame_ratio: float  # of frames on which Sh runs
+    key_frame_ratio: float  # of frames on which Sh is asked for
+    temporal_consistency: float = math.nan  # mIoU against the previous labels, carried along the optical flow
+    share_of_full: float = math.nan  # of two tracks: mIoU by the full network's, given its best
 
 
 @dataclass(frozen=True)
@@ -41,11 +53,12 @@ class TrackSettings:
     interval: int  # frames from key to key, of the fixed policy
     threshold: float  # of the predicted deviation
     maximum_interval: int  # frames, of the adaptive policy
-    delay_frames: int  # until the slow track's result is there
+    delay_frames: tuple[int, ...]  # until the slow track's result is there; a row each
 
     def __post_init__(self) -> None:
-        if self.delay_frames < 1:
-            raise SettingsError(f"the slow track is {self.delay_frames} frames late; expected 1 or more")
+        for delay in self.delay_frames:
+            if delay < 1:
+                raise SettingsError(f"the slow track is {delay} frames late; expected 1 or more")
         try:
             self.fixed_policy(), self.adaptive_policy()
         except ValueError as error:
@@ -57,67 +70,137 @@ class TrackSettings:
     def adaptive_policy(self) -> PredictedDeviation:
         return PredictedDeviation(self.threshold, maximum_interval=self.maximum_interval)
 
+    def in_words(self) -> str:
+        """The adaptive policy."""
+        return f"a key frame beyond a deviation of {self.threshold:g} or after {self.maximum_interval} frames"
 
-ROWS = ("per-frame", "fixed", "adaptive", "low-latency")
+
+class LabelledFrame(NamedTuple):
+    """Labels, (H, W) of the frame, and whether Sh was asked for them."""
+
+    labels: NDArray[np.uint8]
+    is_key_frame: bool
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """A row of the table before it is scored."""
+
+    name: str
+    description: str
+    label: Callable[[EvaluatedFrame], LabelledFrame]
 
 
 def evaluate_rows(
-    network: SegmentationNetwork, clip: Iterable[LabelledImage], rows: Iterable[str], settings: TrackSettings
+    clip: EvaluatedClip, rows: Iterable[str], settings: TrackSettings, *, is_video: bool = True
 ) -> list[Row]:
-    """Score each named row on the same frames. Deterministic: the slow track runs inline, late by counted frames."""
-    frames = list(clip)
-    return [score_row(name, network, frames, row_engine(name, network, settings)) for name in rows]
+    """Score each named row on the same frames. Deterministic: the slow track runs inline, late by counted frames.
+
+    All rows go through the clip side by side, so that they share each frame's optical flow. Stills have none
+    (``is_video`` is False), and nothing to propagate: only SINGLE_FRAME_ROWS mean something on them.
+    """
+    labellers = [labeller for name in rows for labeller in labellers_of(name, clip, settings)]
+    return with_share_of_full(score(clip, labellers, is_video))
 
 
-def row_engine(name: str, network: SegmentationNetwork, settings: TrackSettings) -> StreamEngine:
-    """The engine of a row: per-frame makes every frame a key frame and waits for Sh."""
-    policies: dict[str, KeyFramePolicy] = {
-        "per-frame": FixedInterval(1),
-        "fixed": settings.fixed_policy(),
-        "adaptive": settings.adaptive_policy(),
-        "low-latency": settings.adaptive_policy(),
-    }
-    lane = InlineSlowTrack(network, delay_frames=settings.delay_frames).open_lane()
-    return StreamEngine(network, lane, policies[name], low_latency=name == "low-latency")
+def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> list[Labeller]:
+    """The row of that name; low latency is a row for each delay."""
+    wait = partial(_in_engine, clip, low_latency=False)
+    match name:
+        case "per-frame":
+            return [Labeller(name, "full network on every frame", wait(FixedInterval(1)))]
+        case "per-frame-fused":
+            description = "full network on every frame, fused with its own F_l (distance 0)"
+            return [Labeller(name, description, partial(_fused, clip))]
+        case "single-frame":
+            return [Labeller(name, "Sl alone with a classifier of its own, on every frame", partial(_single, clip))]
+        case "fixed":
+            description = f"a key frame every {settings.interval} frames, waits for Sh"
+            return [Labeller(name, description, wait(settings.fixed_policy()))]
+        case "adaptive":
+            return [Labeller(name, f"{settings.in_words()}, waits for Sh", wait(settings.adaptive_policy()))]
+        case "low-latency":
+            return [_low_latency(clip, settings, delay) for delay in settings.delay_frames]
+    raise SettingsError(f"there is no row {name!r}; expected some of {', '.join(ROWS)}")
 
 
-def score_row(name: str, network: SegmentationNetwork, frames: list[LabelledImage], engine: StreamEngine) -> Row:
-    matrix = ConfusionMatrix(network.config.class_count)
-    key_frames = 0
-    for frame, (labels, is_key_frame) in zip(frames, label_frames(engine, frames), strict=True):
-        matrix.add(labels, frame.labels)
-        key_frames += is_key_frame
-    return Row(
-        name=name,
-        mean_iou=matrix.mean_iou(),
-        pixel_accuracy=matrix.pixel_accuracy(),
-        class_accuracy=matrix.class_accuracy(),
-        class_iou=tuple(matrix.class_iou().tolist()),
-        key_frame_ratio=key_frames / len(frames),
+def _low_latency(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> Labeller:
+    return Labeller(
+        f"low-latency-{delay}",
+        f"{settings.in_words()}, nobody waits, Sh {delay} frame{'s' if delay > 1 else ''} late",
+        _in_engine(clip, settings.adaptive_policy(), delay_frames=delay),
     )
 
 
-def label_frames(engine: StreamEngine, frames: list[LabelledImage]) -> Iterator[tuple[NDArray[np.uint8], bool]]:
-    """Labels of every frame in turn, and whether it was a key frame."""
-    for index, frame in enumerate(frames):
-        result = engine.segment(frame.image, index * FRAME_NANOSECONDS)
-        yield result.labels, result.is_key_frame
+def _in_engine(
+    clip: EvaluatedClip, policy: KeyFramePolicy, *, low_latency: bool = True, delay_frames: int = 1
+) -> Callable[[EvaluatedFrame], LabelledFrame]:
+    """The node's engine, with a slow track that is late by counted frames."""
+    lane = InlineSlowTrack(clip.remembering, delay_frames).open_lane()
+    engine = StreamEngine(clip.remembering, lane, policy, low_latency=low_latency)
+
+    def label(frame: EvaluatedFrame) -> LabelledFrame:
+        result = engine.segment(frame.image, frame.index * FRAME_NANOSECONDS)
+        return LabelledFrame(result.labels, result.is_key_frame)
+
+    return label
 
 
-def markdown_table(rows: list[Row]) -> str:
-    lines = ["| row | mIoU | PA | CA | key frames |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row.name} | {row.mean_iou:.4f} | {row.pixel_accuracy:.4f} | {row.class_accuracy:.4f} "
-        f"| {row.key_frame_ratio:.2f} |"
+def _fused(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:
+    low = clip.low(frame.index)
+    high = clip.network.propagate(clip.high(frame.index), low, low)
+    return LabelledFrame(clip.labels_of_feature(high, frame.index), True)
+
+
+def _single(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:
+    logits = clip.network.classify_low(clip.low(frame.index).low)  # as forward_fast does
+    return LabelledFrame(clip.labels_of_logits(logits, frame.index), False)
+
+
+@torch.inference_mode()
+def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) -> list[Row]:
+    """Every labeller's labels of every frame against the ground truth."""
+    flow = FlowField()
+    matrices = [clip.new_matrix() for _ in labellers]
+    consistencies = [TemporalConsistency(clip.network.config.class_count, flow) for _ in labellers]
+    key_frames = [0] * len(labellers)
+    for frame in tqdm(clip.frames, desc="rows", leave=False, disable=None):
+        for number, labeller in enumerate(labellers):
+            labels, is_key_frame = labeller.label(frame)
+            matrices[number].add(labels, frame.truth)
+            key_frames[number] += is_key_frame
+            if is_video:
+                consistencies[number].add(frame, labels)
+    return [
+        Row(
+            name=labeller.name,
+            description=labeller.description,
+            mean_iou=matrix.mean_iou(),
+            pixel_accuracy=matrix.pixel_accuracy(),
+            class_accuracy=matrix.class_accuracy(),
+            class_iou=tuple(matrix.class_iou().tolist()),
+            key_frame_ratio=count / len(clip),
+            temporal_consistency=consistency.mean_iou(),
+        )
+        for labeller, matrix, consistency, count in zip(labellers, matrices, consistencies, key_frames, strict=True)
+    ]
+
+
+def full_network_at_its_best(rows: Iterable[Row]) -> Row | None:
+    """The better of the full network without and with fusion: fusion by itself adds accuracy, also at distance 0.
+
+    None where not both were scored.
+    """
+    full = [row for row in rows if row.name in FULL_ROWS]
+    return max(full, key=lambda row: row.mean_iou) if len(full) == len(FULL_ROWS) else None
+
+
+def with_share_of_full(rows: list[Row]) -> list[Row]:
+    """The rows, those of two tracks with their mIoU by that of the full network given its best."""
+    best = full_network_at_its_best(rows)
+    if best is None or not best.mean_iou > 0:
+        return rows
+    return [
+        row if row.name in SINGLE_FRAME_ROWS else replace(row, share_of_full=row.mean_iou / best.mean_iou)
         for row in rows
     ]
-    return "\n".join(lines)
-
-
-def class_table(rows: list[Row], classes: tuple[str, ...]) -> str:
-    lines = ["| IoU | " + " | ".join(row.name for row in rows) + " |", "|---" * (len(rows) + 1) + "|"]
-    lines += [
-        f"| {name} | " + " | ".join(f"{row.class_iou[index]:.4f}" for row in rows) + " |"
-        for index, name in enumerate(classes)
-    ]
-    return "\n".join(lines)

@@ -33,6 +33,10 @@ class ConfusionMatrix:
         cells = np.bincount(expected * columns + given, minlength=self.counts.size)
         self.counts += cells.reshape(self.counts.shape)
 
+    def include(self, other: ConfusionMatrix) -> None:
+        """Count also everything that was added to another matrix of the same classes."""
+        self.counts += other.counts
+
     def class_iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class, (classes,); NaN where a class is neither true nor predicted."""
         correct = self._correct()

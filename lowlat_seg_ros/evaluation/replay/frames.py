@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.bags import Bag, BagFrame
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.rosbag2.problems import Problems
-from lowlat_seg_ros.evaluation.replay.optical_flow import grey_for_flow
+from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
 
 PerFrame = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 

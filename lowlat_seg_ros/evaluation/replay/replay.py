@@ -12,9 +12,9 @@ import numpy as np
 
 from lowlat_seg_ros.data.bags import Bag, open_bag
 from lowlat_seg_ros.data.rosbag2.problems import BagError, Problems
+from lowlat_seg_ros.evaluation.optical_flow import FlowField
 from lowlat_seg_ros.evaluation.replay.disagreements import Disagreements
 from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame, arriving_frames
-from lowlat_seg_ros.evaluation.replay.optical_flow import FlowField
 from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
 from lowlat_seg_ros.evaluation.replay.report import BagReport, CameraReport, ModelReport, Report
 from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings

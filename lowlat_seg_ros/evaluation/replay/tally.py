@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistency
 from lowlat_seg_ros.evaluation.replay.disagreements import Disagreements
 from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
-from lowlat_seg_ros.evaluation.replay.optical_flow import FlowField, at_size
 from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND
 from lowlat_seg_ros.evaluation.replay.report import SlowTrackReport, SystemReport, known
 from lowlat_seg_ros.evaluation.replay.summaries import agreement_report, frame_counts, latency_report, spread_of
@@ -45,15 +44,13 @@ class Tally:
         """
         self._system = system
         self._lane = lane
-        self._flow = flow
         self._disagreements = disagreements
         self._is_full_network = is_full_network
         self._timeline = Timeline(has_key_frames=lane is not None)
         self._first_arrival: int | None = None
         self._scores = TruthScores(class_count)
         self._against_full = ConfusionMatrix(class_count)
-        self._consistency = ConfusionMatrix(class_count)
-        self._previous: tuple[ReplayFrame, NDArray[np.uint8]] | None = None
+        self._consistency = TemporalConsistency(class_count, flow)
 
     def frame_arrives(self, frame: ReplayFrame) -> None:
         if self._first_arrival is None:
@@ -70,7 +67,7 @@ class Tally:
         self._scores.streaming.labels_available_at(available, labelled.labels)
         if frame.truth is not None:
             self._scores.add(labelled.labels, frame.truth, labelled.key_distance)
-        self._compare_with_previous(frame, labelled.labels)
+        self._consistency.add(frame, labelled.labels)
 
     def report(self, period_ms: float | None) -> SystemReport:
         """All figures; ``period_ms`` is the camera's, the deadline for each frame."""
@@ -115,13 +112,6 @@ class Tally:
         if self._disagreements is not None:
             self._disagreements.offer(frame, labelled.labels, agreement, labelled.key_distance or 0)
         return agreement
-
-    def _compare_with_previous(self, frame: ReplayFrame, labels: NDArray[np.uint8]) -> None:
-        if self._previous is not None:
-            previous, previous_labels = self._previous
-            carried = self._flow.carried(previous_labels, previous, frame)
-            self._consistency.add(at_size(labels, (carried.shape[1], carried.shape[0])), carried)
-        self._previous = frame, labels
 
     def _seconds(self, frame: ReplayFrame) -> float:
         return (frame.arrival - (self._first_arrival or 0)) / NANOSECONDS_A_SECOND

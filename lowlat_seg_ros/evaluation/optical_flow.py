@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 
 WIDEST: Final = 480
 """Pixels. The flow of a larger frame would cost more than all its labels, and flicker shows at this size."""
@@ -41,7 +42,7 @@ def grey_for_flow(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class FlowField:
     """The optical flow between two frames of one camera: DIS (Kroeger et al., ECCV 2016), its fast preset.
 
-    The systems that a replay compares mostly ask for the same pairs, so that the last few flows are kept.
+    The systems that are compared on the same frames mostly ask for the same pairs, so that the last few flows are kept.
     """
 
     def __init__(self) -> None:
@@ -76,6 +77,28 @@ class FlowField:
             if len(self._kept) > FLOWS_KEPT:
                 self._kept.popitem(last=False)
         return self._kept[pair]
+
+
+class TemporalConsistency:
+    """How little labels flicker: each frame's against the previous frame's, carried along the optical flow."""
+
+    def __init__(self, class_count: int, flow: FlowField) -> None:
+        """``flow``: of this camera, shared by all whose labels are compared."""
+        self._flow = flow
+        self._matrix = ConfusionMatrix(class_count)
+        self._previous: tuple[FlowFrame, NDArray[np.uint8]] | None = None
+
+    def add(self, frame: FlowFrame, labels: NDArray[np.uint8]) -> None:
+        """The next frame and its labels, (H, W) class ids."""
+        if self._previous is not None:
+            previous, previous_labels = self._previous
+            carried = self._flow.carried(previous_labels, previous, frame)
+            self._matrix.add(at_size(labels, (carried.shape[1], carried.shape[0])), carried)
+        self._previous = frame, labels
+
+    def mean_iou(self) -> float:
+        """mIoU of the labels, the carried ones being the truth; NaN before the second frame."""
+        return self._matrix.mean_iou()
 
 
 def at_size(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

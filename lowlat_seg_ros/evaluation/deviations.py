@@ -1,0 +1,59 @@
+"""The paper's figure 3 as one figure: does the predicted deviation follow the true one?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.evaluation.distances import farthest_distance
+from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+
+
+@dataclass(frozen=True)
+class DeviationPair:
+    """devS of one pair of frames: the fraction of pixels whose label differs (section 3.2)."""
+
+    key: int  # index of the earlier frame
+    index: int
+    predicted: float
+    of_full_network: float  # between the full network's label maps of both: what the predictor learns
+    of_truth: float  # between both frames' ground truth, where both are labelled
+
+
+@torch.inference_mode()
+def deviation_pairs(clip: EvaluatedClip) -> list[DeviationPair]:
+    """Every pair of the clip's frames that a key frame and a frame within the longest interval could be."""
+    farthest = farthest_distance(clip)
+    return [
+        DeviationPair(
+            key,
+            index,
+            float(clip.remembering.predicted_deviation(clip.low(key), clip.low(index))),
+            deviation(clip.full_labels(key), clip.full_labels(index)),
+            deviation(clip.frames[key].truth, clip.frames[index].truth),
+        )
+        for index in tqdm(range(1, len(clip)), desc="deviations", leave=False, disable=None)
+        for key in range(max(0, index - farthest), index)
+    ]
+
+
+def deviation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    """The fraction of pixels, labelled in both maps, whose labels differ; NaN where there is none."""
+    labelled = (first != UNLABELLED) & (second != UNLABELLED)
+    count = int(labelled.sum())
+    return float(((first != second) & labelled).sum() / count) if count else math.nan
+
+
+def correlation(first: list[float], second: list[float]) -> float:
+    """Pearson's correlation, over what is known in both; NaN where either does not vary."""
+    pairs = np.array([first, second])
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if pairs.shape[1] < 2 or (pairs.std(axis=1) == 0).any():
+        return math.nan
+    return float(np.corrcoef(pairs)[0, 1])

@@ -1,0 +1,125 @@
+"""A labelled clip as one network sees it: what several figures need of a frame is worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lowlat_seg_ros.data.camvid import DataError, LabelledImage
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
+from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
+from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
+from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedFrame:
+    """One frame and its ground truth."""
+
+    index: int  # frames of the clip before it
+    name: str
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    truth: NDArray[np.uint8]  # (H, W) class ids, 255 = unlabelled
+
+    @cached_property
+    def grey(self) -> NDArray[np.uint8]:
+        """The frame as the optical flow wants it."""
+        return grey_for_flow(self.image)
+
+
+class EvaluatedClip:
+    """The frames of one clip in turn, with their features and the full network's labels. All of it stays in memory."""
+
+    def __init__(self, network: SegmentationNetwork, clip: Iterable[LabelledImage]) -> None:
+        """
+        Args:
+            network: ready for inference, on the CPU.
+            clip: read at once, so that a file which cannot be used is named before anything is computed.
+
+        Raises:
+            DataError: a file cannot be used, or holds a class that the model does not have.
+        """
+        config = network.config
+        self.network = network
+        self.remembering = RememberingNetwork(network)
+        self.frames = [
+            EvaluatedFrame(index, item.name, item.image, _known_classes(item, config.class_count))
+            for index, item in enumerate(clip)
+        ]
+        self._preprocess = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))
+        self._low: dict[int, LowFeatures] = {}
+        self._high: dict[int, Tensor] = {}
+        self._full_labels: dict[int, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def require_one_size(self) -> None:
+        """Raises DataError where a frame has not the first one's size: a video's frames are all alike."""
+        first = self.frames[0]
+        for frame in self.frames:
+            if frame.image.shape != first.image.shape:
+                raise DataError(
+                    f"The picture {frame.name} is {_size(frame)} but {first.name} is {_size(first)}; expected the "
+                    "frames of one video, or --stills."
+                )
+
+    def new_matrix(self) -> ConfusionMatrix:
+        return ConfusionMatrix(self.network.config.class_count)
+
+    def low(self, index: int) -> LowFeatures:
+        """F_l of a frame."""
+        if index not in self._low:
+            self._low[index] = self.remembering.low_features(self.preprocessed(index))
+        return self._low[index]
+
+    def high(self, index: int) -> Tensor:
+        """F_h of a frame by Sh, (1, C_h, h, w)."""
+        if index not in self._high:
+            self._high[index] = self.remembering.high_features(self.preprocessed(index), self.low(index).low)
+        return self._high[index]
+
+    def preprocessed(self, index: int) -> Tensor:
+        """A frame as the network takes it, (1, 3, height, width) of the model's input size."""
+        return self._preprocess(self.frames[index].image)
+
+    def full_labels(self, index: int) -> NDArray[np.uint8]:
+        """What the full network sees in a frame, (H, W) of the frame."""
+        if index not in self._full_labels:
+            self._full_labels[index] = self.labels_of_feature(self.high(index), index)
+        return self._full_labels[index]
+
+    def labels_of_feature(self, high: Tensor, index: int) -> NDArray[np.uint8]:
+        """Labels of a frame, (H, W) of the frame, from an F_h at its place."""
+        return self.labels_of_logits(self.network.classify(high), index)
+
+    def labels_of_logits(self, logits: Tensor, index: int) -> NDArray[np.uint8]:
+        """As the engine makes them; nothing but 255 where the logits are not finite."""
+        size = frame_size(self.frames[index].image)
+        try:
+            return label_image(logits, self.network.config.input_size, size)
+        except FloatingPointError:
+            return unlabelled_image(size)
+
+
+def _known_classes(item: LabelledImage, class_count: int) -> NDArray[np.uint8]:
+    largest = int(item.labels.max(initial=0, where=item.labels != UNLABELLED))
+    if largest >= class_count:
+        raise DataError(
+            f"The labels of {item.name} hold the class id {largest}, and the model's ids end at {class_count - 1}."
+        )
+    return item.labels
+
+
+def _size(frame: EvaluatedFrame) -> str:
+    width, height = frame_size(frame.image)
+    return f"{width} x {height}"

@@ -1,0 +1,92 @@
+"""Everything that ``lowlat-seg evaluate`` finds out about a model on one clip. Read ``evaluate`` first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from lowlat_seg_ros.evaluation.deviations import DeviationPair, deviation_pairs
+from lowlat_seg_ros.evaluation.distances import DistanceCurve, distance_curve
+from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.latency import LatencyReport
+from lowlat_seg_ros.evaluation.pair_scores import PairScores
+from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint, policy_curves
+from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore, propagation_scores
+from lowlat_seg_ros.evaluation.rows import SINGLE_FRAME_ROWS, Row, SettingsError, TrackSettings, evaluate_rows
+
+ANALYSES: Final = ("distances", "propagation", "deviations", "policies")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to find out."""
+
+    rows: tuple[str, ...]  # of rows.ROWS
+    analyses: tuple[str, ...]  # of ANALYSES; they take a video
+    settings: TrackSettings
+    is_video: bool = True  # the frames follow each other; otherwise they are stills
+
+    def __post_init__(self) -> None:
+        if self.is_video:
+            return
+        for name in (*self.rows, *self.analyses):
+            if name not in SINGLE_FRAME_ROWS:
+                raise SettingsError(
+                    f"{name!r} takes a video; expected of stills no analyses and only the rows "
+                    f"{', '.join(SINGLE_FRAME_ROWS)}"
+                )
+
+
+@dataclass
+class Evaluation:
+    """All figures about one model on one clip; None where an analysis was not asked for. Fractions of one."""
+
+    model: str  # its folder's name
+    clip: str  # likewise
+    classes: tuple[str, ...]
+    frames: int
+    plan: Plan
+    rows: list[Row] = field(default_factory=list)
+    distances: DistanceCurve | None = None
+    propagation: list[PropagationScore] | None = None
+    deviations: list[DeviationPair] | None = None
+    policies: list[PolicyPoint] | None = None
+    latency: LatencyReport | None = None
+    seconds: dict[str, float] = field(default_factory=dict)  # that each part took
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - started
+
+
+def evaluate(clip: EvaluatedClip, plan: Plan, model: str, clip_name: str) -> Evaluation:
+    """All that is deterministic: two runs on one machine give the same but for ``seconds``. Latency is not part of it.
+
+    Raises:
+        DataError: the frames of a video differ in size.
+        FloatingPointError: the network's deviations are nan or infinite.
+    """
+    if plan.is_video:
+        clip.require_one_size()
+    found = Evaluation(model, clip_name, clip.network.config.classes, len(clip), plan)
+    with found.timing("rows"):
+        found.rows = evaluate_rows(clip, plan.rows, plan.settings, is_video=plan.is_video)
+    pairs = PairScores(clip)
+    if "distances" in plan.analyses:
+        with found.timing("distances"):
+            found.distances = distance_curve(clip, pairs)
+    if "propagation" in plan.analyses:
+        with found.timing("propagation"):
+            found.propagation = propagation_scores(clip)
+    if "deviations" in plan.analyses:
+        with found.timing("deviations"):
+            found.deviations = deviation_pairs(clip)
+    if "policies" in plan.analyses:
+        with found.timing("policies"):
+            found.policies = policy_curves(clip, pairs)
+    return found

@@ -1,0 +1,158 @@
+"""An evaluation as tables that read well as plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation
+from lowlat_seg_ros.evaluation.distances import DistanceCurve
+from lowlat_seg_ros.evaluation.evaluation import Evaluation
+from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyReport
+from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PolicyPoint
+from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
+from lowlat_seg_ros.evaluation.replay.figures import NO_VALUE
+from lowlat_seg_ros.evaluation.replay.markdown import table
+from lowlat_seg_ros.evaluation.rows import Row, full_network_at_its_best
+
+
+def evaluation_markdown(found: Evaluation) -> str:
+    """The whole evaluation in Markdown."""
+    kind = "consecutive frames" if found.plan.is_video else "stills"
+    lines = [f"# {found.model} on {found.clip}", "", f"{found.frames} {kind}, the same for every row.", ""]
+    lines += [*row_table(found.rows), "", *class_table(found.rows, found.classes)]
+    if found.distances:
+        lines += ["", "## By distance from the key frame", "", *_distances(found.distances)]
+    if found.propagation:
+        lines += ["", "## Ways to propagate (mIoU without / with fusion)", "", *_propagation(found.propagation)]
+    if found.deviations:
+        lines += ["", "## Predicted against true deviation", "", *_deviations(found.deviations)]
+    if found.policies:
+        lines += ["", "## Policies at the same number of key frames (mIoU)", "", *_policies(found.policies)]
+    if found.latency:
+        lines += ["", "## Accuracy against latency", "", *_latency(found.latency)]
+    return "\n".join(lines) + "\n"
+
+
+def row_table(rows: Sequence[Row]) -> list[str]:
+    """All rows, and under them what their shares are of."""
+    head = ["row", "mIoU", "PA", "CA", "of full", "key frames", "consistency", ""]
+    cells = [
+        [
+            row.name,
+            *(_figure(value) for value in (row.mean_iou, row.pixel_accuracy, row.class_accuracy, row.share_of_full)),
+            f"{row.key_frame_ratio:.2f}",
+            _figure(row.temporal_consistency),
+            row.description,
+        ]
+        for row in rows
+    ]
+    best = full_network_at_its_best(rows)
+    if best is None:
+        return table(head, cells)
+    explanation = f"'of full' is the mIoU by that of the full network given its best, here {best.name}: "
+    return [*table(head, cells), "", f"{explanation}{_figure(best.mean_iou)}."]
+
+
+def class_table(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
+    return table(
+        ["IoU", *(row.name for row in rows)],
+        [[name, *(_figure(row.class_iou[index]) for row in rows)] for index, name in enumerate(classes)],
+    )
+
+
+def _distances(curve: DistanceCurve) -> list[str]:
+    return [
+        *table(
+            ["frames since the key frame", *map(str, range(len(curve.mean_iou))), "mean", "minimum"],
+            [["mIoU", *map(_figure, (*curve.mean_iou, curve.mean, curve.minimum))]],
+        ),
+        "",
+        f"The same {curve.frames} frames at every distance, each propagated in one step from the frame so far back. At "
+        "0 the labels are Sh's own.",
+    ]
+
+
+def _propagation(scores: Sequence[PropagationScore]) -> list[str]:
+    distances = sorted({score.distance for score in scores})
+    names = list(dict.fromkeys(score.name for score in scores))
+    by_cell = {(score.name, score.distance): score for score in scores}
+    cells = []
+    for name in names:
+        across = [by_cell[name, distance] for distance in distances]
+        figures = [f"{_figure(score.without_fusion)} / {_figure(score.with_fusion)}" for score in across]
+        cells.append([name, *figures, across[0].description])
+    return table(["way", *(f"{distance} frames" for distance in distances), ""], cells)
+
+
+def _deviations(pairs: Sequence[DeviationPair]) -> list[str]:
+    predicted = [pair.predicted for pair in pairs]
+    of_full_network = correlation(predicted, [pair.of_full_network for pair in pairs])
+    of_truth = correlation(predicted, [pair.of_truth for pair in pairs])
+    return [
+        f"Pearson's correlation over {len(pairs)} pairs: {_figure(of_full_network)} with the deviation of the full "
+        f"network's labels, {_figure(of_truth)} with that of the ground truth."
+    ]
+
+
+def _policies(points: Sequence[PolicyPoint]) -> list[str]:
+    by_cell = {(point.policy, point.interval): point for point in points}
+    intervals = sorted({point.interval for point in points})
+    cells = []
+    for interval in intervals:
+        across = [by_cell[policy, interval] for policy in POLICIES]
+        figures = [_figure(point.mean_iou) + ("*" if len(point.thresholds) > 1 else "") for point in across]
+        cells.append([str(interval), str(across[0].key_frames), *figures])
+    lines = table(["interval", "key frames", *POLICIES], cells)
+    if any(len(point.thresholds) > 1 for point in points):
+        lines += ["", "\\* interpolated: no threshold gives that number of key frames."]
+    behind = [
+        str(interval)
+        for interval in intervals
+        if by_cell[POLICIES[-1], interval].mean_iou < by_cell[FIXED, interval].mean_iou
+    ]
+    verdict = f"less accurate than the fixed interval at {', '.join(behind)}" if behind else "nowhere less accurate"
+    return [*lines, "", f"By {POLICIES[-1]} the labels are {verdict}."]
+
+
+def _latency(report: LatencyReport) -> list[str]:
+    head = ["", "mIoU", "median ms", "p99 ms", "max ms", "frames", "threads", "Sh beside it, ms"]
+    lines = table(
+        head,
+        [
+            [
+                row.name,
+                _figure(row.mean_iou),
+                *(f"{value:.1f}" for value in (row.median_ms, row.p99_ms, row.max_ms)),
+                str(row.frames),
+                row.threads,
+                NO_VALUE if row.slow_track_ms is None else f"{row.slow_track_ms:.1f}",
+            ]
+            for row in report.rows
+        ],
+    )
+    lines += [
+        "",
+        f"{report.machine}; frames at {report.rate_hz:g} Hz, {report.rounds} rounds of all in turn.",
+    ]
+    return [*lines, "", *_verdict(report)]
+
+
+def _verdict(report: LatencyReport) -> list[str]:
+    """Whether a single-frame network that is no slower has better labels, by the median and by the p99."""
+    tracks = next(row for row in report.rows if row.name == TWO_TRACKS)
+    measures: Iterable[tuple[str, Callable[..., float]]] = (
+        ("median", lambda row: row.median_ms),
+        ("p99", lambda row: row.p99_ms),
+    )
+    lines = []
+    for name, milliseconds in measures:
+        rivals = [row for row in report.rows if row is not tracks and milliseconds(row) <= milliseconds(tracks)]
+        better = [row.name for row in rivals if row.mean_iou >= tracks.mean_iou]
+        found = f"{', '.join(better)} has labels as good" if better else "none has labels as good"
+        lines.append(f"Of {len(rivals)} single-frame networks that are no slower by the {name}, {found}.")
+    return lines
+
+
+def _figure(value: float) -> str:
+    return NO_VALUE if math.isnan(value) else f"{value:.4f}"

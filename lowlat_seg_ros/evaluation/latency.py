@@ -1,0 +1,220 @@
+"""The paper's figure 1: accuracy against latency, the two tracks beside single-frame networks, timed in one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedFrame
+from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
+from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
+from lowlat_seg_ros.machine import cpu_model, usable_cores
+from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.policy import KeyFramePolicy
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.stream.threads import ThreadCounts
+
+TWO_TRACKS: Final = "two tracks"
+WARM_UP_CALLS: Final = 3
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """How the candidates are timed."""
+
+    rate_hz: float  # at which frames come
+    rounds: int  # through the whole clip, of every candidate in turn
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """One candidate: what its labels are worth and how long a frame takes, from the picture to its labels."""
+
+    name: str
+    threads: str  # of PyTorch
+    mean_iou: float  # of the labels of all timed rounds; a fraction of one
+    frames: int  # timed
+    median_ms: float
+    p99_ms: float
+    max_ms: float
+    slow_track_ms: float | None = None  # two tracks: median of Sh beside the fast track
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """All candidates, and how they were timed."""
+
+    rows: tuple[LatencyRow, ...]
+    machine: str
+    rate_hz: float
+    rounds: int
+
+
+Label = Callable[[EvaluatedFrame], NDArray[np.uint8]]
+
+
+class Candidate(Protocol):
+    """A way to label the clip that can be timed."""
+
+    name: str
+    threads: int  # of PyTorch, in the calling thread
+    threads_in_words: str  # all that it has
+
+    def start(self) -> AbstractContextManager[Label]:
+        """Get ready for one run through the clip; gives what labels its frames in turn."""
+
+    def slow_track_ms(self) -> list[float]:
+        """Of each run of Sh in a slow track so far; empty where there is none."""
+
+
+class SingleFrameCandidate:
+    """A network that looks at one frame at a time."""
+
+    def __init__(
+        self, name: str, network: SegmentationNetwork, forward: Callable[[Tensor], Tensor], threads: int
+    ) -> None:
+        """``forward``: a normalised image to logits, one of the network's methods."""
+        self.name = name
+        self.threads = threads
+        self.threads_in_words = str(threads)
+        self._input_size = network.config.input_size
+        self._label = PerFrameNetwork(network, forward)
+
+    @contextmanager
+    def start(self) -> Iterator[Label]:
+        width, height = self._input_size
+        for _ in range(WARM_UP_CALLS):
+            self._label(np.zeros((height, width, 3), np.uint8))
+        yield lambda frame: self._label(frame.image)
+
+    def slow_track_ms(self) -> list[float]:
+        return []
+
+
+class TwoTracksCandidate:
+    """The engine as the node runs it: low latency, and Sh beside it in its own thread.
+
+    Every run through the clip starts afresh, so that the first frames, which have Sl's labels, are in the scores.
+    """
+
+    name = TWO_TRACKS
+
+    def __init__(self, network: SegmentationNetwork, policy: KeyFramePolicy, threads: ThreadCounts) -> None:
+        self.threads = threads.fast
+        self.threads_in_words = f"{threads.fast} + {threads.slow}"
+        self._network = network
+        self._policy = policy
+        self._slow_threads = threads.slow
+        self._slow_track_ms: list[float] = []
+        self._runs_seen = 0
+
+    @contextmanager
+    def start(self) -> Iterator[Label]:
+        with ThreadedSlowTrack(self._network, intra_op_threads=self._slow_threads) as track:
+            engine = StreamEngine(self._network, track.open_lane(), self._policy)
+            engine.warm_up()
+            self._runs_seen = 0
+            yield partial(self._label, engine)
+
+    def _label(self, engine: StreamEngine, frame: EvaluatedFrame) -> NDArray[np.uint8]:
+        result = engine.segment(frame.image, frame.index)
+        if result.slow_track.done > self._runs_seen:
+            self._slow_track_ms.append(result.slow_track.last_milliseconds)
+        self._runs_seen = result.slow_track.done
+        return result.labels
+
+    def slow_track_ms(self) -> list[float]:
+        return self._slow_track_ms
+
+
+@dataclass
+class _Timed:
+    """What one candidate has done in all rounds."""
+
+    matrix: ConfusionMatrix
+    milliseconds: list[float] = field(default_factory=list)
+
+
+def measure_latency(
+    candidates: Sequence[Candidate], frames: Sequence[EvaluatedFrame], class_count: int, settings: LatencySettings
+) -> LatencyReport:
+    """Every candidate goes through the clip at its rate in every round, one after the other (A B C A B C).
+
+    So whatever else the machine does falls on all alike, and each one finds the caches as its neighbours left them and
+    the pauses between frames that a camera leaves. A candidate that is slower than the camera goes on at once; its
+    latency is its own, without waiting.
+    """
+    timed = [_Timed(ConfusionMatrix(class_count)) for _ in candidates]
+    callers_threads = torch.get_num_threads()
+    try:
+        for _ in tqdm(range(settings.rounds), desc="latency", leave=False, disable=None):
+            for candidate, record in zip(candidates, timed, strict=True):
+                torch.set_num_threads(candidate.threads)
+                _run(candidate, frames, settings.rate_hz, record)
+    finally:
+        torch.set_num_threads(callers_threads)
+    rows = tuple(_row(candidate, record) for candidate, record in zip(candidates, timed, strict=True))
+    machine = f"{cpu_model()}, {usable_cores()} cores, torch {torch.__version__}"
+    return LatencyReport(rows, machine, settings.rate_hz, settings.rounds)
+
+
+def _run(candidate: Candidate, frames: Sequence[EvaluatedFrame], rate_hz: float, record: _Timed) -> None:
+    with candidate.start() as label:
+        for arrival, frame in _paced(frames, rate_hz):
+            labels = label(frame)
+            milliseconds = (time.perf_counter() - arrival) * 1000
+            record.matrix.add(labels, frame.truth)
+            record.milliseconds.append(milliseconds)
+
+
+def _paced(frames: Sequence[EvaluatedFrame], rate_hz: float) -> Iterator[tuple[float, EvaluatedFrame]]:
+    """Each frame at its time, or at once where its time is over, with the time it is given out."""
+    start = time.perf_counter()
+    for number, frame in enumerate(frames):
+        time.sleep(max(0.0, start + number / rate_hz - time.perf_counter()))
+        yield time.perf_counter(), frame
+
+
+def _row(candidate: Candidate, record: _Timed) -> LatencyRow:
+    median, p99, longest = np.percentile(record.milliseconds, (50, 99, 100)).tolist()
+    slow = candidate.slow_track_ms()
+    return LatencyRow(
+        name=candidate.name,
+        threads=candidate.threads_in_words,
+        mean_iou=record.matrix.mean_iou(),
+        frames=len(record.milliseconds),
+        median_ms=median,
+        p99_ms=p99,
+        max_ms=longest,
+        slow_track_ms=float(np.median(slow)) if slow else None,
+    )
+
+
+def candidates_of(
+    network: SegmentationNetwork,
+    compared: Mapping[str, SegmentationNetwork],
+    policy: KeyFramePolicy,
+    threads: ThreadCounts,
+) -> list[Candidate]:
+    """The two tracks, both single-frame networks in the model, and other checkpoints' full networks by their names.
+
+    A single-frame network gets as many threads as both tracks together.
+    """
+    together = threads.fast + threads.slow
+    return [
+        TwoTracksCandidate(network, policy, threads),
+        SingleFrameCandidate("Sl alone", network, network.forward_fast, together),
+        SingleFrameCandidate("full network", network, network.forward, together),
+        *(SingleFrameCandidate(name, other, other.forward, together) for name, other in compared.items()),
+    ]

@@ -1,0 +1,188 @@
+"""What an evaluation computes once is what the engine and the network give, and its figures are worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from stream_setup import INPUT_SIZE, LabelsByHand, moving_frames, stream_network
+from torch import Tensor
+
+from lowlat_seg_ros.data.camvid import LabelledImage
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.evaluation.deviations import correlation, deviation, deviation_pairs
+from lowlat_seg_ros.evaluation.distances import FARTHEST, distance_curve
+from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.pair_scores import PairScores
+from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, policy_curves
+from lowlat_seg_ros.evaluation.propagation_ways import propagation_scores, translations
+from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
+from lowlat_seg_ros.evaluation.rows import TrackSettings, evaluate_rows
+from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.stream.policy import PredictedDeviation
+
+FRAMES = 14
+CLASSES = stream_network().config.class_count
+
+
+@cache
+def clip() -> EvaluatedClip:
+    """Moving blocks whose truth is their redness, void at the left edge."""
+    frames = []
+    for index, image in enumerate(moving_frames(FRAMES)):
+        truth = (image[..., 0] // 32).astype(np.uint8)
+        truth[:, :4] = UNLABELLED
+        frames.append(LabelledImage(f"{index:03d}", image, truth))
+    return EvaluatedClip(stream_network(), frames)
+
+
+@cache
+def pairs() -> PairScores:
+    return PairScores(clip())
+
+
+def settings(**changes: float) -> TrackSettings:
+    values = {"interval": 5, "threshold": 0.1, "maximum_interval": 5, **changes}
+    return TrackSettings(int(values["interval"]), values["threshold"], int(values["maximum_interval"]), (1,))
+
+
+class CountingNetwork:
+    """The real network, with its runs counted."""
+
+    def __init__(self) -> None:
+        self.network = stream_network()
+        self.config, self.stride = self.network.config, self.network.stride
+        self.runs = {"low": 0, "high": 0, "deviation": 0}
+
+    def low_features(self, image: Tensor) -> LowFeatures:
+        self.runs["low"] += 1
+        return self.network.low_features(image)
+
+    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+        self.runs["high"] += 1
+        return self.network.high_features(image, low)
+
+    def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
+        self.runs["deviation"] += 1
+        return self.network.predicted_deviation(key, current)
+
+
+@torch.inference_mode()
+def test_sl_sh_and_the_deviation_run_once_a_picture_and_give_what_the_network_gives() -> None:
+    counting = CountingNetwork()
+    remembering = RememberingNetwork(counting)  # type: ignore[arg-type]
+    first, second = (clip().preprocessed(index) for index in (0, 1))
+    for _ in range(3):
+        key, current = remembering.low_features(first.clone()), remembering.low_features(second.clone())
+        high = remembering.high_features(first.clone(), key.low)
+        deviation_of_pair = remembering.predicted_deviation(key, current)
+    assert counting.runs == {"low": 2, "high": 1, "deviation": 1}
+    network = counting.network
+    assert torch.equal(key.low, network.low_features(first).low)
+    assert torch.equal(high, network.high_features(first, key.low))
+    assert torch.equal(deviation_of_pair, network.predicted_deviation(key, current))
+
+
+@torch.inference_mode()
+def test_a_feature_that_is_not_remembered_is_not_taken_for_another() -> None:
+    remembering = RememberingNetwork(stream_network())
+    own = remembering.low_features(clip().preprocessed(0))
+    for index in range(1, 6):  # each made and dropped, so that the next one may come to its place in memory
+        stranger = stream_network().low_features(clip().preprocessed(index))
+        expected = stream_network().predicted_deviation(own, stranger)
+        assert torch.equal(remembering.predicted_deviation(own, stranger), expected)
+
+
+def test_the_distance_curve_is_one_step_from_every_key_frame() -> None:
+    curve = distance_curve(clip(), pairs())
+    assert curve.frames == FRAMES - FARTHEST and len(curve.mean_iou) == FARTHEST + 1
+    hand, frames = LabelsByHand(stream_network()), clip().frames
+    for distance in (0, 3, FARTHEST):
+        matrix = clip().new_matrix()
+        for frame in frames[FARTHEST:]:
+            key = frames[frame.index - distance].image
+            high = hand.sh(key)
+            if distance:
+                high = hand.propagated(high, hand.low(key), hand.low(frame.image))
+            matrix.add(hand.labels(high), frame.truth)
+        assert curve.mean_iou[distance] == pytest.approx(matrix.mean_iou(), abs=1e-6)
+    assert curve.minimum == min(curve.mean_iou)
+    assert curve.mean == pytest.approx(sum(curve.mean_iou) / len(curve.mean_iou))
+
+
+def test_policies_are_scored_as_the_engine_goes() -> None:
+    points = {(point.policy, point.interval): point for point in policy_curves(clip(), pairs())}
+    assert {policy for policy, _ in points} == set(POLICIES)
+    (fixed,) = evaluate_rows(clip(), ("fixed",), settings(interval=3))
+    assert points[FIXED, 3].mean_iou == fixed.mean_iou
+    assert points[FIXED, 3].key_frames == math.ceil(FRAMES / 3)
+    exact = [point for point in points.values() if point.policy == POLICIES[-1] and len(point.thresholds) == 1]
+    assert exact
+    for point in exact:
+        threshold = {"threshold": point.thresholds[0], "maximum_interval": 2 * point.interval}
+        (adaptive,) = evaluate_rows(clip(), ("adaptive",), settings(**threshold))
+        assert adaptive.mean_iou == point.mean_iou
+        assert adaptive.key_frame_ratio * FRAMES == pytest.approx(point.key_frames)
+
+
+def test_every_policy_is_compared_at_the_same_number_of_key_frames() -> None:
+    by_interval: dict[int, set[int]] = {}
+    for point in policy_curves(clip(), pairs()):
+        by_interval.setdefault(point.interval, set()).add(point.key_frames)
+    assert by_interval == {interval: {math.ceil(FRAMES / interval)} for interval in range(2, FARTHEST + 1)}
+
+
+@torch.inference_mode()
+def test_a_feature_copied_without_fusion_is_the_old_labels() -> None:
+    scores = {(score.name, score.distance): score for score in propagation_scores(clip())}
+    for distance in (5, 10):
+        matrix = clip().new_matrix()
+        for frame in clip().frames[FARTHEST:]:
+            matrix.add(clip().full_labels(frame.index - distance), frame.truth)
+        assert scores["copied", distance].without_fusion == matrix.mean_iou()
+    curve = distance_curve(clip(), pairs())
+    assert [scores["learned", distance].with_fusion for distance in (5, 10)] == [curve.mean_iou[5], curve.mean_iou[10]]
+
+
+def test_the_best_translation_is_the_one_that_happened() -> None:
+    feature = torch.randn(1, 3, 9, 11, generator=torch.Generator().manual_seed(0))
+    moved = torch.zeros_like(feature)
+    moved[:, :, 2:, :-1] = feature[:, :, :-2, 1:]  # two down, one to the left
+    candidates = list(translations(feature, 2))
+    assert len(candidates) == 25
+    assert sum(torch.equal(candidate, moved) for candidate in candidates) == 1
+
+
+def test_deviation_is_the_fraction_of_labelled_pixels_that_differ() -> None:
+    first = np.array([[0, 1, 2, UNLABELLED]], np.uint8)
+    second = np.array([[0, 2, UNLABELLED, 1]], np.uint8)
+    assert deviation(first, second) == 0.5
+    assert math.isnan(deviation(first, np.full_like(first, UNLABELLED)))
+
+
+@torch.inference_mode()
+def test_deviations_are_of_all_pairs_within_the_longest_interval() -> None:
+    found = {(pair.key, pair.index): pair for pair in deviation_pairs(clip())}
+    expected = {(key, index) for index in range(FRAMES) for key in range(max(0, index - FARTHEST), index)}
+    assert set(found) == expected
+    pair = found[2, 7]
+    measured = PredictedDeviation(0.1).measure(stream_network(), clip().low(2), clip().low(7))
+    assert pair.predicted == measured
+    assert pair.of_full_network == np.mean(clip().full_labels(2) != clip().full_labels(7))
+    assert pair.of_truth == deviation(clip().frames[2].truth, clip().frames[7].truth)
+
+
+def test_correlation_is_pearsons_over_what_is_known() -> None:
+    assert correlation([1, 2, 3, 9], [2, 4, 6, math.nan]) == pytest.approx(1.0)
+    assert correlation([1, 2, 3], [1, 0, -1]) == pytest.approx(-1.0)
+    assert correlation([0, 0, 1, 1], [0, 1, 0, 1]) == pytest.approx(0.0)
+    assert math.isnan(correlation([1, 1, 1], [1, 2, 3]))
+
+
+def test_a_low_latency_row_is_late_by_its_frames() -> None:
+    names = [row.name for row in evaluate_rows(clip(), ("low-latency",), TrackSettings(5, 0.1, 5, (1, 3)))]
+    assert names == ["low-latency-1", "low-latency-3"]
+    assert clip().frames[0].image.shape == (INPUT_SIZE[1], INPUT_SIZE[0], 3)
