@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lowlat_seg_ros.network import convolution_on_gpu, native_library
+from lowlat_seg_ros.network import spatially_variant_convolution as module
 from lowlat_seg_ros.network.convolution_on_cpu import convolve_on_cpu
 from lowlat_seg_ros.network.propagation import KernelPredictor
 from lowlat_seg_ros.network.spatially_variant_convolution import (
@@ -319,3 +320,26 @@ def test_on_a_gpu_the_interface_takes_the_gpus_body_unless_a_gradient_is_needed(
     with torch.inference_mode():
         assert convolution_on_gpu.runs_on_gpu(feature, kernels)
         torch.testing.assert_close(spatially_variant_convolution(feature, kernels), result, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fault", ["wrong sums", "does not compile"])
+def test_a_gpus_body_that_cannot_be_relied_on_is_not_used(
+    fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The check itself, on the CPU: it asks nothing of the device but to compute."""
+
+    def broken(feature: Tensor, kernels: Tensor, reach: int) -> Tensor:
+        if fault == "does not compile":
+            raise RuntimeError("no such architecture\nand a long tail")
+        return module.shift_and_add(feature, kernels, reach).mul(1.01)
+
+    monkeypatch.setattr(module, "convolve_on_gpu", module.shift_and_add)
+    module.is_right_on_gpu.cache_clear()
+    assert module.is_right_on_gpu(torch.device("cpu")) and not caplog.records
+    monkeypatch.setattr(module, "convolve_on_gpu", broken)
+    module.is_right_on_gpu.cache_clear()
+    assert not module.is_right_on_gpu(torch.device("cpu"))
+    assert not module.is_right_on_gpu(torch.device("cpu"))
+    (record,) = caplog.records
+    assert "a slower one in torch takes over" in record.getMessage() and "\n" not in record.getMessage()
+    module.is_right_on_gpu.cache_clear()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lowlat_seg_ros.network.convolution_on_cpu import convolve_on_cpu, runs_on_cpu
 from lowlat_seg_ros.network.convolution_on_gpu import convolve_on_gpu, runs_on_gpu
+
+logger = logging.getLogger(__name__)
 
 
 def spatially_variant_convolution(feature: Tensor, kernels: Tensor) -> Tensor:
@@ -33,7 +38,7 @@ def spatially_variant_convolution(feature: Tensor, kernels: Tensor) -> Tensor:
     reach = kernel_reach(feature, kernels)
     if runs_on_cpu(feature, kernels):
         return convolve_on_cpu(feature, kernels, reach)
-    if runs_on_gpu(feature, kernels):
+    if runs_on_gpu(feature, kernels) and is_right_on_gpu(feature.device):
         return convolve_on_gpu(feature, kernels, reach)
     return shift_and_add(feature, kernels, reach)
 
@@ -51,6 +56,28 @@ def shift_and_add(feature: Tensor, kernels: Tensor, reach: int) -> Tensor:
             result.addcmul_(kernels[:, tap : tap + 1], neighbour)  # in place: half the time of making a new sum
             tap += 1
     return result
+
+
+@functools.cache
+def is_right_on_gpu(device: torch.device) -> bool:
+    """Whether the GPU's body computes there what the reference does; one warning says so if it does not.
+
+    It is compiled on the machine it runs on, by whatever Triton and driver are there: it has to show once, in the
+    warm-up, that it can be relied on.
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    feature = torch.randn(1, 5, 7, 19, generator=generator, device=device)
+    kernels = torch.rand(1, 9, 7, 19, generator=generator, device=device)
+    try:
+        torch.testing.assert_close(convolve_on_gpu(feature, kernels, 1), shift_and_add(feature, kernels, 1))
+    except Exception as error:  # Triton's are of any type: a missing compiler, an unknown architecture
+        logger.warning(
+            "the convolution in Triton cannot be used on %s; a slower one in torch takes over: %s",
+            device,
+            str(error).strip().split("\n")[0],
+        )
+        return False
+    return True
 
 
 def kernel_reach(feature: Tensor, kernels: Tensor) -> int:
