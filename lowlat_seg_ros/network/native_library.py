@@ -18,7 +18,7 @@ def native_library() -> ctypes.CDLL | None:
 
     A plain C library, called through ctypes with the tensors' addresses. An extension of torch would have to be built
     again for every torch, would want torch in pip's isolated build, and brings torch's CMake files into ours; this one
-    knows nothing of torch but the OpenMP that runs its threads. A call takes 5 microseconds and releases the GIL.
+    knows nothing of torch but the OpenMP that runs its threads. ctypes releases the GIL during a call.
     """
     files = sorted(Path(__file__).parent.glob("_kernels*.so"))
     if not files:

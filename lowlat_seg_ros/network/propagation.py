@@ -42,8 +42,8 @@ class KernelPredictor(nn.Module):
     def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
         """W, (B, H_K², h, w); the taps of a place sum to one."""
         combined = torch.relu(self.combine(torch.cat([key_guidance, guidance], dim=1)))
-        # Over the last dimension: over the channels of a channels-last tensor the softmax takes 1.4 ms of one core for
-        # 45x60 places where this takes 0.3, and its result, no longer channels last, must be turned for equation 1.
+        # Over the last dimension: over the channels of a channels-last tensor torch's softmax is slower on a CPU, and
+        # its result, no longer channels last, would have to be turned for equation 1.
         taps_last = torch.softmax(self.predict(combined).permute(0, 2, 3, 1), dim=3)
         return taps_last.permute(0, 3, 1, 2)
 
