@@ -19,6 +19,7 @@ from lowlat_seg_ros.network.checkpoint import CheckpointError
 from lowlat_seg_ros.network.config import ConfigError
 from lowlat_seg_ros.training.imagenet import WeightsError
 from lowlat_seg_ros.training.plan import PlanError
+from lowlat_seg_ros.training.run_state import RunError
 
 USER_ERRORS = (
     BagError,
@@ -29,6 +30,7 @@ USER_ERRORS = (
     OSError,
     PlanError,
     ReplayError,
+    RunError,
     SettingsError,
     WeightsError,
     Worse,

@@ -1,28 +1,42 @@
-"""Training: exact labels of synthesised pairs, frozen parts that stay, a resumed run that ends at the same weights."""
+"""Training: exact labels of pairs, frozen parts that stay, batches that may be divided, recipes that read."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_networks import small_config
+from data_trees import write_picture
+from small_networks import small_config, small_network
+from torch import nn
 
-from lowlat_seg_ros.data.camvid import LabelledImage
-from lowlat_seg_ros.data.classes import CAR, ROAD, SKY, UNLABELLED
+from lowlat_seg_ros.data.classes import BICYCLIST, CAR, PEDESTRIAN, ROAD, SKY, UNLABELLED
+from lowlat_seg_ros.network.config import load_config
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.training import pairs
 from lowlat_seg_ros.training.augmentation import random_view
-from lowlat_seg_ros.training.base import BaseStage, class_weights, still_maker
-from lowlat_seg_ros.training.loop import Stage, train
+from lowlat_seg_ros.training.base import BaseStage, class_weights, label_loss, still_maker
+from lowlat_seg_ros.training.frames import TrainingPicture
+from lowlat_seg_ros.training.loop import StageData, StageFolder, train
 from lowlat_seg_ros.training.pair_samples import pair_maker
-from lowlat_seg_ros.training.pairs import Drive, MovingObject, earlier_frame, synthesise_pair, without_objects
+from lowlat_seg_ros.training.pairs import (
+    Drive,
+    MovingObject,
+    earlier_frame,
+    filmed_pair,
+    synthesise_pair,
+    without_objects,
+)
 from lowlat_seg_ros.training.plan import PlanError, StagePlan, load_plan
 from lowlat_seg_ros.training.propagation import PropagationStage
+from lowlat_seg_ros.training.run_state import RunError
 from lowlat_seg_ros.training.samples import Samples
 from lowlat_seg_ros.training.schedule import ScheduleStage, deviation
+from lowlat_seg_ros.training.step import Batch, Hardware, Stage
 
 CONFIG_FOLDER = Path(__file__).parents[1] / "config"
 CONFIG = small_config()
@@ -32,7 +46,7 @@ PLAN = StagePlan(
 )  # fmt: skip
 
 
-def street_picture(seed: int, size: tuple[int, int] = (96, 72)) -> LabelledImage:
+def street_picture(seed: int, size: tuple[int, int] = (96, 72)) -> TrainingPicture:
     """Sky above road with a car on it, each in its own noise; the label can be told from the colour."""
     width, height = size
     random = np.random.default_rng(seed)
@@ -42,11 +56,12 @@ def street_picture(seed: int, size: tuple[int, int] = (96, 72)) -> LabelledImage
     colours = np.zeros((256, 3), np.int64)
     colours[[SKY, ROAD, CAR]] = [(200, 210, 230), (80, 80, 80), (180, 20, 20)]
     image = colours[labels] + random.integers(-20, 20, (height, width, 3))
-    return LabelledImage(f"street{seed}", image.clip(0, 255).astype(np.uint8), labels)
+    return TrainingPicture(f"street{seed}", image.clip(0, 255).astype(np.uint8), labels)
 
 
 PICTURES = [street_picture(seed) for seed in range(4)]
-WEIGHTS = class_weights(PICTURES, CONFIG.class_count)
+CLASS_PIXELS = sum(np.bincount(picture.labels.ravel(), minlength=256) for picture in PICTURES)
+WEIGHTS = class_weights(np.asarray(CLASS_PIXELS), CONFIG.class_count)
 
 
 def samples_for(stage: str) -> Samples:
@@ -59,10 +74,10 @@ def fresh_network() -> SegmentationNetwork:
     return SegmentationNetwork(CONFIG)
 
 
-STAGES: dict[str, Stage] = {
-    "base": BaseStage(WEIGHTS),
-    "propagation": PropagationStage(WEIGHTS),
-    "schedule": ScheduleStage(),
+STAGES: dict[str, Callable[[], Stage]] = {
+    "base": lambda: BaseStage(WEIGHTS),
+    "propagation": lambda: PropagationStage(WEIGHTS),
+    "schedule": ScheduleStage,
 }
 LEARNING_PARTS = {
     "base": ("tracks.", "classifier.", "fast_classifier."),
@@ -71,47 +86,43 @@ LEARNING_PARTS = {
 }
 
 
+class WithoutStatistics:
+    """A stage whose BatchNorms keep their running averages, as if they were frozen."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.weight = stage, stage.weight
+        self.trained_modules = stage.trained_modules
+
+    def loss(self, network: SegmentationNetwork, batch: Batch) -> torch.Tensor:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self.stage.loss(network, batch)
+
+
+def train_in(folder: Path, network: SegmentationNetwork, name: str, plan: StagePlan = PLAN, **changes: Any) -> None:
+    """Train a stage on the pictures above; ``changes`` are the folder's or the hardware's."""
+    hardware = Hardware(**{key: changes.pop(key) for key in ("parts", "mixed_precision") if key in changes})
+    train(network, STAGES[name](), StageData(samples_for(name)), plan, StageFolder(folder, **changes), hardware)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_changes_its_own_parts_and_nothing_else(name: str, tmp_path: Path) -> None:
     network = fresh_network()
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    train(network, STAGES[name], samples_for(name), dataclasses.replace(PLAN, epochs=1), tmp_path)
+    train_in(tmp_path, network, name, dataclasses.replace(PLAN, epochs=1))
     changed = {key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])}
     own = {key for key in before if key.startswith(LEARNING_PARTS[name])}
     assert changed <= own
     assert {key for key in own if key.endswith(("weight", "running_mean"))} <= changed
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_a_resumed_run_ends_at_the_same_weights(name: str, tmp_path: Path) -> None:
-    whole, resumed = fresh_network(), fresh_network()
-    train(whole, STAGES[name], samples_for(name), PLAN, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(resumed, InterruptedAt(STAGES[name], 3), samples_for(name), PLAN, tmp_path / "resumed")
-    again = fresh_network()
-    train(again, STAGES[name], samples_for(name), PLAN, tmp_path / "resumed")
-    for key, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[key]), key
-
-
-class InterruptedAt:
-    """A stage that is stopped, as by Ctrl-C, in the middle of its n-th step."""
-
-    def __init__(self, stage: Stage, step: int) -> None:
-        self.stage, self.steps_left = stage, step
-        self.trained_modules = stage.trained_modules
-
-    def loss(self, network: SegmentationNetwork, batch: Sequence[torch.Tensor]) -> torch.Tensor:
-        self.steps_left -= 1
-        if self.steps_left == 0:
-            raise KeyboardInterrupt
-        return self.stage.loss(network, batch)
-
-
 def test_training_learns(tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, epochs=6, learning_rate=0.02)
-    train(fresh_network(), STAGES["base"], samples_for("base"), plan, tmp_path)
-    losses = [float(line.split()[1]) for line in (tmp_path / "loss.txt").read_text().splitlines()]
+    train_in(tmp_path, fresh_network(), "base", plan)
+    names, *lines = (tmp_path / "epochs.csv").read_text().splitlines()
+    losses = [float(line.split(",")[1]) for line in lines]
+    assert names == "epoch,loss"
     assert len(losses) == 6 and losses[-1] < 0.7 * losses[0]
 
 
@@ -135,7 +146,7 @@ def test_driving_forward_moves_places_away_from_the_vanishing_point() -> None:
     image, labels = np.zeros((100, 200, 3), np.uint8), np.full((100, 200), ROAD, np.uint8)
     image[80:84, 98:102] = 255  # a mark on the road, straight ahead
     drive = Drive(vanishing_point=(100, 40), approach=0.004, street_width=5, turn=(0, 0))
-    earlier = earlier_frame(image, labels, image, drive, [], 1.0)
+    earlier = earlier_frame(image, labels == SKY, image, drive, [], 1.0)
     assert 40 < np.argwhere(earlier[..., 0] > 128)[:, 0].mean() < 80
 
 
@@ -144,8 +155,102 @@ def test_a_moving_object_stood_elsewhere_and_the_street_behind_it_is_restored() 
     image[20:40, 40:60], labels[20:40, 40:60] = 250, CAR
     thing = MovingObject(labels == CAR, centre=(49.5, 29.5), shift=(20.0, 0.0), growth=1.0)
     still = Drive(vanishing_point=(40, 30), approach=0, street_width=5, turn=(0, 0))
-    earlier = earlier_frame(image, labels, without_objects(image, [thing]), still, [thing], 1.0)
+    earlier = earlier_frame(image, labels == SKY, without_objects(image, [thing]), still, [thing], 1.0)
     assert (earlier[20:40, 21:39, 0] > 240).all() and (earlier[20:40, 42:60, 0] < 120).all()
+
+
+def filmed_picture(folder: Path, count: int) -> TrainingPicture:
+    """A picture after ``count`` frames of its drive, each of which shows in its red how many frames back it is."""
+    folder.mkdir()
+    for back in range(1, count + 1):
+        write_picture(folder / f"{back}.png", np.full((72, 96, 3), (20 * back, 100, 100), np.uint8))
+    labels = street_picture(0).labels
+    earlier = tuple(folder / f"{back}.png" for back in range(1, count + 1))
+    return TrainingPicture("filmed", np.full((72, 96, 3), (0, 100, 100), np.uint8), labels, earlier)
+
+
+@pytest.mark.parametrize("count", [10, 4, 2])
+def test_pairs_of_a_video_are_2_to_10_frames_apart(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "random_tint", lambda image, random: image)
+    picture = filmed_picture(tmp_path / "frames", count)
+    found = set()
+    for seed in range(80):
+        pair = filmed_pair(picture, (96, 72), (1.0, 1.0), np.random.default_rng(seed))
+        found.add(tuple(int(frame[0, 0, 0]) // 20 for frame in (pair.key, pair.middle, pair.later)))
+        assert set(np.unique(pair.labels)) == {SKY, ROAD, CAR}
+    assert found == {(back, back // 2, 0) for back in range(2, count + 1)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_frames_of_a_filmed_pair_are_mirrored_cropped_and_tinted_alike(seed: int, tmp_path: Path) -> None:
+    """A camera that stands still sees the same picture three times, and so must the network."""
+    still = street_picture(1)
+    write_picture(tmp_path / "still.png", still.image)
+    picture = TrainingPicture("still", still.image, still.labels, (tmp_path / "still.png",) * 10)
+    pair = filmed_pair(picture, (80, 60), (1.0, 1.1), np.random.default_rng(seed))
+    assert pair.key.shape == (60, 80, 3) and pair.labels.shape == (60, 80)
+    assert np.array_equal(pair.key, pair.later) and np.array_equal(pair.middle, pair.later)
+    redness = pair.later[..., 0].astype(int) - pair.later[..., 2]
+    assert redness[pair.labels == CAR].mean() > redness[pair.labels == ROAD].mean() + 20
+
+
+def test_what_moves_by_itself_is_told_by_the_classes_names() -> None:
+    assert pairs.CAMVID_MOTIONS == ((SKY,), (CAR, PEDESTRIAN, BICYCLIST))
+    cityscapes = load_config(CONFIG_FOLDER / "models" / "paper.yaml").classes
+    motions = pairs.motions_of(cityscapes)
+    assert [cityscapes[index] for index in motions.sky] == ["sky"]
+    assert [cityscapes[index] for index in motions.movable] == [
+        "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_batch_in_two_parts_gives_the_same_weights(name: str, tmp_path: Path) -> None:
+    """Up to rounding, with BatchNorm's statistics left alone: they are those of a part."""
+    start = small_network().state_dict()
+    moves = []
+    for parts in (1, 2):
+        network, stage = small_network(), WithoutStatistics(STAGES[name]())
+        folder = StageFolder(tmp_path / str(parts))
+        train(network, stage, StageData(samples_for(name)), PLAN, folder, Hardware(parts=parts))
+        moves.append(torch.cat([(tensor - start[key]).flatten() for key, tensor in network.named_parameters()]))
+    assert moves[0].norm() > 1e-3
+    assert (moves[0] - moves[1]).norm() < 0.02 * moves[0].norm()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_half_precision_learns_about_the_same(name: str, tmp_path: Path) -> None:
+    """As on a GPU; the CPU's bfloat16 takes the same ways."""
+    losses = []
+    for precision in (None, torch.bfloat16):
+        folder = tmp_path / str(precision)
+        train_in(folder, fresh_network(), name, mixed_precision=precision)
+        losses.append([float(line.split(",")[1]) for line in (folder / "epochs.csv").read_text().splitlines()[1:]])
+    assert losses[1] == pytest.approx(losses[0], rel=0.1) and losses[0] != losses[1]
+
+
+@pytest.mark.parametrize(
+    ("plan", "parts", "sentence"),
+    [
+        (dataclasses.replace(PLAN, batch_size=8), 1, "there are 4 pictures to train on and batch_size is 8"),
+        (dataclasses.replace(PLAN, batch_size=3), 2, "batch_size is 3; expected a multiple of 2"),
+    ],
+)
+def test_a_batch_that_cannot_be_made_is_named(plan: StagePlan, parts: int, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=sentence):
+        train_in(tmp_path, fresh_network(), "base", plan, parts=parts)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the loss is (nan|inf) in epoch"):
+        train_in(tmp_path, fresh_network(), "base", dataclasses.replace(PLAN, epochs=9, learning_rate=1e30))
+
+
+def test_a_batch_without_a_label_teaches_nothing() -> None:
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    loss = label_loss(logits, torch.full((1, 4, 4), UNLABELLED), torch.ones(3))
+    loss.backward()
+    assert loss == 0 and logits.grad is not None and not logits.grad.any()
 
 
 def test_samples_depend_on_seed_epoch_and_index_alone() -> None:

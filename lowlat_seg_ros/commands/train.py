@@ -1,38 +1,92 @@
-"""``lowlat-seg train``: one stage of the training recipe."""
+"""``lowlat-seg train``: the stages of the training recipe."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lowlat_seg_ros.network.config import load_config
-from lowlat_seg_ros.training.plan import load_plan
-from lowlat_seg_ros.training.run import STAGES, run_stage
+from lowlat_seg_ros.training.data_plan import load_data_plan
+from lowlat_seg_ros.training.plan import PlanError, load_plan
+from lowlat_seg_ros.training.processes import joined_processes
+from lowlat_seg_ros.training.run import STAGES, Run, train_stages
+from lowlat_seg_ros.training.start import IMAGENET, NOTHING
+from lowlat_seg_ros.training.step import Hardware
+
+ALL = "all"
 
 
 def add_train_command(commands: Any) -> None:
     """``commands`` is what argparse's add_subparsers returned."""
-    parser = commands.add_parser("train", help="train one stage of the network")
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--data", type=Path, required=True, help="CamVid's folder, with train/ and trainannot/")
-    parser.add_argument(
-        "--run", type=Path, required=True, help="folder of this training run; an interrupted stage goes on"
-    )
+    parser = commands.add_parser("train", help="train the network, stage by stage")
+    parser.add_argument("stage", choices=(*STAGES, ALL), help="one stage, each after the one before, or all of them")
+    parser.add_argument("--run", type=Path, required=True, help="folder of this training run")
+    parser.add_argument("--resume", action="store_true", help="go on with what the folder of the run holds")
     parser.add_argument(
         "--model", type=Path, default=Path("config/models/default.yaml"), help="the network's description"
     )
     parser.add_argument("--config", type=Path, default=Path("config/training/default.yaml"), help="the stages' recipes")
+    parser.add_argument(
+        "--start", default=IMAGENET, help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from"
+    )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
-    parser.add_argument("--threads", type=int, help="CPU threads; the default is PyTorch's")
+    _add_data_options(parser.add_argument_group("data", "also in the recipe's section 'data', under the same names"))
+    _add_hardware_options(parser.add_argument_group("hardware"))
     parser.set_defaults(run_command=train_command)
+
+
+def _add_data_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data", type=Path, help="CamVid's folder or Cityscapes' ('root' in the recipe)")
+    group.add_argument("--frames", type=Path, help="pictures, a video, or a folder of drives that are either")
+    group.add_argument("--labels", type=Path, help="class ids as PNG, under the frames' names")
+    group.add_argument("--void", type=int, help="the id that stands for no class in them, beside 255")
+    group.add_argument("--consecutive", action="store_true", help="the pictures are a camera's frames in order")
+    group.add_argument(
+        "--video", type=Path, nargs="+", default=[], help="without labels, for the stage schedule ('videos')"
+    )
+    group.add_argument("--hold-out", help="'every N' pictures or 'drive NAME': scored after each epoch, not trained on")
+
+
+def _add_hardware_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument("--parts", type=int, default=1, help="take each batch in so many parts, to need less memory")
+    group.add_argument("--threads", type=int, help="CPU threads; the default is PyTorch's")
 
 
 def train_command(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
-    plan = load_plan(options.config, options.stage, epochs=options.epochs)
-    folder = run_stage(options.stage, load_config(options.model), plan, options.data, options.run)
-    print(f"the checkpoint is in {folder}")
+    if options.parts < 1:
+        raise PlanError(f"--parts is {options.parts}; expected at least 1")
+    stages = STAGES if options.stage == ALL else (options.stage,)
+    plans = {stage: load_plan(options.config, stage, epochs=options.epochs) for stage in stages}
+    data = load_data_plan(
+        options.config,
+        root=options.data,
+        frames=options.frames,
+        labels=options.labels,
+        void=options.void,
+        consecutive=options.consecutive,
+        videos=tuple(options.video),
+        hold_out=options.hold_out,
+    )
+    config = load_config(options.model)
+    with joined_processes(options.device) as processes:
+        hardware = Hardware(processes, options.parts, precision_for(processes.device))
+        command = shlex.join(["lowlat-seg", *sys.argv[1:]])
+        run = Run(options.run, config, plans, data, options.start, options.resume, command, hardware)
+        folder = train_stages(run, stages)
+        if processes.leads:
+            print(f"the checkpoint is in {folder}")
+
+
+def precision_for(device: torch.device) -> torch.dtype | None:
+    """Half precision where it is quicker: on GPUs, in bfloat16 where they have it."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

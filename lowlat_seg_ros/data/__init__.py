@@ -1,1 +1,1 @@
-"""Where frames and labels come from, and how they are shown: CamVid, clips, the synthetic street, drawing."""
+"""Where frames and labels come from, and how they are shown: data sets, clips, the synthetic street, drawing."""

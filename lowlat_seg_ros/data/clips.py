@@ -1,7 +1,7 @@
 """Clips: what a camera would have delivered, from a video, a folder of pictures or the synthetic street.
 
-A clip holds no frame and no open file. Every call of `frames()` starts again at the first frame, reads one frame at a
-time, and closes what it opened when it is exhausted or the iterator is closed.
+A clip holds no frame and no open file. Every call of `frames()` starts again at the first frame or the one asked for,
+reads one frame at a time, and closes what it opened when it is exhausted or the iterator is closed.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Clip(Protocol):
     def frame_count(self) -> int:
         """How many frames there are; a video's header may be a few off."""
 
-    def frames(self) -> Generator[NDArray[np.uint8], None, None]:
-        """Yield every frame, from the first, as (H, W, 3) uint8 RGB; raises ClipError at a frame that is damaged."""
+    def frames(self, first: int = 0) -> Generator[NDArray[np.uint8], None, None]:
+        """Yield every frame from number `first` on as (H, W, 3) uint8 RGB; raises ClipError at a damaged one."""
 
 
 def open_clip(path: str | Path, *, rate_hz: float | None = None) -> Clip:
@@ -101,7 +101,7 @@ class PictureFolder:
 
     def __init__(self, folder: Path, rate_hz: float | None = None) -> None:
         try:
-            self.pictures = tuple(sorted(filter(_is_picture, folder.iterdir()), key=natural_order))
+            self.pictures = tuple(sorted(filter(is_picture, folder.iterdir()), key=natural_order))
         except OSError as error:
             raise ClipError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
         if not self.pictures:
@@ -111,9 +111,9 @@ class PictureFolder:
         self.frame_count = len(self.pictures)
         self.size = _size(_read_picture(self.pictures[0]))
 
-    def frames(self) -> Generator[NDArray[np.uint8], None, None]:
-        """Yield every picture as (H, W, 3) uint8 RGB."""
-        for picture in self.pictures:
+    def frames(self, first: int = 0) -> Generator[NDArray[np.uint8], None, None]:
+        """Yield every picture from number `first` on as (H, W, 3) uint8 RGB."""
+        for picture in self.pictures[first:]:
             frame = _read_picture(picture)
             if _size(frame) != self.size:
                 sizes = f"{_in_words(_size(frame))} but the clip began with {_in_words(self.size)}"
@@ -125,7 +125,7 @@ class Video:
     """A video file as a clip, at the rate it reports or at `rate_hz`."""
 
     def __init__(self, path: Path, rate_hz: float | None = None) -> None:
-        self._path = path
+        self.path = path
         self.name = path.name
         capture = self._open()
         try:
@@ -141,10 +141,10 @@ class Video:
             raise ClipError(f"The video {path} reports no frame rate ({reported_rate_hz:g} Hz); give its rate in Hz.")
         self.rate_hz = rate_hz or reported_rate_hz
 
-    def frames(self) -> Generator[NDArray[np.uint8], None, None]:
-        """Yield every frame as (H, W, 3) uint8 RGB; raises ClipError at the end of a video that is cut short."""
-        capture = self._open()
-        decoded = 0
+    def frames(self, first: int = 0) -> Generator[NDArray[np.uint8], None, None]:
+        """Yield every frame from number `first` on as (H, W, 3) uint8 RGB; ClipError at the end of one cut short."""
+        capture = self._open_at(first)
+        decoded = first
         try:
             while (frame := _next_frame(capture)) is not None:
                 decoded += 1
@@ -153,13 +153,28 @@ class Video:
             capture.release()
         # A header's count is often a few off, and wrong by more only where the rest of the file is missing or damaged.
         if self.frame_count - decoded > max(2, self.frame_count // 10):
-            raise ClipError(f"The video {self._path} is cut short: {decoded} of its {self.frame_count} frames decode.")
+            raise ClipError(f"The video {self.path} is cut short: {decoded} of its {self.frame_count} frames decode.")
 
     def _open(self) -> cv2.VideoCapture:
         # Any other backend of OpenCV would take a file name with a number in it for a series of pictures.
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
-            raise ClipError(f"The video {self._path} cannot be opened: it is damaged, cut short or not a video.")
+            raise ClipError(f"The video {self.path} cannot be opened: it is damaged, cut short or not a video.")
+        return capture
+
+    def _open_at(self, first: int) -> cv2.VideoCapture:
+        """The video with frame `first` as the next one, or at its end if it is shorter."""
+        capture = self._open()
+        if first == 0:
+            return capture
+        # Quick: FFmpeg decodes on from the last frame before it that can be decoded alone. Not every file allows it.
+        if capture.set(cv2.CAP_PROP_POS_FRAMES, first) and capture.get(cv2.CAP_PROP_POS_FRAMES) == first:
+            return capture
+        capture.release()
+        capture = self._open()
+        for _ in range(first):
+            if not capture.grab():
+                break
         return capture
 
 
@@ -175,7 +190,8 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
         raise ClipError(str(error)) from error
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
+    """Whether a file is one that a folder of pictures would show."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

@@ -41,7 +41,7 @@ def labelled_frames(clip: Clip, labels: Path | None = None, void: int | None = N
         return (LabelledFrame(frame.image, frame.labels) for frame in map(clip.__getitem__, range(clip.frame_count)))
     if labels is None:
         return (LabelledFrame(frame, None) for frame in clip.frames())
-    return _with_label_files(clip, _label_files(clip, labels), void)
+    return _with_label_files(clip, label_files(clip, labels), void)
 
 
 def _with_label_files(clip: Clip, files: list[Path | None], void: int | None) -> Iterator[LabelledFrame]:
@@ -78,8 +78,12 @@ def read_class_ids(path: Path, void: int | None = None) -> NDArray[np.uint8]:
     return np.where(stored == void, np.uint8(UNLABELLED), stored)
 
 
-def _label_files(clip: Clip, folder: Path) -> list[Path | None]:
-    """The label file of every frame."""
+def label_files(clip: Clip, folder: Path) -> list[Path | None]:
+    """The label file of every frame, None for a picture that has none; of a video, the files there are.
+
+    Raises:
+        DataError: `folder` is no folder, or has labels for none of a folder's pictures.
+    """
     if not folder.is_dir():
         raise DataError(f"The folder of labels {folder} does not exist.")
     if not isinstance(clip, PictureFolder):

@@ -72,9 +72,9 @@ class SyntheticStreet:
         image = self._photographed(canvas, index)
         return LabelledImage(f"{self.name}_{index:05d}", image, np.ascontiguousarray(canvas[..., 3]))
 
-    def frames(self) -> Generator[NDArray[np.uint8], None, None]:
-        """Yield every frame's picture, (H, W, 3) uint8 RGB."""
-        for index in range(self.frame_count):
+    def frames(self, first: int = 0) -> Generator[NDArray[np.uint8], None, None]:
+        """Yield the picture of every frame from number `first` on, (H, W, 3) uint8 RGB."""
+        for index in range(first, self.frame_count):
             yield self[index].image
 
     def scene(self, index: int) -> tuple[Camera, list[Surface]]:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lowlat_seg_ros.data.camvid import LabelledImage
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.network.config import ModelConfig
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.augmentation import random_view
+from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.plan import StagePlan
 from lowlat_seg_ros.training.samples import MakeSample, image_tensor, labels_tensor
 
@@ -37,19 +38,32 @@ class BaseStage:
         full_loss = label_loss(network.classify(network.high_features(images, low)), labels, self.weights)
         return full_loss + FAST_SHARE * label_loss(network.fast_classifier(low), labels, self.weights)
 
+    def weight(self, batch: Sequence[Tensor]) -> Tensor:
+        return labels_weight(batch[-1], self.weights)
+
 
 def label_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, K, h, w), bilinearly enlarged, against labels (B, H, W); 255 is left out."""
+    """Cross-entropy of logits (B, K, h, w), bilinearly enlarged, against labels (B, H, W); 255 is left out.
+
+    The weighted mean over the labelled pixels, and 0 where there are none.
+    """
+    if bool((labels == UNLABELLED).all()):
+        return logits.sum() * 0
     enlarged = functional.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
     return functional.cross_entropy(enlarged, labels, weights, ignore_index=UNLABELLED)
 
 
-def class_weights(pictures: Sequence[LabelledImage], class_count: int) -> Tensor:
-    """1 / ln(c + share of the class), as Paszke et al. weigh classes (ENet, 2016, section 5.2), with a milder c."""
-    counts = np.zeros(256, np.int64)
-    for picture in pictures:
-        counts += np.bincount(picture.labels.ravel(), minlength=256)
-    shares = counts[:class_count] / max(1, counts[:class_count].sum())
+def labels_weight(labels: Tensor, weights: Tensor) -> Tensor:
+    """What ``label_loss`` divides by: the sum of the weights of the labelled pixels' classes."""
+    return weights[labels[labels != UNLABELLED]].sum()
+
+
+def class_weights(class_pixels: NDArray[np.int64], class_count: int) -> Tensor:
+    """1 / ln(c + share of the class), as Paszke et al. weigh classes (ENet, 2016, section 5.2), with a milder c.
+
+    ``class_pixels`` (256,) counts the pixels of each id.
+    """
+    shares = class_pixels[:class_count] / max(1, class_pixels[:class_count].sum())
     weights = 1 / np.log(RARITY_OFFSET + shares)
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)
 
@@ -57,8 +71,17 @@ def class_weights(pictures: Sequence[LabelledImage], class_count: int) -> Tensor
 def still_maker(config: ModelConfig, plan: StagePlan) -> MakeSample:
     """Turns a labelled picture into (image, labels), another view of it each time."""
 
-    def make(picture: LabelledImage, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def make(picture: TrainingPicture, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         image, labels = random_view(picture.image, picture.labels, plan.crop, plan.scales, random)
         return image_tensor(image, config), labels_tensor(labels)
+
+    return make
+
+
+def whole_still_maker(config: ModelConfig) -> MakeSample:
+    """Turns a labelled picture into (image, labels) as it is, to be scored."""
+
+    def make(picture: TrainingPicture, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        return image_tensor(picture.image, config), labels_tensor(picture.labels)
 
     return make

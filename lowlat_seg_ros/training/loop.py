@@ -1,76 +1,187 @@
-"""One loop for all three stages: batches, steps, a falling learning rate, a checkpoint every epoch."""
+"""One loop for all three stages: batches, a falling learning rate, a checkpoint every epoch."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.training.plan import StagePlan
-from lowlat_seg_ros.training.samples import Samples, epoch_batches
+from lowlat_seg_ros.training.curves import STEPS_A_POINT, Curves, kept_curves
+from lowlat_seg_ros.training.held_out import held_out_scores
+from lowlat_seg_ros.training.labelling import drawn_batch
+from lowlat_seg_ros.training.plan import PlanError, StagePlan
+from lowlat_seg_ros.training.processes import share_statistics, summed
+from lowlat_seg_ros.training.progress import Bar, memory_gib, shown_progress
+from lowlat_seg_ros.training.run_state import Recipe, RunError, RunState
+from lowlat_seg_ros.training.samples import EpochBatches, Samples, loader
+from lowlat_seg_ros.training.step import Batch, Hardware, Stage, Stepper
 
 WARM_UP_SHARE = 0.03  # of all steps, with a rising learning rate
-LARGEST_GRADIENT = 5.0  # the gradients' norm is cut to this: one odd batch does not undo an epoch
 
 
-class Stage(Protocol):
-    """What differs between the stages."""
+@dataclass(frozen=True)
+class StageData:
+    """What a stage learns from, and what it is scored on after each epoch."""
 
-    def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
-        """The modules that learn; all others are frozen, BatchNorm's running averages included."""
-
-    def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
-        """A scalar to be made small."""
+    samples: Samples
+    held_out: Samples | None = None
 
 
-def train(network: SegmentationNetwork, stage: Stage, samples: Samples, plan: StagePlan, folder: Path) -> None:
-    """Train in place. ``folder/last.pt`` is replaced after every epoch; where it exists, training goes on from it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    freeze_all_but(network, stage.trained_modules(network))
-    optimiser = torch.optim.AdamW(parameter_groups(network, plan), weight_decay=plan.weight_decay)
-    steps_per_epoch = len(samples) // plan.batch_size
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate_over(steps_per_epoch * plan.epochs))
-    first_epoch = resume(folder / "last.pt", network, optimiser, schedule)
-    for epoch in range(first_epoch, plan.epochs):
-        torch.manual_seed(plan.seed * 100_003 + epoch)  # dropout and the like, the same in a resumed run
-        average = train_epoch(network, stage, samples, plan, epoch, optimiser, schedule)
-        save_atomically(folder / "last.pt", network, optimiser, schedule, epoch + 1)
-        with (folder / "loss.txt").open("a", encoding="utf-8") as log:
-            log.write(f"{epoch + 1} {average:.5f}\n")
+@dataclass(frozen=True)
+class StageFolder:
+    """Where a stage's state is kept."""
+
+    path: Path
+    recipe: Recipe = field(default_factory=dict)  # what a run that goes on must have in common with what is there
+    goes_on: bool = False
 
 
-def train_epoch(
+def train(
     network: SegmentationNetwork,
     stage: Stage,
-    samples: Samples,
+    data: StageData,
     plan: StagePlan,
-    epoch: int,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    folder: StageFolder,
+    hardware: Hardware | None = None,
 ) -> float:
-    """One pass over the samples; returns the mean loss."""
-    network.eval()
-    for module in stage.trained_modules(network):
-        module.train()
-    losses = []
-    batches = epoch_batches(samples, epoch, plan.batch_size, plan.workers)
-    with tqdm(batches, desc=f"epoch {epoch + 1}/{plan.epochs}", unit="batch", mininterval=5) as progress:
-        for batch in progress:
-            optimiser.zero_grad(set_to_none=True)
-            loss = stage.loss(network, batch)
-            loss.backward()
-            nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], LARGEST_GRADIENT)
-            optimiser.step()
-            schedule.step()
-            losses.append(loss.item())
-            progress.set_postfix(loss=f"{sum(losses[-20:]) / len(losses[-20:]):.3f}")
-    return sum(losses) / len(losses)
+    """Train in place, and keep the state of the last finished epoch in the folder.
+
+    Returns:
+        The seconds that the epochs took, those before an interruption included.
+
+    Raises:
+        PlanError: there are fewer samples than a batch has, or a batch cannot be divided.
+        RunError: the folder is of another run or cannot be written, or the loss is no longer finite.
+    """
+    hardware = hardware or Hardware()
+    steps = steps_of_epoch(len(data.samples), plan, hardware)
+    network.to(hardware.processes.device)
+    share_statistics(stage.trained_modules(network), hardware.processes)
+    freeze_all_but(network, stage.trained_modules(network))
+    state = begin(network, plan, steps, folder, hardware)
+    training = StageTraining(stage, data, plan, state, hardware)
+    is_leader = hardware.processes.leads
+    first = state.finished_epochs
+    with (
+        shown_progress(first, plan.epochs, steps, hardware.processes.device, is_leader) as bar,
+        kept_curves(folder.path, first * steps, is_leader) as curves,
+    ):
+        for epoch in range(first, plan.epochs):
+            begun = time.monotonic()
+            state.history.append(training.run_epoch(epoch, bar, curves))
+            state.seconds += time.monotonic() - begun
+            if is_leader:
+                state.save(folder.path)
+    return state.seconds
+
+
+class StageTraining:
+    """Runs the epochs of a stage."""
+
+    def __init__(self, stage: Stage, data: StageData, plan: StagePlan, state: RunState, hardware: Hardware) -> None:
+        self._stage, self._data, self._plan, self._state, self._hardware = stage, data, plan, state, hardware
+        self._stepper = Stepper(stage, state, hardware)
+
+    def run_epoch(self, epoch: int, bar: Bar, curves: Curves) -> dict[str, float]:
+        """One pass over the samples; returns the epoch's figures by name."""
+        torch.manual_seed(self._plan.seed * 100_003 + epoch)  # dropout and the like, the same in a resumed run
+        self._state.network.eval()
+        for module in self._stage.trained_modules(self._state.network):
+            module.train()
+        bar.begin_epoch(epoch)
+        losses: list[float] = []
+        first_step = epoch * (len(self._data.samples) // self._plan.batch_size)
+        for batch in self._batches(epoch):
+            losses.append(self._stepper.step(batch))
+            _require_finite(losses[-1], epoch)
+            bar.step(losses)
+            if (first_step + len(losses)) % STEPS_A_POINT == 0:
+                self._draw_point(curves, losses, first_step + len(losses))
+        figures = {"loss": self._mean(losses)}
+        if self._hardware.processes.leads:
+            figures |= self._held_out_figures()
+            self._draw_epoch(curves, figures, epoch, first_step + len(losses))
+        return figures
+
+    def _batches(self, epoch: int) -> Iterator[list[Batch]]:
+        """This process's share of each batch, in parts."""
+        hardware, plan = self._hardware, self._plan
+        order = EpochBatches(self._data.samples, epoch, plan.batch_size, hardware.processes, hardware.parts)
+        parts = iter(loader(self._data.samples, order, plan.workers, hardware.processes.device))
+        while batch := list(islice(parts, hardware.parts)):
+            yield [[tensor.to(hardware.processes.device, non_blocking=True) for tensor in part] for part in batch]
+
+    def _mean(self, losses: Sequence[float]) -> float:
+        total = torch.tensor(sum(losses), device=self._hardware.processes.device)
+        return float(summed(total, self._hardware.processes)) / len(losses)
+
+    def _held_out_figures(self) -> dict[str, float]:
+        if self._data.held_out is None:
+            return {}
+        return held_out_scores(self._state.network, self._stage, self._data.held_out, self._hardware.processes.device)
+
+    def _draw_point(self, curves: Curves, losses: Sequence[float], step: int) -> None:
+        shown = losses[-STEPS_A_POINT:]
+        curves.scalar("step/loss", sum(shown) / len(shown) * self._hardware.processes.count, step)
+        curves.scalar("step/learning_rate", float(self._state.schedule.get_last_lr()[0]), step)
+
+    def _draw_epoch(self, curves: Curves, figures: dict[str, float], epoch: int, step: int) -> None:
+        if not curves.are_kept:
+            return
+        for name, value in figures.items():
+            curves.scalar(f"epoch/{name}", value, step)
+        curves.scalar("epoch/memory_gib", memory_gib(self._hardware.processes.device), step)
+        self._state.network.eval()
+        shown = self._data.held_out or self._data.samples
+        samples = [shown[(epoch, index)] for index in range(min(4, len(shown)))]
+        batch = [torch.stack(part).to(self._hardware.processes.device) for part in zip(*samples, strict=True)]
+        curves.picture("image, labels, predicted", drawn_batch(self._state.network, batch), step)
+
+
+def begin(
+    network: SegmentationNetwork, plan: StagePlan, steps: int, folder: StageFolder, hardware: Hardware
+) -> RunState:
+    """The state to train from: fresh, or the folder's, which process 0 reads for all."""
+    optimiser = torch.optim.AdamW(parameter_groups(network, plan), weight_decay=plan.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate_over(steps * plan.epochs))
+    # float16 reaches too little towards 0 for small gradients; bfloat16 has float32's range.
+    scaled = hardware.mixed_precision is torch.float16
+    scaler = torch.amp.GradScaler(hardware.processes.device.type, enabled=scaled)
+    state = RunState(network, optimiser, schedule, scaler, folder.recipe)
+    if folder.goes_on:
+        state.take_up(folder.path, hardware.processes)
+    return state
+
+
+def steps_of_epoch(sample_count: int, plan: StagePlan, hardware: Hardware) -> int:
+    """Batches in an epoch; raises PlanError where that is none, or where a batch cannot be divided evenly."""
+    shares = hardware.processes.count * hardware.parts
+    if plan.batch_size % shares:
+        raise PlanError(
+            f"batch_size is {plan.batch_size}; expected a multiple of {shares}, the number of processes times --parts"
+        )
+    if sample_count < plan.batch_size:
+        raise PlanError(
+            f"there are {sample_count} pictures to train on and batch_size is {plan.batch_size}; "
+            "expected at least as many pictures as a batch has"
+        )
+    return sample_count // plan.batch_size
+
+
+def _require_finite(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise RunError(
+            f"the loss is {loss} in epoch {epoch + 1}; the state of the epoch before it is kept, but expected a lower "
+            "learning_rate"
+        )
 
 
 def freeze_all_but(network: SegmentationNetwork, trained: Sequence[nn.Module]) -> None:
@@ -97,38 +208,3 @@ def rate_over(steps: int) -> Any:
         return float(min((step + 1) / warm_up, max(0.0, 1 - step / steps) ** 0.9))
 
     return factor
-
-
-def save_atomically(
-    path: Path,
-    network: SegmentationNetwork,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    finished_epochs: int,
-) -> None:
-    """A kill at any moment leaves the old file or the new one, never half of one."""
-    state = {
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-        "finished_epochs": finished_epochs,
-    }
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def resume(
-    path: Path,
-    network: SegmentationNetwork,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> int:
-    """Continue from ``path`` where it exists; returns the number of epochs already done."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    schedule.load_state_dict(state["schedule"])
-    return int(state["finished_epochs"])

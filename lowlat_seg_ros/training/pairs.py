@@ -1,4 +1,4 @@
-"""Key frame and later frame, synthesised from one labelled still.
+"""Key frame and later frame, from video where there is video, otherwise synthesised from one labelled still.
 
 CamVid's training labels are stills taken a second apart, too far for propagation to bridge. So the still serves as the
 later frame, whose labels are exact, and the earlier frames are made from it as a camera driving through that street
@@ -8,18 +8,27 @@ that can move moves on its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.data.classes import BICYCLIST, CAR, PEDESTRIAN, SKY, UNLABELLED
+from lowlat_seg_ros.data.classes import CAMVID_CLASSES, UNLABELLED
+from lowlat_seg_ros.data.frame_source import read_frame
 from lowlat_seg_ros.training.augmentation import Labels, Picture, random_tint, scale
+from lowlat_seg_ros.training.frames import LONGEST_DISTANCE, TrainingPicture, resized
 
 Field = NDArray[np.float32]
+Mask = NDArray[np.bool_]  # (H, W)
 
-MOVABLE = (CAR, PEDESTRIAN, BICYCLIST)
+SHORTEST_DISTANCE = 2  # frames from the key frame to the later one; with LONGEST_DISTANCE the paper's range of l
+MOVABLE_NAMES = (
+    {"car", "truck", "bus", "train", "motorcycle", "bicycle", "van", "trailer", "caravan", "vehicle", "tram"}
+    | {"person", "pedestrian", "rider", "bicyclist", "cyclist", "motorcyclist", "animal"}
+)  # fmt: skip
+SKY_NAME = "sky"
 SMALLEST_OBJECT = 80  # pixels; smaller ones move with the street
 MOST_OBJECTS = 8
 INPAINTING_SHRINKS = 4  # what an object hid is guessed on a picture this much smaller, which is blurred but quick
@@ -35,6 +44,13 @@ class Pair(NamedTuple):
     labels: Labels
 
 
+class Motions(NamedTuple):
+    """Which classes move otherwise than the street: ids of the sky, which only turns, and of what moves by itself."""
+
+    sky: tuple[int, ...]
+    movable: tuple[int, ...]
+
+
 class Drive(NamedTuple):
     """How camera and street move between the first and the last frame of a pair."""
 
@@ -47,26 +63,68 @@ class Drive(NamedTuple):
 class MovingObject(NamedTuple):
     """Something that moves by itself: where it is in the last frame, and how it came there."""
 
-    mask: NDArray[np.bool_]
+    mask: Mask
     centre: tuple[float, float]
     shift: tuple[float, float]  # pixels since the first frame
     growth: float  # enlargement since the first frame
 
 
-def synthesise_pair(
-    image: Picture, labels: Labels, size: tuple[int, int], scales: tuple[float, float], random: np.random.Generator
+def motions_of(classes: Sequence[str]) -> Motions:
+    """The motions of a model's classes, told by their names, whatever the case."""
+    names = [name.lower() for name in classes]
+    return Motions(
+        sky=tuple(index for index, name in enumerate(names) if name == SKY_NAME),
+        movable=tuple(index for index, name in enumerate(names) if name in MOVABLE_NAMES),
+    )
+
+
+CAMVID_MOTIONS = motions_of(CAMVID_CLASSES)
+
+
+def filmed_pair(
+    picture: TrainingPicture, size: tuple[int, int], scales: tuple[float, float], random: np.random.Generator
 ) -> Pair:
-    """A pair of ``size`` (width, height), 2 to 10 frames apart (the paper's range of l), at a random speed."""
+    """A pair of ``size`` (width, height), 2 to 10 frames apart, of what the camera saw before the picture.
+
+    Raises:
+        DataError: an earlier frame cannot be read.
+    """
+    distance = int(random.integers(SHORTEST_DISTANCE, min(LONGEST_DISTANCE, len(picture.earlier)) + 1))
+    picture_size = picture.image.shape[1], picture.image.shape[0]
+    key, middle = (resized(read_frame(picture.earlier[back - 1]), picture_size) for back in (distance, distance // 2))
+    factor, mirrored = float(random.uniform(*scales)), random.random() < 0.5
+    tint_seed = int(random.integers(2**32))
+    views = []
+    for frame in (key, middle, picture.image):
+        view, labels = scale(frame, picture.labels, factor)
+        if mirrored:
+            view, labels = np.ascontiguousarray(view[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
+        views.append(random_tint(view, np.random.default_rng(tint_seed)))  # the same for all three
+    window = crop_window(labels.shape, size, random)
+    key, middle, later = (fitted(view[window], size) for view in views)
+    return Pair(key, middle, later, fitted_labels(labels[window], size))
+
+
+def synthesise_pair(
+    image: Picture,
+    labels: Labels,
+    size: tuple[int, int],
+    scales: tuple[float, float],
+    random: np.random.Generator,
+    motions: Motions = CAMVID_MOTIONS,
+) -> Pair:
+    """A pair of ``size`` (width, height), 2 to 10 frames apart, at a random speed, made from a labelled still."""
     image, labels = scale(image, labels, float(random.uniform(*scales)))
     if random.random() < 0.5:
         image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
     image = random_tint(image, random)
-    frames_apart = int(random.integers(2, 11))
+    frames_apart = int(random.integers(SHORTEST_DISTANCE, LONGEST_DISTANCE + 1))
     drive = random_drive(labels.shape, frames_apart, random)
-    objects = random_objects(labels, frames_apart, random)
+    objects = random_objects(labels, frames_apart, random, motions)
+    is_sky = np.isin(labels, motions.sky)
     street = without_objects(image, objects)
-    key = earlier_frame(image, labels, street, drive, objects, 1.0)
-    middle = earlier_frame(image, labels, street, drive, objects, 0.5)
+    key = earlier_frame(image, is_sky, street, drive, objects, 1.0)
+    middle = earlier_frame(image, is_sky, street, drive, objects, 0.5)
     window = crop_window(labels.shape, size, random)
     return Pair(
         key=fitted(key[window], size),
@@ -90,9 +148,13 @@ def random_drive(shape: tuple[int, ...], frames_apart: int, random: np.random.Ge
     )
 
 
-def random_objects(labels: Labels, frames_apart: int, random: np.random.Generator) -> list[MovingObject]:
+def random_objects(
+    labels: Labels, frames_apart: int, random: np.random.Generator, motions: Motions
+) -> list[MovingObject]:
     """The largest connected movable things of the labels, each with a motion of its own."""
-    count, components, stats, centres = cv2.connectedComponentsWithStats(np.isin(labels, MOVABLE).astype(np.uint8))
+    count, components, stats, centres = cv2.connectedComponentsWithStats(
+        np.isin(labels, motions.movable).astype(np.uint8)
+    )
     by_area = sorted(range(1, count), key=lambda index: -int(stats[index, cv2.CC_STAT_AREA]))
     return [
         MovingObject(
@@ -121,27 +183,27 @@ def without_objects(image: Picture, objects: list[MovingObject]) -> Picture:
 
 
 def earlier_frame(
-    image: Picture, labels: Labels, street: Picture, drive: Drive, objects: list[MovingObject], share: float
+    image: Picture, is_sky: Mask, street: Picture, drive: Drive, objects: list[MovingObject], share: float
 ) -> Picture:
     """What the camera saw ``share`` of the pair's time earlier: each pixel fetched from where it went."""
-    x, y = street_destinations(labels, drive, share)
+    x, y = street_destinations(is_sky, drive, share)
     frame = np.asarray(cv2.remap(street, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
     for thing in objects:
         paint_object(frame, image, thing, share)
     return frame
 
 
-def street_destinations(labels: Labels, drive: Drive, share: float) -> tuple[Field, Field]:
+def street_destinations(is_sky: Mask, drive: Drive, share: float) -> tuple[Field, Field]:
     """For each pixel of the earlier frame, the x and y at which the later frame shows the same place.
 
     The street is a channel: a road one camera height below, house fronts to both sides. A place at distance Z comes
     nearer by the driven d, and so moves away from the vanishing point by the factor Z / (Z - d); the sky only turns.
     """
-    height, width = labels.shape
+    height, width = is_sky.shape
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     dx, dy = columns - drive.vanishing_point[0], rows - drive.vanishing_point[1]
     nearness = np.maximum(np.maximum(dy, 0), np.abs(dx) / drive.street_width)  # focal length / Z, in camera heights
-    nearness[labels == SKY] = 0
+    nearness[is_sky] = 0
     factor = 1 / (1 - np.minimum(nearness * drive.approach * share, CLOSEST_APPROACH))
     x = drive.vanishing_point[0] + dx * factor + drive.turn[0] * share
     y = drive.vanishing_point[1] + dy * factor + drive.turn[1] * share

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
-from lowlat_seg_ros.training.base import label_loss
+from lowlat_seg_ros.training.base import label_loss, labels_weight
 from lowlat_seg_ros.training.frozen_base import FrozenBase
 
 TRANSPORT_SHARE = 0.4  # of the loss without fusion: else AdaptNet learns to do without the kernels
@@ -35,6 +35,9 @@ class PropagationStage:
             middle = network.describe(base.low(middle_image))
             key, key_high = middle, network.propagate(key_high, key, middle)
         return self.propagation_loss(network, key_high, key, later, labels)
+
+    def weight(self, batch: Sequence[Tensor]) -> Tensor:
+        return labels_weight(batch[-1], self.weights)
 
     def propagation_loss(
         self, network: SegmentationNetwork, key_high: Tensor, key: LowFeatures, later: LowFeatures, labels: Tensor

@@ -2,75 +2,211 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from lowlat_seg_ros.data.camvid import CamVid, LabelledImage
 from lowlat_seg_ros.network.checkpoint import load_trainable, save_checkpoint
 from lowlat_seg_ros.network.config import ModelConfig
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.training.base import BaseStage, class_weights, still_maker
-from lowlat_seg_ros.training.imagenet import load_imagenet_weights
-from lowlat_seg_ros.training.loop import Stage, train
+from lowlat_seg_ros.training.base import BaseStage, class_weights, still_maker, whole_still_maker
+from lowlat_seg_ros.training.card import StageRecord, card_with
+from lowlat_seg_ros.training.data_plan import DataPlan
+from lowlat_seg_ros.training.data_set import DataSet, find_data
+from lowlat_seg_ros.training.frames import Pictures, TrainingFrame
+from lowlat_seg_ros.training.loop import StageData, StageFolder, steps_of_epoch, train
 from lowlat_seg_ros.training.pair_samples import pair_maker
 from lowlat_seg_ros.training.plan import StagePlan
+from lowlat_seg_ros.training.processes import done_by_leader
 from lowlat_seg_ros.training.propagation import PropagationStage
-from lowlat_seg_ros.training.samples import Samples
+from lowlat_seg_ros.training.run_state import STATE_FILE, Recipe, RunError, first_difference
+from lowlat_seg_ros.training.samples import MakeSample, Samples
 from lowlat_seg_ros.training.schedule import ScheduleStage
+from lowlat_seg_ros.training.start import IMAGENET, starting_network
+from lowlat_seg_ros.training.step import Hardware, Stage
+from lowlat_seg_ros.training.survey import survey
 
 STAGES = ("base", "propagation", "schedule")
 CHECKPOINT_FOLDER = "checkpoint"
+SURVEY_FILE = "survey.json"
 
 
-def run_stage(stage: str, config: ModelConfig, plan: StagePlan, data: Path, run: Path) -> Path:
-    """Train one stage on CamVid's training split and return its checkpoint's folder.
-
-    A stage that was interrupted goes on after its last whole epoch; one that is done only writes its checkpoint again.
+@dataclass(frozen=True)
+class Run:
+    """All that a training run is told.
 
     Args:
-        stage: one of STAGES.
-        config: the network to train; the later stages must be given the same one.
-        plan: the stage's recipe.
-        data: CamVid's folder, with ``train/`` and ``trainannot/``.
-        run: where the stages' folders are; made if missing.
+        folder: where the stages' folders are; made if missing.
+        config: the network to train; the same for all stages.
+        plans: each stage's recipe, by its name.
+        data: what to train on.
+        start: what the base stage starts from, as ``starting_network`` takes it.
+        goes_on: a stage that was interrupted continues after its last whole epoch.
+        command: how the run was asked for, for the model card.
+        hardware: what to train on.
+    """
+
+    folder: Path
+    config: ModelConfig
+    plans: Mapping[str, StagePlan]
+    data: DataPlan
+    start: str = IMAGENET
+    goes_on: bool = False
+    command: str = "lowlat-seg train"
+    hardware: Hardware = field(default_factory=Hardware)
+
+
+class Surveyed(NamedTuple):
+    """A data set whose files have all been read once."""
+
+    data: DataSet
+    class_pixels: NDArray[np.int64]
+
+
+def train_stages(run: Run, stages: Sequence[str]) -> Path:
+    """Train the stages one after the other and return the last one's checkpoint folder.
 
     Raises:
         DataError: the data are not as they should be.
-        CheckpointError: the stage before has not been run.
+        PlanError: a plan does not fit the data or the hardware.
+        RunError: the folder holds another run, or one that was not to go on; it cannot be written; no stage before.
+        CheckpointError: the stage before left no checkpoint that fits.
         WeightsError: the backbone's ImageNet weights cannot be had.
     """
-    # Everything is read once: bad data are named before training starts, and no epoch waits for the disk.
-    pictures = list(CamVid(data, "train"))
+    processes = run.hardware.processes
+    surveyed = done_by_leader(processes, lambda: prepare(run, stages))
+    for stage in stages:
+        train_stage(run, stage, surveyed)
+    return run.folder / stages[-1] / CHECKPOINT_FOLDER
+
+
+def prepare(run: Run, stages: Sequence[str]) -> Surveyed:
+    """Everything that can be wrong is found out before training starts."""
+    for stage in stages:
+        check_folder(run, stage)
+    check_stage_before(run, stages[0])
+    data = find_data(run.data, run.config.class_count)
+    class_pixels = survey(data, run.folder / SURVEY_FILE)
+    for stage in stages:
+        steps_of_epoch(len(frames_for(stage, data)), run.plans[stage], run.hardware)
+    return Surveyed(data, class_pixels)
+
+
+def check_folder(run: Run, stage: str) -> None:
+    """Raises RunError if the folder holds work of this stage which was not asked to go on."""
+    state = run.folder / stage / STATE_FILE
+    if state.exists() and not run.goes_on:
+        raise RunError(
+            f"{run.folder} already holds the stage {stage}; expected --resume to go on with it, or another --run"
+        )
+
+
+def check_stage_before(run: Run, stage: str) -> None:
+    """Raises RunError if what the stage starts from was not trained, or is another model."""
+    folder = checkpoint_before(run, stage)
+    if folder is None:
+        return
+    if not folder.is_dir():
+        before = folder.parent.name
+        raise RunError(
+            f"the stage {stage} starts from the stage {before}, which is not finished in {run.folder}; expected "
+            f"`lowlat-seg train {before}` first"
+        )
+    difference = first_difference(load_trainable(folder).config.to_mapping(), run.config.to_mapping())
+    if difference is not None:
+        raise RunError(f"{folder} holds another model: {difference}; expected the --model that it was trained as")
+
+
+def train_stage(run: Run, stage: str, surveyed: Surveyed) -> None:
+    """Train one stage and write its checkpoint. A stage that is done only writes its checkpoint again."""
+    plan, processes = run.plans[stage], run.hardware.processes
     torch.manual_seed(plan.seed)
-    network = starting_network(stage, config, run)
-    maker = still_maker(config, plan) if stage == "base" else pair_maker(config, plan)
-    train(network, build_stage(stage, pictures, config), Samples(pictures, maker, plan.seed), plan, run / stage)
-    folder = run / stage / CHECKPOINT_FOLDER
-    save_checkpoint(network, folder, card_of(stage, config, plan))
-    return folder
+    network = network_for(run, stage)
+    weights = class_weights(surveyed.class_pixels, run.config.class_count).to(processes.device)
+    folder = StageFolder(run.folder / stage, recipe_of(run, stage, surveyed.data), run.goes_on)
+    data = data_for(run, stage, surveyed.data)
+    seconds = train(network, build_stage(stage, weights), data, plan, folder, run.hardware)
+    if processes.leads:
+        save_checkpoint(network, folder.path / CHECKPOINT_FOLDER, card_of(run, stage, surveyed.data, seconds))
 
 
-def starting_network(stage: str, config: ModelConfig, run: Path) -> SegmentationNetwork:
-    """What the stage starts from: ImageNet weights, or the stage before."""
-    if stage == STAGES[0]:
-        network = SegmentationNetwork(config)
-        load_imagenet_weights(network)
+def network_for(run: Run, stage: str) -> SegmentationNetwork:
+    """What the stage starts from. Only process 0 reads it: the others are given its weights."""
+    before = checkpoint_before(run, stage)
+    if not run.hardware.processes.leads:
+        network = SegmentationNetwork(run.config)
+    elif before is None:
+        network = starting_network(run.config, run.start)
     else:
-        network = load_trainable(run / STAGES[STAGES.index(stage) - 1] / CHECKPOINT_FOLDER)
+        network = load_trainable(before)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
 
-def build_stage(stage: str, pictures: list[LabelledImage], config: ModelConfig) -> Stage:
+def frames_for(stage: str, data: DataSet) -> list[TrainingFrame]:
+    """What is learnt from: frames that nobody labelled tell the scheduler alone something."""
+    return [*data.trained, *data.unlabelled] if stage == "schedule" else data.trained
+
+
+def data_for(run: Run, stage: str, data: DataSet) -> StageData:
+    plan, config = run.plans[stage], run.config
+    samples = Samples(Pictures(frames_for(stage, data), config.input_size), maker_for(stage, config, plan), plan.seed)
+    if not data.held_out:
+        return StageData(samples)
+    whole = replace(plan, crop=config.input_size, scales=(1.0, 1.0))
+    maker = whole_still_maker(config) if stage == "base" else pair_maker(config, whole)
+    return StageData(samples, Samples(Pictures(data.held_out, config.input_size), maker, plan.seed))
+
+
+def maker_for(stage: str, config: ModelConfig, plan: StagePlan) -> MakeSample:
+    return still_maker(config, plan) if stage == "base" else pair_maker(config, plan)
+
+
+def build_stage(stage: str, weights: torch.Tensor) -> Stage:
     if stage == "schedule":
         return ScheduleStage()
-    weights = class_weights(pictures, config.class_count)
     return BaseStage(weights) if stage == "base" else PropagationStage(weights)
 
 
-def card_of(stage: str, config: ModelConfig, plan: StagePlan) -> str:
-    """A model card that says what is known here; whoever ships the checkpoint adds its figures."""
-    return (
-        f"# {config.name}\n\n"
-        f"Trained up to the stage `{stage}` on CamVid's training split (research use only), with {plan}.\n"
+def recipe_of(run: Run, stage: str, data: DataSet) -> Recipe:
+    """All that decides what a stage learns."""
+    plan = {name: value for name, value in asdict(run.plans[stage]).items() if name != "workers"}
+    return {
+        "stage": stage,
+        "model": run.config.to_mapping(),
+        "recipe": {name: list(value) if isinstance(value, tuple) else value for name, value in plan.items()},
+        "data": {
+            "name": data.name,
+            "frames": names_digest(frames_for(stage, data)),
+            "hold_out": run.data.hold_out,
+        },
+        **({"start": run.start} if stage == STAGES[0] else {}),
+    }
+
+
+def names_digest(frames: Sequence[TrainingFrame]) -> str:
+    """How many frames, and a digest of their names and order; where they lie does not matter."""
+    digest = hashlib.sha256("\n".join(f"{frame.name} {len(frame.earlier)}" for frame in frames).encode())
+    return f"{len(frames)} ({digest.hexdigest()[:12]})"
+
+
+def card_of(run: Run, stage: str, data: DataSet, seconds: float) -> str:
+    """A model card that says how each stage up to this one was trained."""
+    before = checkpoint_before(run, stage)
+    frames = (
+        f"{data.name}: {len(data.trained)} frames, {len(data.held_out)} held out, {len(data.unlabelled)} unlabelled"
     )
+    start = run.start if before is None else f"the stage {before.parent.name}"
+    record = StageRecord(stage, frames, start, run.command, run.plans[stage], seconds)
+    return card_with(record, run.config.name, before, run.hardware.processes)
+
+
+def checkpoint_before(run: Run, stage: str) -> Path | None:
+    """The checkpoint folder that a stage starts from; None for the first."""
+    position = STAGES.index(stage)
+    return run.folder / STAGES[position - 1] / CHECKPOINT_FOLDER if position else None

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lowlat_seg_ros.data.camvid import LabelledImage
 from lowlat_seg_ros.network.config import ModelConfig
+from lowlat_seg_ros.training.frames import TrainingPicture
+from lowlat_seg_ros.training.processes import ALONE, Processes
 
-MakeSample = Callable[[LabelledImage, np.random.Generator], tuple[Any, ...]]
+MakeSample = Callable[[TrainingPicture, np.random.Generator], tuple[Any, ...]]
 
 
 class Samples(Dataset[tuple[Any, ...]]):
-    """Labelled pictures, each turned into a sample by ``make``; addressed by (epoch, index)."""
+    """Pictures, each turned into a sample by ``make``; addressed by (epoch, index)."""
 
-    def __init__(self, pictures: Sequence[LabelledImage], make: MakeSample, seed: int) -> None:
+    def __init__(self, pictures: Sequence[TrainingPicture], make: MakeSample, seed: int) -> None:
         self.pictures, self.make, self.seed = pictures, make, seed
 
     def __len__(self) -> int:
@@ -31,24 +32,38 @@ class Samples(Dataset[tuple[Any, ...]]):
         return self.make(self.pictures[index], np.random.default_rng([self.seed, epoch, index]))
 
 
-class EpochOrder(Sampler[tuple[int, int]]):
-    """All addresses of one epoch, shuffled by (seed, epoch)."""
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """The addresses of one epoch, shuffled by (seed, epoch), in the parts of batches that this process works on.
 
-    def __init__(self, length: int, seed: int, epoch: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, epoch
+    A batch is the same however many processes share it and in however many parts each of them takes its share. An
+    incomplete last one is left out, since BatchNorm of few pictures is noise.
+    """
+
+    def __init__(
+        self, samples: Samples, epoch: int, batch_size: int, processes: Processes = ALONE, parts: int = 1
+    ) -> None:
+        """``batch_size`` is divisible by the number of processes times ``parts``."""
+        self.samples, self.epoch, self.batch_size = samples, epoch, batch_size
+        self.processes, self.parts = processes, parts
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.samples) // self.batch_size * self.parts
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return ((self.epoch, int(index)) for index in order)
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        count = len(self.samples)
+        order = np.random.default_rng([self.samples.seed, self.epoch]).permutation(count)
+        part_size = self.batch_size // (self.processes.count * self.parts)
+        own = self.processes.rank * self.parts * part_size
+        for first in range(0, count - self.batch_size + 1, self.batch_size):
+            for part in range(self.parts):
+                start = first + own + part * part_size
+                yield [(self.epoch, int(index)) for index in order[start : start + part_size]]
 
 
-def epoch_batches(samples: Samples, epoch: int, batch_size: int, workers: int) -> DataLoader[tuple[Any, ...]]:
-    """The batches of one epoch; an incomplete last one is left out, since BatchNorm of few pictures is noise."""
-    order = EpochOrder(len(samples), samples.seed, epoch)
-    return DataLoader(samples, batch_size=batch_size, sampler=order, num_workers=workers, drop_last=True)
+def loader(samples: Samples, batches: EpochBatches, workers: int, device: torch.device) -> DataLoader[tuple[Any, ...]]:
+    """Reads the batches ahead, in ``workers`` processes."""
+    pinned = device.type == "cuda"
+    return DataLoader(samples, batch_sampler=batches, num_workers=workers, pin_memory=pinned)
 
 
 def image_tensor(image: NDArray[np.uint8], config: ModelConfig) -> Tensor:

@@ -39,6 +39,9 @@ class ScheduleStage:
         ]
         return torch.stack(losses).mean()
 
+    def weight(self, batch: Sequence[Tensor]) -> Tensor:
+        return batch[-1].new_tensor(len(batch[-1]), dtype=torch.float32)
+
 
 def deviation(key_labels: Tensor, labels: Tensor) -> Tensor:
     """devS(k, t), (B,): the fraction of pixels whose labels differ (section 3.2)."""

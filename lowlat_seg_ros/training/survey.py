@@ -1,0 +1,139 @@
+"""Reading every file of a data set once before training starts: what is amiss, and how often each class occurs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lowlat_seg_ros.data.camvid import DataError
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.data.frame_source import FrameSource, VideoFrame, read_frame
+from lowlat_seg_ros.training.data_set import DataSet
+from lowlat_seg_ros.training.frames import TrainingFrame, read_training_frame
+from lowlat_seg_ros.whole_file import replace_file
+
+MOST_SHOWN = 20  # problems in one message; the rest are counted
+
+
+class Finding(NamedTuple):
+    """What one frame was found to be."""
+
+    class_pixels: NDArray[np.int64]  # (256,): pixels of each class id
+    problem: str | None
+
+
+def survey(data: DataSet, cache: Path) -> NDArray[np.int64]:
+    """The pixels of each class id in the frames that are trained on, (256,).
+
+    Everything is decoded, but not again while no file has changed: the result is kept in the file `cache`.
+
+    Raises:
+        DataError: a file is missing or damaged, labels do not fit their picture or have ids that the classes lack, or
+            nothing is labelled. All of them in one list.
+    """
+    files = state_of_files(data)
+    known = _kept(cache, files)
+    if known is not None and not data.problems:
+        return known
+    problems = list(data.problems)
+    class_pixels = np.zeros(256, np.int64)
+    for finding in _findings("reading the labelled frames", data.trained):
+        class_pixels += finding.class_pixels
+        problems += [finding.problem] if finding.problem else []
+    for finding in _findings("reading the frames held out", data.held_out):
+        problems += [finding.problem] if finding.problem else []
+    problems += _unreadable(data)
+    if not problems and not class_pixels[:UNLABELLED].any():
+        problems.append(f"No pixel of {data.name} has a class: all {len(data.trained)} pictures are void.")
+    if problems:
+        raise DataError(list_of(problems, data.name))
+    _keep(cache, files, class_pixels)
+    return class_pixels
+
+
+def list_of(problems: list[str], name: str) -> str:
+    """All problems as one message: the first twenty, and how many there are."""
+    if len(problems) == 1:
+        return problems[0]
+    shown = problems[:MOST_SHOWN]
+    counted = f"{len(problems)} problems in {name}"
+    first = f" (the first {MOST_SHOWN})" if len(problems) > MOST_SHOWN else ""
+    return "\n  ".join([f"{counted}{first}:", *shown])
+
+
+def examine(frame: TrainingFrame) -> Finding:
+    """Read one labelled frame as training will."""
+    try:
+        _, labels = read_training_frame(frame)
+    except DataError as error:
+        return Finding(np.zeros(256, np.int64), str(error))
+    return Finding(np.bincount(labels.ravel(), minlength=256), None)
+
+
+def _findings(what: str, frames: list[TrainingFrame]) -> Iterable[Finding]:
+    if not frames:
+        return
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # decoding leaves Python's lock alone
+        yield from tqdm(threads.map(examine, frames), what, len(frames), unit="frame", leave=False)
+
+
+def _unreadable(data: DataSet) -> list[str]:
+    """Problems of the frames that nobody labelled. Videos were decoded from end to end when they were listed."""
+    labelled = [*data.trained, *data.held_out]
+    examined = {frame.image for frame in labelled}
+    sources = [source for frame in [*labelled, *data.unlabelled] for source in (frame.image, *frame.earlier)]
+    pictures = dict.fromkeys(source for source in sources if isinstance(source, Path) and source not in examined)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        found = threads.map(_problem_of, pictures)
+        return [problem for problem in tqdm(found, "reading the frames before", len(pictures), leave=False) if problem]
+
+
+def _problem_of(source: FrameSource) -> str | None:
+    try:
+        read_frame(source)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def state_of_files(data: DataSet) -> str:
+    """A digest of every file's path, size and time, and of what its labels mean."""
+    digest = hashlib.sha256()
+    for kind in (data.trained, data.held_out, data.unlabelled):
+        digest.update(f"{len(kind)} frames\n".encode())
+        for frame in kind:
+            paths = [frame.image, *frame.earlier] + ([frame.labels.path] if frame.labels else [])
+            for path in paths:
+                digest.update(f"{path} {_stamp(path.video if isinstance(path, VideoFrame) else path)}\n".encode())
+            if frame.labels:
+                digest.update(repr(frame.labels.ids).encode())
+    return digest.hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _keep(cache: Path, files: str, class_pixels: NDArray[np.int64]) -> None:
+    replace_file(cache, json.dumps({"files": files, "class_pixels": class_pixels.tolist()}).encode())
+
+
+def _kept(cache: Path, files: str) -> NDArray[np.int64] | None:
+    try:
+        kept = json.loads(cache.read_text(encoding="utf-8"))
+        return np.array(kept["class_pixels"], np.int64) if kept["files"] == files else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

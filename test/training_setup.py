@@ -1,0 +1,32 @@
+"""A network and a recipe so small that a whole training run takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from data_trees import SIZE, camvid_tree
+from small_networks import small_config
+
+RECIPE: dict[str, Any] = {
+    "epochs": 2, "batch_size": 2, "learning_rate": 0.001, "backbone_learning_rate": 0.001, "weight_decay": 0.0001,
+    "crop": [64, 48], "scales": [1.0, 1.2], "seed": 3, "workers": 0,
+}  # fmt: skip
+STAGES = ("base", "propagation", "schedule")
+
+
+def write_setup(folder: Path) -> list[str]:
+    """Four labelled stills, a recipe and a small model in `folder`; returns the options that name them."""
+    camvid_tree(folder / "camvid")
+    write_yaml(folder / "model.yaml", small_config(input_size=SIZE).to_mapping())
+    # A worker process for one of them, as real runs have.
+    write_yaml(folder / "recipe.yaml", {stage: {**RECIPE, "workers": int(stage == "base")} for stage in STAGES})
+    return [
+        *("--data", str(folder / "camvid"), "--model", str(folder / "model.yaml")),
+        *("--config", str(folder / "recipe.yaml"), "--start", "nothing"),
+    ]
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
