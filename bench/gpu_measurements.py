@@ -91,8 +91,8 @@ def measure_fast_track(
         for how, fast_track in fast_tracks.items()
         for slow_track in SLOW_TRACK
     }
-    for (how, slow_track), turns in in_turn(cases, rounds).items():
-        rows.append({"how": how, "type": dtype_name, "slow_track": slow_track, "latency_ms": spread_mapping(turns)})
+    for (way, slow_track), turns in in_turn(cases, rounds).items():
+        rows.append({"how": way, "type": dtype_name, "slow_track": slow_track, "latency_ms": spread_mapping(turns)})
     return rows
 
 

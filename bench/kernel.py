@@ -82,8 +82,9 @@ def measure_size(rounds: int, height: int, width: int, channels: int) -> list[Ke
             width,
             channels,
             torch.get_num_threads(),
-            float(np.median(taken)),
-            *(float(quantile) for quantile in np.percentile(taken, (10, 90))),
+            milliseconds=float(np.median(taken)),
+            p10=float(np.percentile(taken, 10)),
+            p90=float(np.percentile(taken, 90)),
             times_reference=float(reference / np.median(taken)),
             extra_mib=extra_mib[name],
         )

@@ -17,7 +17,7 @@ def sleep_nanoseconds(duration: int) -> None:
 class DueFrame(NamedTuple):
     """A frame of the clip, and when it was due on the pacer's clock, in nanoseconds."""
 
-    index: int
+    number: int
     due: int
 
 

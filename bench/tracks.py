@@ -73,7 +73,7 @@ CASES: Final = (
 class TimedFrame(NamedTuple):
     """One frame's way. Nanoseconds on the monotonic clock; ``result`` where a stream engine made the labels."""
 
-    index: int
+    number: int
     due: int
     began: int
     ended: int

@@ -276,6 +276,7 @@ def test_the_trained_network_scores_live_as_it_does_offline(tmp_path: Path) -> N
     live, simulated, *_ = report.cameras[0].systems
     assert live.scores is not None
     assert simulated.scores is not None
+    assert live.scores.mean_iou is not None
     assert live.scores.mean_iou == pytest.approx(simulated.scores.mean_iou, abs=TOLERANCE)
     assert live.scores.mean_iou > 0.2, "a network that has learnt nothing agrees with everything"
     (sentence,) = (line for line in report_markdown(report.to_mapping()).splitlines() if "Live and simulated" in line)
