@@ -26,7 +26,8 @@ replay: setup
 	@rm -rf replay_out/bag && mkdir -p replay_out
 	@exec $(CONTAINED) python -m lowlat_seg_ros.cli bag make $(REPLAY_FRAMES) replay_out/bag
 	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/offline
-	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/live --live --measure --open
+	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/live --live --measure
+	@[ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] || $(PYTHON) -m webbrowser "file://$(CURDIR)/replay_out/live/index.html"
 
 # Six minutes; close everything else. bench/results/<machine>.json and .md are replaced when all of it is measured.
 bench: setup

@@ -74,6 +74,11 @@ document.querySelectorAll(".confusion td").forEach((cell, number) => {
 
 
 @pytest.fixture(scope="module")
+def live_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_example_page(tmp_path_factory.mktemp("live"), example_report(frames=60, live=True))
+
+
+@pytest.fixture(scope="module")
 def fleet_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fleet")
     bags = [
@@ -169,13 +174,29 @@ def test_page_runs_no_script_but_its_own(browser: Chrome, page: Path) -> None:
 # --- Screens and paper ------------------------------------------------------------------------------------------------
 
 
-def test_phone_has_nothing_beyond_its_edge(browser: Chrome, page: Path, fleet_page: Path, tmp_path: Path) -> None:
-    hostile = write_example_page(tmp_path / "hostile", hostile_report())
-    live = write_example_page(tmp_path / "live", example_report(live=True))
+def test_phone_has_nothing_beyond_its_edge(
+    browser: Chrome, page: Path, live_page: Path, fleet_page: Path, tmp_path: Path
+) -> None:
+    hostile = write_example_page(tmp_path, hostile_report())
     with emulated(browser, *PHONE):
-        for file in (page, fleet_page, hostile, live):
+        for file in (page, live_page, fleet_page, hostile):
             open_page(browser, file)
             assert browser.execute_script("return document.documentElement.scrollWidth;") == PHONE[0], file
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_names_of_classes_stay_in_one_piece(browser: Chrome, page: Path, live_page: Path, media: str) -> None:
+    pieces = """
+        return [...document.querySelectorAll(".classes tbody th")].map((name) => {
+          const range = document.createRange();
+          range.selectNode(name.lastChild);
+          return range.getClientRects().length;
+        });
+    """
+    with emulated(browser, media=media):
+        for file in (page, live_page):
+            open_page(browser, file)
+            assert set(browser.execute_script(pieces)) == {1}, file
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

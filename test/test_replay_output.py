@@ -14,7 +14,6 @@ from bag_parts import image, write_bag_of
 from stream_setup import stream_network
 
 from lowlat_seg_ros.cli import main
-from lowlat_seg_ros.commands.replay import open_page
 from lowlat_seg_ros.evaluation.replay.output_folder import made_folder, own_folder
 from lowlat_seg_ros.evaluation.replay.profile import reference_profile
 from lowlat_seg_ros.evaluation.replay.replay import Model, Outcome, replay_bag
@@ -110,17 +109,3 @@ def test_a_folder_made_in_vain_goes_again_and_one_that_was_there_stays(tmp_path:
     with made_folder(used):
         (used / "report").write_text("of value")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "used"]
-
-
-def test_a_page_is_shown_where_there_is_a_desktop_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    browser, shown = tmp_path / "browser", tmp_path / "shown"
-    browser.write_text(f'#!/bin/sh\necho "$1" >> {shown}\n')
-    browser.chmod(0o755)
-    monkeypatch.setenv("BROWSER", f"{browser} %s")
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    open_page(tmp_path / "index.html")
-    assert not shown.exists()
-    monkeypatch.setenv("DISPLAY", ":0")
-    open_page(tmp_path / "index.html")
-    assert shown.read_text() == f"file://{tmp_path}/index.html\n"

@@ -8,7 +8,6 @@ import os
 import shlex
 import signal
 import sys
-import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -60,7 +59,6 @@ def add_replay_command(commands: Any) -> None:
     )
     _add_live_options(parser)
     _add_fleet_options(parser)
-    parser.add_argument("--open", action="store_true", help="show the page in the browser, where there is a desktop")
     parser.add_argument("--compare", type=Path, metavar="OLD", help=f"an older {REPORT_FILE} or {FLEET_FILE}")
     parser.add_argument(
         "--tolerance",
@@ -118,8 +116,6 @@ def replay_bags(options: argparse.Namespace, settings: ReplaySettings) -> None:
     if len(reasons) == len(bags):
         raise ReplayError("\n".join(reasons))
     new = finish_single(options.out) if len(bags) == 1 else finish_fleet(fleet, options.out)
-    if options.open:
-        open_page(options.out / PAGE_FILE)
     if old is not None:
         report_changes(old, new, options.tolerance)
 
@@ -219,13 +215,6 @@ def finish_fleet(fleet: Fleet, out: Path) -> dict[str, Any]:
     print((out / FLEET_MARKDOWN_FILE).read_text(encoding="utf-8"))
     print(f"the table is {out / PAGE_FILE}, its figures are in {out / FLEET_FILE}; each bag's report is beside it")
     return mapping
-
-
-def open_page(page: Path) -> None:
-    """Show it; without a desktop nothing happens, where Python would start a browser in the terminal."""
-    has_desktop = sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    if has_desktop:
-        webbrowser.open(page.resolve().as_uri())
 
 
 def report_changes(old: dict[str, Any], new: dict[str, Any], tolerance: float) -> None:
