@@ -42,7 +42,8 @@ class PropagationStage:
     def propagation_loss(
         self, network: SegmentationNetwork, key_high: Tensor, key: LowFeatures, later: LowFeatures, labels: Tensor
     ) -> Tensor:
-        transported = network.transport(key_high, key, later)
+        # Where half precision is on, not here: equation 1 adds 81 terms.
+        transported = network.transport(key_high.float(), key, later)
         fused = network.fuse(transported, later)
         fused_loss = label_loss(network.classify(fused), labels, self.weights)
         return fused_loss + TRANSPORT_SHARE * label_loss(network.classify(transported), labels, self.weights)
