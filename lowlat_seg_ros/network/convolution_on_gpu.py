@@ -92,6 +92,7 @@ if triton is not None:
         """A run of places in one row times a block of channels; the grid is (runs, batch * rows, blocks)."""
         batch = (tl.program_id(1) // height).to(tl.int64)
         row = tl.program_id(1) % height
+        rows = row + tl.zeros((PLACES,), dtype=tl.int32)  # Triton's interpreter cannot mask by a single condition
         columns = tl.program_id(0) * PLACES + tl.arange(0, PLACES)
         channels = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
         is_place = columns < width
@@ -103,14 +104,14 @@ if triton is not None:
         channel_of_feature = feature + batch * feature_batch_stride + channels * feature_channel_stride
         sums = tl.zeros((PLACES, CHANNELS), dtype=tl.float32)
         for u in range(-REACH, REACH + 1):
-            source_row = row - u
-            is_row = (source_row >= 0) & (source_row < height)
+            source_rows = rows - u
+            is_row = is_place & (source_rows >= 0) & (source_rows < height)
             for v in range(-REACH, REACH + 1):
                 source_columns = columns - v
-                is_source = is_place & is_row & (source_columns >= 0) & (source_columns < width)
+                is_source = is_row & (source_columns >= 0) & (source_columns < width)
                 tap = (u + REACH) * (2 * REACH + 1) + (v + REACH)
                 weights = tl.load(kernel_of_place + tap * kernel_tap_stride, mask=is_source, other=0.0)
-                source = source_row * feature_row_stride + source_columns * feature_column_stride
+                source = source_rows * feature_row_stride + source_columns * feature_column_stride
                 neighbours = tl.load(
                     channel_of_feature[None, :] + source[:, None],
                     mask=is_source[:, None] & is_channel[None, :],
