@@ -158,7 +158,7 @@ def test_stills_may_have_many_sizes_and_are_not_propagated(clip: Path, model: Pa
 def test_latency_is_measured_beside_other_checkpoints(clip: Path, model: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     save_checkpoint(small_network(seed=1, input_size=(48, 36)), other, "# Another one\n")
-    few = ["--rows", "per-frame", "--analyses", "none", "--rate", "100", "--rounds", "2"]
+    few = ["--rows", "per-frame", "--analyses", "none", "--rate", "100", "--rounds", "2", "--single-frame-threads", "1"]
     out = tmp_path / "out"
     assert evaluate(clip, model, *few, "--latency", "--compare", str(other), "--out", str(out)) == 0
     latency = figures(out / JSON_FILE)["latency"]

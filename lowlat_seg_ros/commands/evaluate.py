@@ -72,6 +72,9 @@ def _add_latency_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of --latency: times through the clip; the default is 3")
     parser.add_argument("--fast-threads", type=int, default=0, help="of --latency; the default is the node's")
     parser.add_argument("--slow-threads", type=int, default=0, help="likewise")
+    parser.add_argument(
+        "--single-frame-threads", type=int, default=0, help="likewise; the default is those of both tracks together"
+    )
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
@@ -132,7 +135,7 @@ def check_latency_options(options: argparse.Namespace) -> None:
     for name in ("threads", "rounds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise SettingsError(f"--{name} is {getattr(options, name)}; expected 1 or more")
-    for name in ("fast_threads", "slow_threads"):
+    for name in ("fast_threads", "slow_threads", "single_frame_threads"):
         if getattr(options, name) < 0:
             raise SettingsError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected 0 or more")
 
@@ -172,7 +175,9 @@ def add_latency(
     found: Evaluation, clip: EvaluatedClip, compared: dict[str, SegmentationNetwork], options: argparse.Namespace
 ) -> None:
     threads = thread_counts(options.fast_threads, options.slow_threads)
-    candidates = candidates_of(clip.network, compared, found.plan.settings.adaptive_policy(), threads)
+    single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
+    policy = found.plan.settings.adaptive_policy()
+    candidates = candidates_of(clip.network, compared, policy, threads, single_frame_threads)
     with found.timing("latency"):
         found.latency = measure_latency(
             candidates, clip.frames, len(found.classes), LatencySettings(options.rate, options.rounds)

@@ -206,15 +206,12 @@ def candidates_of(
     compared: Mapping[str, SegmentationNetwork],
     policy: KeyFramePolicy,
     threads: ThreadCounts,
+    single_frame_threads: int,
 ) -> list[Candidate]:
-    """The two tracks, both single-frame networks in the model, and other checkpoints' full networks by their names.
-
-    A single-frame network gets as many threads as both tracks together.
-    """
-    together = threads.fast + threads.slow
+    """The two tracks, both single-frame networks in the model, and other checkpoints' full networks by their names."""
     return [
         TwoTracksCandidate(network, policy, threads),
-        SingleFrameCandidate("Sl alone", network, network.forward_fast, together),
-        SingleFrameCandidate("full network", network, network.forward, together),
-        *(SingleFrameCandidate(name, other, other.forward, together) for name, other in compared.items()),
+        SingleFrameCandidate("Sl alone", network, network.forward_fast, single_frame_threads),
+        SingleFrameCandidate("full network", network, network.forward, single_frame_threads),
+        *(SingleFrameCandidate(name, other, other.forward, single_frame_threads) for name, other in compared.items()),
     ]
