@@ -46,7 +46,7 @@ def pairs() -> PairScores:
 
 def settings(**changes: float) -> TrackSettings:
     values = {"interval": 5, "threshold": 0.1, "maximum_interval": 5, **changes}
-    return TrackSettings(int(values["interval"]), values["threshold"], int(values["maximum_interval"]), (1,))
+    return TrackSettings(int(values["interval"]), values["threshold"], 1, int(values["maximum_interval"]), (1,))
 
 
 class CountingNetwork:

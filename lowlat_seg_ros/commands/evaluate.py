@@ -44,7 +44,8 @@ def add_evaluate_command(commands: Any) -> None:
 def _add_track_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interval", type=int, default=5, help="frames between key frames in the row 'fixed'")
     parser.add_argument("--threshold", type=float, default=0.1, help="predicted deviation that makes a key frame")
-    parser.add_argument("--maximum-interval", type=int, default=5, help="frames after which a key frame is due anyway")
+    parser.add_argument("--minimum-interval", type=int, default=4, help="frames before which no key frame is due")
+    parser.add_argument("--maximum-interval", type=int, default=8, help="frames after which a key frame is due anyway")
     late = parser.add_mutually_exclusive_group()
     late.add_argument(
         "--delay-frames",
@@ -107,7 +108,9 @@ def plan_from(options: argparse.Namespace) -> Plan:
         analyses = chosen("--analyses", options.analyses, ANALYSES)
     if options.rows is not None:
         rows = chosen("--rows", options.rows, ROWS)
-    settings = TrackSettings(options.interval, options.threshold, options.maximum_interval, delays(options))
+    settings = TrackSettings(
+        options.interval, options.threshold, options.minimum_interval, options.maximum_interval, delays(options)
+    )
     return Plan(rows, analyses, settings, is_video=not options.stills)
 
 

@@ -52,7 +52,8 @@ class TrackSettings:
 
     interval: int  # frames from key to key, of the fixed policy
     threshold: float  # of the predicted deviation
-    maximum_interval: int  # frames, of the adaptive policy
+    minimum_interval: int  # frames, of the adaptive policy
+    maximum_interval: int  # likewise
     delay_frames: tuple[int, ...]  # until the slow track's result is there; a row each
 
     def __post_init__(self) -> None:
@@ -68,11 +69,14 @@ class TrackSettings:
         return FixedInterval(self.interval)
 
     def adaptive_policy(self) -> PredictedDeviation:
-        return PredictedDeviation(self.threshold, maximum_interval=self.maximum_interval)
+        return PredictedDeviation(self.threshold, self.minimum_interval, self.maximum_interval)
 
     def in_words(self) -> str:
         """The adaptive policy."""
-        return f"a key frame beyond a deviation of {self.threshold:g} or after {self.maximum_interval} frames"
+        return (
+            f"a key frame beyond a deviation of {self.threshold:g}, "
+            f"after {self.minimum_interval} frames at the earliest and {self.maximum_interval} at the latest"
+        )
 
 
 class LabelledFrame(NamedTuple):
