@@ -127,6 +127,18 @@ def test_a_failed_sh_is_reported_when_its_time_has_come() -> None:
     assert lane.counts().failed == 1
 
 
+def test_a_result_is_owed_until_it_is_collected() -> None:
+    track = slow_track()
+    lane = track.open_lane()
+    assert not lane.owes_result
+    hand_in(lane, 0)
+    assert lane.owes_result
+    track.advance(HAND_OVER + DURATION)
+    assert lane.owes_result
+    assert collected(lane) == [0]
+    assert not lane.owes_result
+
+
 def test_time_never_goes_back() -> None:
     track = slow_track()
     track.advance(5)

@@ -112,7 +112,9 @@ class SlowLane(ABC):
     def owes_result(self) -> bool:
         """Whether a frame that was handed in will still come back, as a key frame or as a failure."""
         with self._changed:
-            return self._waiting is not None or (self._in_work is not None and not self._in_work_is_stale)
+            is_coming = self._in_work is not None and not self._in_work_is_stale
+            # Results too: one may arrive between the engine's look at them and this question.
+            return self._waiting is not None or is_coming or bool(self._results)
 
     @property
     def has_waiting(self) -> bool:
