@@ -339,8 +339,8 @@ def test_the_node_gets_the_replays_policy() -> None:
     assert policy_parameters(PolicySettings("feature_difference", threshold=1)) == {
         "policy": "feature_difference",
         "feature_difference_threshold": "1.0",
-        "minimum_interval": "1",
-        "maximum_interval": "5",
+        "minimum_interval": "4",
+        "maximum_interval": "8",
     }
     assert policy_parameters(PolicySettings())["deviation_threshold"] == "0.1"
     assert policy_parameters(PolicySettings("fixed_interval", 7)) == {"policy": "fixed_interval", "interval": "7"}

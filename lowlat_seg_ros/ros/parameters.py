@@ -132,14 +132,14 @@ DECLARATIONS: Final = (
     ),
     Declaration(
         "minimum_interval",
-        1,
+        4,
         "predicted_deviation and feature_difference: fewest frames from one key frame to the next.",
         (1, 10000),
         changes_at_run_time=True,
     ),
     Declaration(
         "maximum_interval",
-        5,
+        8,
         "predicted_deviation and feature_difference: most frames from one key frame to the next.",
         (1, 10000),
         changes_at_run_time=True,

@@ -20,8 +20,8 @@ class PolicySettings:
     name: str = "predicted_deviation"
     interval: int = 5  # frames
     threshold: float | None = None  # None: the policy's default
-    minimum_interval: int = 1  # frames
-    maximum_interval: int = 5
+    minimum_interval: int = 4  # frames
+    maximum_interval: int = 8
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
