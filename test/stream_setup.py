@@ -37,7 +37,7 @@ def stream_network(seed: int = 0) -> SegmentationNetwork:
     network = small_network(seed, input_size=INPUT_SIZE)
     # Fresh weights copy the key frame's feature whatever the current frame shows.
     nn.init.normal_(network.fusion.combine.weight, std=0.2)
-    nn.init.normal_(network.kernel_predictor.predict.weight, std=1.0)
+    nn.init.normal_(network.get_parameter("kernel_predictor.predict.weight"), std=1.0)
     nn.init.normal_(network.deviation_predictor.regress.weight, std=1.0)
     return network
 

@@ -253,7 +253,7 @@ WRONGED: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda path: edit_tracks(path, split="blocks.3"),
         "was saved with tracks {.*'blocks.4'.*}, but its model.yaml says {.*'blocks.3'.*}; expected the description",
     ),
-    "other fusion": (lambda path: edit_description(path, fusion="concatenate"), "was saved with fusion 'residual'"),
+    "other fusion": (lambda path: edit_description(path, fusion="concatenate"), "was saved with fusion 'gated'"),
     "impossible size": (lambda path: edit_description(path, high_channels=10**9), "was saved with high_channels 12"),
     "fewer classes": (
         lambda path: edit_description(path, classes=["Road"], colours=[[0, 0, 0]]),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lowlat_seg_ros.network.backbone import build_split_backbone
 from lowlat_seg_ros.network.config import ConfigError
-from lowlat_seg_ros.network.propagation import Fusion
+from lowlat_seg_ros.network.propagation import CorrelationKernels, Fusion
 from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
 
@@ -143,8 +143,8 @@ def test_untrained_propagation_is_close_to_copying() -> None:
     torch.testing.assert_close(propagated[inner], smooth[inner], rtol=0.1, atol=0)
 
 
-def test_untrained_residual_fusion_passes_the_propagated_feature_on() -> None:
-    network = small_network(fusion="residual")
+def test_untrained_gated_fusion_passes_the_propagated_feature_on() -> None:
+    network = small_network(fusion="gated")
     image, key_image = random_image(seed=1), random_image(seed=2)
     with torch.no_grad():
         key, current = network.low_features(key_image), network.low_features(image)
@@ -152,13 +152,39 @@ def test_untrained_residual_fusion_passes_the_propagated_feature_on() -> None:
         kernels = network.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
         expected = spatially_variant_convolution(key_high, kernels)
         assert expected.max() > 0
-        assert torch.equal(network.propagate(key_high, key, current), expected)
+        torch.testing.assert_close(network.propagate(key_high, key, current), expected)
+
+
+def test_a_gate_is_shut_where_the_key_frame_explains_the_current_one() -> None:
+    """Whatever was learnt: a frame that has not changed keeps what Sh found."""
+    network = small_network(fusion="gated")
+    nn.init.normal_(network.get_parameter("fusion.combine.weight"))
+    with torch.no_grad():
+        frame, other = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
+        high = network.high_features(random_image(seed=1), frame.low)
+        assert torch.equal(network.fuse(high, frame, frame.kernel_guidance), high)
+        assert not torch.allclose(network.fuse(high, other, frame.kernel_guidance), high)
+
+
+def test_kernels_from_correlations_find_where_everything_went() -> None:
+    """Untrained: a scene of noise that moves by whole elements is moved along, and one that stands still stays."""
+    predictor = CorrelationKernels(low_channels=12, channels=16, kernel_size=5)
+    scene = torch.randn(1, 12, 14, 18, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        key = predictor.guidance(scene)
+        for rows, columns in ((0, 0), (1, -2), (-2, 1)):
+            current = predictor.guidance(scene.roll((rows, columns), (2, 3)))
+            kernels = predictor(key, current)
+            moved = spatially_variant_convolution(scene, kernels)
+            inner = (..., slice(4, -4), slice(4, -4))
+            torch.testing.assert_close(moved[inner], scene.roll((rows, columns), (2, 3))[inner], rtol=0.02, atol=0.02)
+            torch.testing.assert_close(kernels.sum(dim=1), torch.ones(1, 14, 18))
 
 
 def test_propagation_moves_the_key_frame_and_adapts_the_current_one() -> None:
     """Figure 4, with weights that tell the two frames apart."""
     network = small_network(fusion="concatenate")
-    nn.init.normal_(network.kernel_predictor.predict.weight)
+    nn.init.normal_(network.get_parameter("kernel_predictor.predict.weight"))
     with torch.no_grad():
         key, current = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
         key_high = network.high_features(random_image(seed=1), key.low)
@@ -171,13 +197,12 @@ def test_propagation_moves_the_key_frame_and_adapts_the_current_one() -> None:
 
 
 def test_fusion_takes_the_current_frame_into_account() -> None:
-    for residual in (False, True):
-        fusion = Fusion(high_channels=4, adapt_channels=3, residual=residual)
-        nn.init.normal_(fusion.combine.weight)
-        propagated = torch.rand(1, 4, 5, 6)
-        one, other = fusion(propagated, torch.rand(1, 3, 5, 6)), fusion(propagated, torch.rand(1, 3, 5, 6))
-        assert one.shape == propagated.shape
-        assert not torch.allclose(one, other)
+    fusion = Fusion(high_channels=4, adapt_channels=3)
+    nn.init.normal_(fusion.combine.weight)
+    propagated = torch.rand(1, 4, 5, 6)
+    one, other = fusion(propagated, torch.rand(1, 3, 5, 6)), fusion(propagated, torch.rand(1, 3, 5, 6))
+    assert one.shape == propagated.shape
+    assert not torch.allclose(one, other)
 
 
 def test_deviation_is_a_fraction_for_each_picture_of_the_batch() -> None:
@@ -244,7 +269,7 @@ def test_the_propagation_loss_reaches_all_of_the_propagation() -> None:
     network = small_network(fusion="concatenate")
     for name in ("tracks", "classifier"):
         network.get_submodule(name).requires_grad_(False)
-    nn.init.normal_(network.kernel_predictor.predict.weight, std=0.1)
+    nn.init.normal_(network.get_parameter("kernel_predictor.predict.weight"), std=0.1)
     loss = propagated_logits(network, random_image(seed=1), random_image(seed=2)).square().mean()
     assert names_with_gradient(network, loss) == names_below(network, PROPAGATION)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,8 +20,8 @@ from lowlat_seg_ros.network.spatially_variant_convolution import spatially_varia
 DISTANCES: Final = (5, 10)
 """Frames from the key frame."""
 
-Transport = Callable[[EvaluatedClip, int, int], Tensor]
-"""The F_h of a key frame, by its index, moved to another frame."""
+Transport = Callable[[EvaluatedClip, int, int, Tensor], Tensor]
+"""A feature of a key frame, by its index, moved to another frame, by its index."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,28 @@ class PropagationScore:
     with_fusion: float
 
 
-def copied(clip: EvaluatedClip, key: int, index: int) -> Tensor:
-    return clip.high(key)
+def copied(clip: EvaluatedClip, key: int, index: int, feature: Tensor) -> Tensor:
+    return feature
 
 
-def by_best_translation(clip: EvaluatedClip, key: int, index: int) -> Tensor:
-    """Moved as a whole to where it is nearest to what Sh gives for the frame: no single translation can do better."""
+def by_best_translation(clip: EvaluatedClip, key: int, index: int, feature: Tensor) -> Tensor:
+    """Moved as a whole to where F_h is nearest to what Sh gives for the frame: no single translation can do better."""
     high, wanted = clip.high(key), clip.high(index)
-    candidates = translations(high, clip.network.config.kernel_size // 2)
-    return min(candidates, key=lambda moved: float((moved - wanted).abs().sum()))
+    reach = clip.network.config.kernel_size // 2
+    misfits = [float((moved - wanted).abs().sum()) for moved in translations(high, reach)]
+    best = misfits.index(min(misfits))
+    return next(itertools.islice(translations(feature, reach), best, None))
 
 
-def by_one_kernel(clip: EvaluatedClip, key: int, index: int) -> Tensor:
+def by_one_kernel(clip: EvaluatedClip, key: int, index: int, feature: Tensor) -> Tensor:
     """Gathered with one kernel for all places, the mean of those predicted for this pair."""
     kernels = predicted_kernels(clip, key, index)
     mean = kernels.mean(dim=(2, 3), keepdim=True).expand_as(kernels).contiguous()
-    return spatially_variant_convolution(clip.high(key), mean)
+    return spatially_variant_convolution(feature, mean)
 
 
-def by_learned_kernels(clip: EvaluatedClip, key: int, index: int) -> Tensor:
-    return clip.network.transport(clip.high(key), clip.low(key), clip.low(index))
+def by_learned_kernels(clip: EvaluatedClip, key: int, index: int, feature: Tensor) -> Tensor:
+    return clip.network.transport(feature, clip.low(key), clip.low(index))
 
 
 def predicted_kernels(clip: EvaluatedClip, key: int, index: int) -> Tensor:
@@ -95,9 +98,11 @@ def _score(clip: EvaluatedClip, frames: range, name: str, distance: int) -> Prop
     description, transport = WAYS[name]
     without, fused = clip.new_matrix(), clip.new_matrix()
     for index in frames:
-        moved = transport(clip, index - distance, index)
-        _add(without, clip, moved, index)
-        _add(fused, clip, clip.network.fuse(moved, clip.low(index)), index)
+        key = index - distance
+        high = transport(clip, key, index, clip.high(key))
+        guidance = transport(clip, key, index, clip.low(key).kernel_guidance)
+        _add(without, clip, high, index)
+        _add(fused, clip, clip.network.fuse(high, clip.low(index), guidance), index)
     return PropagationScore(name, description, distance, len(frames), without.mean_iou(), fused.mean_iou())
 
 

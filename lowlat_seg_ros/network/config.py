@@ -65,7 +65,10 @@ class ModelConfig:
     kernel_channels: int  # of the kernel predictor's inner layers
     adapt_channels: int  # of AdaptNet
     deviation_channels: int  # of the deviation predictor
-    fusion: str  # "concatenate" (the paper's) or "residual" (its result added to the propagated feature)
+    kernels: str  # how W is predicted: "convolution" (the paper's) or "correlation"
+    fusion: (
+        str  # "concatenate" (the paper's) or "gated" (a correction where the key frame does not explain the current)
+    )
     input_size: tuple[int, int]  # (width, height) in pixels that the network is trained for
     mean: tuple[float, float, float]  # of RGB in 0..255, subtracted
     std: tuple[float, float, float]  # of RGB in 0..255, divided by
@@ -198,7 +201,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "kernel_channels": POSITIVE,
     "adapt_channels": POSITIVE,
     "deviation_channels": POSITIVE,
-    "fusion": (lambda fusion: fusion in ("concatenate", "residual"), "'concatenate' or 'residual'"),
+    "kernels": (lambda kernels: kernels in ("convolution", "correlation"), "'convolution' or 'correlation'"),
+    "fusion": (lambda fusion: fusion in ("concatenate", "gated"), "'concatenate' or 'gated'"),
     "input_size": (lambda size: _are(size, _is_positive, 2), "a positive width and height"),
     "mean": (lambda mean: _are(mean, _is_number, 3), "three numbers"),
     "std": (lambda std: _are(std, lambda part: _is_number(part) and part > 0, 3), "three positive numbers"),

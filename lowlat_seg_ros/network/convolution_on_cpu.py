@@ -59,6 +59,43 @@ class DifferentiableConvolution(torch.autograd.Function):
         )
 
 
+def correlate_on_cpu(feature: Tensor, query: Tensor, reach: int) -> Tensor:
+    """``local_correlation`` for float32 or float64 operands on the CPU whose shapes fit; differentiable once."""
+    if torch.is_grad_enabled() and (feature.requires_grad or query.requires_grad):
+        return DifferentiableCorrelation.apply(feature, query, reach)
+    return correlate(channels_last(feature), channels_last(query), reach)
+
+
+class DifferentiableCorrelation(torch.autograd.Function):
+    """Equation 1's gradient for its kernels, and so with the other two of its sums as its own gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, feature: Tensor, query: Tensor, reach: int) -> Tensor:
+        feature, query = channels_last(feature), channels_last(query)
+        ctx.save_for_backward(feature, query)
+        ctx.reach = reach
+        return correlate(feature, query, reach)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, result_gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        feature, query = ctx.saved_tensors
+        needs_feature_gradient, needs_query_gradient, _ = ctx.needs_input_grad
+        gradient = channels_last(result_gradient)
+        return (
+            call("feature_gradient", query, gradient, feature, ctx.reach) if needs_feature_gradient else None,
+            call("convolve", feature, gradient, feature, ctx.reach) if needs_query_gradient else None,
+            None,
+        )
+
+
+def correlate(feature: Tensor, query: Tensor, reach: int) -> Tensor:
+    batch, _, height, width = feature.shape
+    taps = (2 * reach + 1) ** 2
+    shape = torch.empty(batch, taps, height, width, dtype=feature.dtype, memory_format=torch.channels_last)
+    return call("kernel_gradient", feature, query, shape, reach)
+
+
 def channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from lowlat_seg_ros.network.local_correlation import local_correlation
 
 # The share of an untrained kernel that lies on its centre is e^x / (e^x + H_K² - 1): about two thirds for 81 taps.
 IDENTITY_LOGIT = 5.0
+FIRST_SENSITIVITY = 1.0
+FIRST_SHARPNESS = 150.0  # of kernels from correlations: neighbouring places are alike to one part in a hundred
 
 
 def conv3x3(in_channels: int, channels: int) -> nn.Conv2d:
@@ -48,6 +55,34 @@ class KernelPredictor(nn.Module):
         return taps_last.permute(0, 3, 1, 2)
 
 
+class CorrelationKernels(nn.Module):
+    """Predicts W from how well the current frame's places match the key frame's places around them.
+
+    The paper's predictor has to learn from examples what matching is; a few hundred pictures teach it little more than
+    a blur. Here both features are reduced by one 3x3 convolution and brought to length one, their local correlation
+    says how alike any two places are, and a softmax over the H_K² makes a kernel of it. Identical frames give kernels
+    close to the identity, trained or not.
+    """
+
+    def __init__(self, low_channels: int, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.reduce = conv3x3(low_channels, channels)
+        # As a logarithm, so that steps of a learning rate that suits the convolution move it too.
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(FIRST_SHARPNESS)))
+        self.prior = nn.Parameter(torch.zeros(kernel_size**2))  # of each tap, whatever is seen
+
+    def guidance(self, low: Tensor) -> Tensor:
+        """The part that needs one frame only, (B, channels, h, w), of length one at each place."""
+        return functional.normalize(self.reduce(low), dim=1)
+
+    def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """W, (B, H_K², h, w); the taps of a place sum to one."""
+        likeness = local_correlation(key_guidance, guidance, self.kernel_size)
+        taps_last = torch.softmax(self.log_sharpness.exp() * likeness.permute(0, 2, 3, 1) + self.prior, dim=3)
+        return taps_last.permute(0, 3, 1, 2)
+
+
 class AdaptNet(nn.Sequential):
     """Three 3x3 convolutions that make the current low-level feature fit for fusion: (B, C_l, h, w) to (B, A, h, w)."""
 
@@ -63,26 +98,40 @@ class AdaptNet(nn.Sequential):
 
 
 class Fusion(nn.Module):
-    """Joins the propagated high-level feature and the adapted low-level one into what the classifier takes.
+    """The paper's: the propagated and the adapted feature side by side, a 3x3 convolution, ReLU."""
 
-    The paper's: concatenate, a 3x3 convolution, ReLU. ``residual`` adds the convolution's result to the propagated
-    feature, starting from nothing, so that an untrained fusion changes nothing; reducing the propagated feature to
-    AdaptNet's channels before it makes that convolution half as costly.
-    """
-
-    def __init__(self, high_channels: int, adapt_channels: int, residual: bool) -> None:
+    def __init__(self, high_channels: int, adapt_channels: int) -> None:
         super().__init__()
-        self.residual = residual
-        if residual:
-            self.reduce = nn.Conv2d(high_channels, adapt_channels, 1)
-        self.combine = conv3x3((adapt_channels if residual else high_channels) + adapt_channels, high_channels)
-        if residual:
-            for parameter in self.combine.parameters():
-                nn.init.zeros_(parameter)
+        self.combine = conv3x3(high_channels + adapt_channels, high_channels)
 
     def forward(self, propagated: Tensor, adapted: Tensor) -> Tensor:
         """(B, C_h, h, w) and (B, A, h, w) to (B, C_h, h, w)."""
-        if not self.residual:
-            return torch.relu(self.combine(torch.cat([propagated, adapted], dim=1)))
+        return torch.relu(self.combine(torch.cat([propagated, adapted], dim=1)))
+
+
+class GatedFusion(nn.Module):
+    """Corrects the propagated feature where the key frame does not explain the current one, and nowhere else.
+
+    The key frame's guidance, moved by the same kernels, is compared with the current frame's. Where the two agree the
+    gate is shut and what Sh found is left as it is; where they differ (something uncovered, something new) AdaptNet's
+    view of the current frame is added. A fusion without a gate learns on pictures that Sh was trained on, where Sh can
+    be believed, and then makes worse what Sh finds in others.
+    """
+
+    def __init__(self, high_channels: int, adapt_channels: int, guidance_channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(high_channels, adapt_channels, 1)
+        self.combine = conv3x3(2 * adapt_channels, high_channels)
+        self.sensitivity = nn.Parameter(torch.full((guidance_channels,), FIRST_SENSITIVITY))
+        for parameter in self.combine.parameters():
+            nn.init.zeros_(parameter)  # an untrained fusion changes nothing
+
+    def forward(self, propagated: Tensor, adapted: Tensor, moved_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """(B, C_h, h, w), (B, A, h, w) and twice (B, guidance_channels, h, w) to (B, C_h, h, w)."""
         correction = self.combine(torch.cat([torch.relu(self.reduce(propagated)), adapted], dim=1))
-        return torch.relu(propagated + correction)
+        return torch.relu(propagated + self.gate(moved_guidance, guidance) * correction)
+
+    def gate(self, moved_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """(B, 1, h, w): 0 where the two agree, towards 1 the more they differ."""
+        weights = self.sensitivity.abs()[None, :, None, None]
+        return 1 - torch.exp(-functional.conv2d((guidance - moved_guidance).abs(), weights.expand(1, -1, 1, 1)))

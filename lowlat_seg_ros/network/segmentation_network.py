@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from lowlat_seg_ros.network.classifier import Classifier
 from lowlat_seg_ros.network.config import ModelConfig, SharedBackboneConfig
 from lowlat_seg_ros.network.deviation import DeviationPredictor
-from lowlat_seg_ros.network.propagation import AdaptNet, Fusion, KernelPredictor
+from lowlat_seg_ros.network.propagation import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor
 from lowlat_seg_ros.network.shared_backbone import SharedBackbone
 from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
 from lowlat_seg_ros.network.tracks import Tracks
@@ -41,9 +42,9 @@ class SegmentationNetwork(nn.Module):
         low_channels = self.tracks.low_channels
         self.classifier = Classifier(config.high_channels, config.class_count, config.subpixels)
         self.fast_classifier = Classifier(low_channels, config.class_count, config.subpixels)
-        self.kernel_predictor = KernelPredictor(low_channels, config.kernel_channels, config.kernel_size)
+        self.kernel_predictor = build_kernel_predictor(config, low_channels)
         self.adapt_net = AdaptNet(low_channels, config.adapt_channels)
-        self.fusion = Fusion(config.high_channels, config.adapt_channels, residual=config.fusion == "residual")
+        self.fusion = build_fusion(config)
         self.deviation_predictor = DeviationPredictor(low_channels, config.deviation_channels)
 
     def low_features(self, image: Tensor) -> LowFeatures:
@@ -75,13 +76,23 @@ class SegmentationNetwork(nn.Module):
         kernels = self.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
         return spatially_variant_convolution(key_high, kernels)
 
-    def fuse(self, propagated: Tensor, current: LowFeatures) -> Tensor:
-        """A moved F_h completed by what AdaptNet sees in the current frame, (B, C_h, h, w)."""
-        return self.fusion(propagated, self.adapt_net(current.low))
+    def fuse(self, propagated: Tensor, current: LowFeatures, moved_guidance: Tensor) -> Tensor:
+        """A moved F_h completed by what AdaptNet sees in the current frame, (B, C_h, h, w).
+
+        ``moved_guidance`` is the key frame's kernel guidance, moved as its F_h was; the paper's fusion does without.
+        """
+        adapted = self.adapt_net(current.low)
+        if isinstance(self.fusion, GatedFusion):
+            return self.fusion(propagated, adapted, moved_guidance, current.kernel_guidance)
+        return self.fusion(propagated, adapted)
 
     def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
         """F_h of the current frame from the key frame's, (B, C_h, h, w): transported, then fused (figure 4)."""
-        return self.fuse(self.transport(key_high, key, current), current)
+        if not isinstance(self.fusion, GatedFusion):
+            return self.fuse(self.transport(key_high, key, current), current, key.kernel_guidance)
+        moved = self.transport(torch.cat([key_high, key.kernel_guidance], dim=1), key, current)
+        propagated, moved_guidance = moved.split([key_high.shape[1], key.kernel_guidance.shape[1]], dim=1)
+        return self.fuse(propagated, current, moved_guidance)
 
     def forward(self, image: Tensor) -> Tensor:
         """The full network on one frame: Sl where Sh needs it, Sh, classifier; logits (B, classes, r h, r w)."""
@@ -102,3 +113,14 @@ def build_tracks(config: ModelConfig) -> Tracks:
     if isinstance(config.tracks, SharedBackboneConfig):
         return SharedBackbone(config.tracks, config.high_channels)
     return TwoNetworks(config.tracks, config.high_channels)
+
+
+def build_kernel_predictor(config: ModelConfig, low_channels: int) -> KernelPredictor | CorrelationKernels:
+    kind = CorrelationKernels if config.kernels == "correlation" else KernelPredictor
+    return kind(low_channels, config.kernel_channels, config.kernel_size)
+
+
+def build_fusion(config: ModelConfig) -> Fusion | GatedFusion:
+    if config.fusion == "gated":
+        return GatedFusion(config.high_channels, config.adapt_channels, config.kernel_channels)
+    return Fusion(config.high_channels, config.adapt_channels)

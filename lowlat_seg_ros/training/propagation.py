@@ -12,6 +12,7 @@ from lowlat_seg_ros.training.base import label_loss, labels_weight
 from lowlat_seg_ros.training.frozen_base import FrozenBase
 
 TRANSPORT_SHARE = 0.4  # of the loss without fusion: else AdaptNet learns to do without the kernels
+MATCHING_SHARE = 1.0  # of how badly the moved F_l fits the later frame's, which tells the kernels what moved where
 TWO_STEPS_SHARE = 0.5  # of the batches go by way of a temporary key, as in the frames while Sh is at work
 
 
@@ -43,7 +44,11 @@ class PropagationStage:
         self, network: SegmentationNetwork, key_high: Tensor, key: LowFeatures, later: LowFeatures, labels: Tensor
     ) -> Tensor:
         # Where half precision is on, not here: equation 1 adds 81 terms.
-        transported = network.transport(key_high.float(), key, later)
-        fused = network.fuse(transported, later)
+        parts = key_high.float(), key.kernel_guidance.float(), key.low.float()
+        moved = network.transport(torch.cat(parts, dim=1), key, later)
+        transported, moved_guidance, moved_low = moved.split([part.shape[1] for part in parts], dim=1)
+        fused = network.fuse(transported, later, moved_guidance)
         fused_loss = label_loss(network.classify(fused), labels, self.weights)
-        return fused_loss + TRANSPORT_SHARE * label_loss(network.classify(transported), labels, self.weights)
+        transport_loss = label_loss(network.classify(transported), labels, self.weights)
+        mismatch = (moved_low - later.low).abs().mean() / later.low.abs().mean()
+        return fused_loss + TRANSPORT_SHARE * transport_loss + MATCHING_SHARE * mismatch
