@@ -183,6 +183,6 @@ def test_correlation_is_pearsons_over_what_is_known() -> None:
 
 
 def test_a_low_latency_row_is_late_by_its_frames() -> None:
-    names = [row.name for row in evaluate_rows(clip(), ("low-latency",), TrackSettings(5, 0.1, 5, (1, 3)))]
+    names = [row.name for row in evaluate_rows(clip(), ("low-latency",), TrackSettings(5, 0.1, 1, 5, (1, 3)))]
     assert names == ["low-latency-1", "low-latency-3"]
     assert clip().frames[0].image.shape == (INPUT_SIZE[1], INPUT_SIZE[0], 3)
