@@ -15,7 +15,7 @@ from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 
 CLIP = Path(__file__).parents[2] / "shared" / "camvid"
-SETTINGS = TrackSettings(interval=5, threshold=0.1, minimum_interval=4, maximum_interval=8, delay_frames=(2,))
+SETTINGS = TrackSettings(interval=5, threshold=0.1, minimum_interval=4, maximum_interval=5, delay_frames=(1,))
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ DECLARATIONS: Final = (
     ),
     Declaration(
         "maximum_interval",
-        8,
+        5,
         "predicted_deviation and feature_difference: most frames from one key frame to the next.",
         (1, 10000),
         changes_at_run_time=True,

@@ -21,7 +21,7 @@ class PolicySettings:
     interval: int = 5  # frames
     threshold: float | None = None  # None: the policy's default
     minimum_interval: int = 4  # frames
-    maximum_interval: int = 8
+    maximum_interval: int = 5
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
