@@ -69,8 +69,8 @@ def test_two_processes_with_half_batches_learn_what_one_learns(tmp_path: Path) -
 
 
 def test_the_command_trains_in_two_processes(tmp_path: Path) -> None:
-    options = write_setup(tmp_path)
-    arguments = ["-m", "lowlat_seg_ros.cli", "train", "all", "--run", str(tmp_path / "run"), *options, "--epochs", "1"]
+    options = write_setup(tmp_path, batch_size=4)
+    arguments = ["-m", "lowlat_seg_ros.cli", "train", "all", "--out", str(tmp_path / "run"), *options, "--epochs", "1"]
     result = torchrun(2, *arguments, "--device", "cpu")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("the checkpoint is in") == 1
@@ -78,9 +78,17 @@ def test_the_command_trains_in_two_processes(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "run" / stage / "checkpoint")
 
 
+def test_a_batch_of_one_picture_a_process_is_too_few_for_batch_norm(tmp_path: Path) -> None:
+    options = write_setup(tmp_path, batch_size=2)
+    arguments = ["-m", "lowlat_seg_ros.cli", "train", "base", "--out", str(tmp_path / "run"), *options]
+    result = torchrun(2, *arguments, "--device", "cpu")
+    sentence = "BatchNorm sees 1 picture at a time in the stage base; expected a batch_size of at least 4"
+    assert result.returncode != 0 and result.stderr.count(sentence) == 1
+
+
 def test_bad_data_are_named_by_one_process_and_end_all(tmp_path: Path) -> None:
     options = write_setup(tmp_path)
     write_labels(next((tmp_path / "camvid" / "trainannot").iterdir()), np.full((72, 96), 40))
-    arguments = ["-m", "lowlat_seg_ros.cli", "train", "base", "--run", str(tmp_path / "run"), *options]
+    arguments = ["-m", "lowlat_seg_ros.cli", "train", "base", "--out", str(tmp_path / "run"), *options]
     result = torchrun(2, *arguments, "--device", "cpu")
     assert result.returncode != 0 and result.stderr.count("hold the id 40") == 1

@@ -55,7 +55,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def whole_run(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three stages, never stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    assert main(["train", "all", "--run", str(folder), *options]) == 0
+    assert main(["train", "all", "--out", str(folder), *options]) == 0
     return folder
 
 
@@ -83,7 +83,8 @@ def test_a_run_that_was_killed_ends_at_the_same_weights(
     stage: str, options: list[str], whole_run: Path, tmp_path: Path
 ) -> None:
     """Killed at the second of the second epoch's two steps: one epoch is done, half of the other is lost."""
-    arguments = ["train", "all", "--run", str(tmp_path), *options]
+    # As many threads as this process has: sums in another order are rounded otherwise.
+    arguments = ["train", "all", "--out", str(tmp_path), *options, "--threads", "1"]
     killed = subprocess.run([sys.executable, "-c", KILLED_AT_A_STEP, stage, "4", *arguments], cwd=CHECKOUT, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(epochs_in(tmp_path, stage)) == 1
@@ -123,15 +124,15 @@ def test_the_model_card_says_how_each_stage_was_trained(whole_run: Path) -> None
 def test_a_run_is_not_gone_on_with_unasked(
     options: list[str], whole_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = error_of(["train", "base", "--run", str(whole_run), *options], capsys)
-    assert "already holds the stage base; expected --resume to go on with it, or another --run" in said
+    said = error_of(["train", "base", "--out", str(whole_run), *options], capsys)
+    assert "already holds the stage base; expected --resume to go on with it, or another --out" in said
 
 
 def test_a_run_of_another_recipe_is_refused(
     options: list[str], whole_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (whole_run / "base" / STATE_FILE).read_bytes()
-    said = error_of(["train", "base", "--run", str(whole_run), *options, "--resume", "--epochs", "3"], capsys)
+    said = error_of(["train", "base", "--out", str(whole_run), *options, "--resume", "--epochs", "3"], capsys)
     assert "belongs to another run: its recipe.epochs is 2, not 3" in said
     assert (whole_run / "base" / STATE_FILE).read_bytes() == before
 
@@ -142,27 +143,27 @@ def test_a_run_of_another_model_is_refused(
 ) -> None:
     write_yaml(tmp_path / "model.yaml", small_config(input_size=SIZE, high_channels=8).to_mapping())
     changed = [*options, "--model", str(tmp_path / "model.yaml"), "--resume"]
-    said = error_of(["train", stage, "--run", str(whole_run), *changed], capsys)
+    said = error_of(["train", stage, "--out", str(whole_run), *changed], capsys)
     assert sentence in said and "high_channels is 12, not 8" in said
 
 
 def test_the_stages_have_an_order(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = error_of(["train", "propagation", "--run", str(tmp_path), *options], capsys)
+    said = error_of(["train", "propagation", "--out", str(tmp_path), *options], capsys)
     assert "starts from the stage base, which is not finished" in said and "`lowlat-seg train base` first" in said
 
 
 def test_a_damaged_state_is_named(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / STATE_FILE).write_bytes(b"no state")
-    said = error_of(["train", "base", "--run", str(tmp_path), *options, "--resume"], capsys)
-    assert "last.pt cannot be gone on from" in said and "expected another --run" in said
+    said = error_of(["train", "base", "--out", str(tmp_path), *options, "--resume"], capsys)
+    assert "last.pt cannot be gone on from" in said and "expected another --out" in said
 
 
 def test_bad_data_are_named_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = write_setup(tmp_path)
     for path in sorted((tmp_path / "camvid" / "trainannot").iterdir())[:2]:
         write_labels(path, np.full((72, 96), 40))
-    assert main(["train", "all", "--run", str(tmp_path / "run"), *options]) == 1
+    assert main(["train", "all", "--out", str(tmp_path / "run"), *options]) == 1
     said = capsys.readouterr().err
     assert "2 problems in CamVid's training split" in said and said.count("hold the id 40") == 2
     assert not (tmp_path / "run").exists()
@@ -173,7 +174,7 @@ def test_cuda_that_is_not_there_is_an_error(
 ) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    said = error_of(["train", "base", "--run", str(tmp_path), *options, "--device", "cuda"], capsys)
+    said = error_of(["train", "base", "--out", str(tmp_path), *options, "--device", "cuda"], capsys)
     assert "finds no CUDA device" in said
 
 
@@ -223,7 +224,7 @@ def test_recorded_drives_train_all_stages(options: list[str], tmp_path: Path) ->
     stages = {stage: {**RECIPE, "epochs": 1} for stage in STAGES}
     write_yaml(tmp_path / "recipe.yaml", {**stages, "data": data})
     without_data = [*options[2:], "--config", str(tmp_path / "recipe.yaml")]
-    assert main(["train", "all", "--run", str(tmp_path / "run"), *without_data]) == 0
+    assert main(["train", "all", "--out", str(tmp_path / "run"), *without_data]) == 0
     for stage in STAGES:
         names = (tmp_path / "run" / stage / HISTORY_FILE).read_text().splitlines()[0]
         assert names == "epoch,loss,held_out_loss,held_out_mean_iou"
@@ -251,7 +252,7 @@ def test_without_tensorboard_training_says_so_once_and_goes_on(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     monkeypatch.setattr("lowlat_seg_ros.training.curves._said", set())
-    arguments = [*options, "--epochs", "1", "--run", str(tmp_path)]
+    arguments = [*options, "--epochs", "1", "--out", str(tmp_path)]
     assert main(["train", "base", *arguments]) == 0 and main(["train", "propagation", *arguments]) == 0
     output = capsys.readouterr()
     assert (output.out + output.err).count("TensorBoard is not installed, so no curves are kept: pip install") == 1
@@ -261,7 +262,7 @@ def test_with_tensorboard_there_are_curves_and_pictures(options: list[str], tmp_
     pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install -r requirements/training.txt")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    assert main(["train", "base", *options, "--run", str(tmp_path)]) == 0
+    assert main(["train", "base", *options, "--out", str(tmp_path)]) == 0
     events = EventAccumulator(str(tmp_path / "base" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("epoch/loss")] == [2, 4]
     assert len(events.Images("image, labels, predicted")) == 2

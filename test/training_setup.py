@@ -16,15 +16,17 @@ RECIPE: dict[str, Any] = {
 STAGES = ("base", "propagation", "schedule")
 
 
-def write_setup(folder: Path) -> list[str]:
+def write_setup(folder: Path, **recipe: Any) -> list[str]:
     """Four labelled stills, a recipe and a small model in `folder`; returns the options that name them."""
     camvid_tree(folder / "camvid")
     write_yaml(folder / "model.yaml", small_config(input_size=SIZE).to_mapping())
     # A worker process for one of them, as real runs have.
-    write_yaml(folder / "recipe.yaml", {stage: {**RECIPE, "workers": int(stage == "base")} for stage in STAGES})
+    write_yaml(
+        folder / "recipe.yaml", {stage: {**RECIPE, **recipe, "workers": int(stage == "base")} for stage in STAGES}
+    )
     return [
         *("--data", str(folder / "camvid"), "--model", str(folder / "model.yaml")),
-        *("--config", str(folder / "recipe.yaml"), "--start", "nothing"),
+        *("--config", str(folder / "recipe.yaml"), "--from", "nothing"),
     ]
 
 

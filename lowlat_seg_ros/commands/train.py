@@ -25,14 +25,17 @@ def add_train_command(commands: Any) -> None:
     """``commands`` is what argparse's add_subparsers returned."""
     parser = commands.add_parser("train", help="train the network, stage by stage")
     parser.add_argument("stage", choices=(*STAGES, ALL), help="one stage, each after the one before, or all of them")
-    parser.add_argument("--run", type=Path, required=True, help="folder of this training run")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this training run")
     parser.add_argument("--resume", action="store_true", help="go on with what the folder of the run holds")
     parser.add_argument(
         "--model", type=Path, default=Path("config/models/default.yaml"), help="the network's description"
     )
     parser.add_argument("--config", type=Path, default=Path("config/training/default.yaml"), help="the stages' recipes")
     parser.add_argument(
-        "--start", default=IMAGENET, help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from"
+        "--from",
+        dest="start",
+        default=IMAGENET,
+        help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from",
     )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     _add_data_options(parser.add_argument_group("data", "also in the recipe's section 'data', under the same names"))
@@ -79,7 +82,7 @@ def train_command(options: argparse.Namespace) -> None:
     with joined_processes(options.device) as processes:
         hardware = Hardware(processes, options.parts, precision_for(processes.device))
         command = shlex.join(["lowlat-seg", *sys.argv[1:]])
-        run = Run(options.run, config, plans, data, options.start, options.resume, command, hardware)
+        run = Run(options.out, config, plans, data, options.start, options.resume, command, hardware)
         folder = train_stages(run, stages)
         if processes.leads:
             print(f"the checkpoint is in {folder}")

@@ -22,7 +22,7 @@ from lowlat_seg_ros.training.data_set import DataSet, find_data
 from lowlat_seg_ros.training.frames import Pictures, TrainingFrame
 from lowlat_seg_ros.training.loop import StageData, StageFolder, steps_of_epoch, train
 from lowlat_seg_ros.training.pair_samples import pair_maker
-from lowlat_seg_ros.training.plan import StagePlan
+from lowlat_seg_ros.training.plan import PlanError, StagePlan
 from lowlat_seg_ros.training.processes import done_by_leader
 from lowlat_seg_ros.training.propagation import PropagationStage
 from lowlat_seg_ros.training.run_state import STATE_FILE, Recipe, RunError, first_difference
@@ -95,6 +95,8 @@ def prepare(run: Run, stages: Sequence[str]) -> Surveyed:
     class_pixels = survey(data, run.folder / SURVEY_FILE)
     for stage in stages:
         steps_of_epoch(len(frames_for(stage, data)), run.plans[stage], run.hardware)
+    if STAGES[0] in stages:
+        check_batch_norm(run.plans[STAGES[0]], run.hardware)
     return Surveyed(data, class_pixels)
 
 
@@ -103,7 +105,17 @@ def check_folder(run: Run, stage: str) -> None:
     state = run.folder / stage / STATE_FILE
     if state.exists() and not run.goes_on:
         raise RunError(
-            f"{run.folder} already holds the stage {stage}; expected --resume to go on with it, or another --run"
+            f"{run.folder} already holds the stage {stage}; expected --resume to go on with it, or another --out"
+        )
+
+
+def check_batch_norm(plan: StagePlan, hardware: Hardware) -> None:
+    """Raises PlanError if BatchNorm saw one picture at a time, of whose pooled features there is one value each."""
+    groups = hardware.parts * (1 if hardware.processes.device.type == "cuda" else hardware.processes.count)
+    if plan.batch_size < 2 * groups:
+        raise PlanError(
+            f"BatchNorm sees {plan.batch_size // groups} picture at a time in the stage {STAGES[0]}; expected a "
+            f"batch_size of at least {2 * groups}"
         )
 
 

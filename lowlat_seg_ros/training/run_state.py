@@ -98,13 +98,13 @@ def read_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise RunError(
             f"{path} cannot be gone on from ({type(error).__name__}): it is damaged or of another version; expected "
-            "another --run"
+            "another --out"
         ) from error
     difference = first_difference(saved_recipe, recipe)
     if difference is not None:
         raise RunError(
             f"{folder} belongs to another run: {difference}; expected the recipe, model and data that it was begun "
-            "with, or another --run"
+            "with, or another --out"
         )
     return saved
 
