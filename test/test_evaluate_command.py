@@ -28,6 +28,7 @@ from lowlat_seg_ros.stream.preprocessing import Preprocessor
 
 FRAMES = 6
 SIZE = (96, 72)
+SETTINGS = ("--interval", "3", "--minimum-interval", "1", "--threshold", "0")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(clip: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an evaluation with everything but latency in it."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    assert evaluate(clip, model, "--interval", "3", "--threshold", "0", "--out", str(out)) == 0
+    assert evaluate(clip, model, *SETTINGS, "--out", str(out)) == 0
     return out
 
 
@@ -112,7 +113,7 @@ def test_two_runs_give_the_same_figures_but_for_the_timings(
     clip: Path, model: Path, whole: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "again.json"
-    assert evaluate(clip, model, "--interval", "3", "--threshold", "0", "--json", str(file)) == 0
+    assert evaluate(clip, model, *SETTINGS, "--json", str(file)) == 0
     first, second = figures(whole / JSON_FILE), figures(file)
     assert set(first.pop("timings")) == set(second.pop("timings")) == {"rows", *ANALYSES}
     assert first == second
@@ -260,7 +261,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_computed(
 def test_training_without_its_data_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Path(__file__).parents[1] / "config"
     options = ["--model", str(config / "models/default.yaml"), "--config", str(config / "training/default.yaml")]
-    assert main(["train", "base", "--data", str(tmp_path / "nowhere"), "--run", str(tmp_path / "run"), *options]) == 1
+    assert main(["train", "base", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run"), *options]) == 1
     assert "nowhere" in capsys.readouterr().err
 
 
@@ -273,5 +274,5 @@ def test_a_later_stage_without_the_one_before_gets_one_sentence(
     (data / "trainannot").symlink_to(clip / "labels")
     config = Path(__file__).parents[1] / "config"
     options = ["--model", str(config / "models/default.yaml"), "--config", str(config / "training/default.yaml")]
-    assert main(["train", "schedule", "--data", str(data), "--run", str(tmp_path / "run"), *options]) == 1
-    assert "there is no checkpoint at" in capsys.readouterr().err
+    assert main(["train", "schedule", "--data", str(data), "--out", str(tmp_path / "run"), *options]) == 1
+    assert "expected `lowlat-seg train propagation` first" in capsys.readouterr().err

@@ -25,6 +25,7 @@ def cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fake
     # Nobody publishes /clock: simulated time stands still, and diagnostics must come all the same.
     parameters = {"model": folder, "cameras": list(NAMES), "policy": "fixed_interval", "interval": 2}
     parameters["use_sim_time"] = True
+    parameters["low_latency"] = False  # which frame is a key frame then does not depend on how long Sh takes
     with running_node(folder / "log", namespace, parameters):
         bench = TestBench(namespace)
         yield {name: FakeCamera(bench, name).connect() for name in NAMES}

@@ -22,7 +22,8 @@ from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 def test_the_street_has_its_classes_on_key_frames_and_between(tmp_path: Path) -> None:
     street = SyntheticStreet(size=(640, 480), frame_count=6)
     namespace = own_namespace("shipped")
-    with running_node(tmp_path / "log", namespace, {"device": "cpu", "policy": "fixed_interval", "interval": 3}):
+    waiting = {"device": "cpu", "policy": "fixed_interval", "interval": 3, "low_latency": False}
+    with running_node(tmp_path / "log", namespace, waiting):
         bench = TestBench(namespace)
         camera = FakeCamera(bench).connect()
         confusion = ConfusionMatrix(len(CAMVID_CLASSES))

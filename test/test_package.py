@@ -69,6 +69,8 @@ sys.path.insert(0, sys.argv[1])
 import lowlat_seg_ros
 assert lowlat_seg_ros.__file__.startswith(sys.argv[1])
 for module in pkgutil.walk_packages(lowlat_seg_ros.__path__, "lowlat_seg_ros."):
+    if module.name.endswith("._kernels"):
+        continue  # no module: a library that ctypes loads
     importlib.import_module(module.name)
     print(module.name)
 """

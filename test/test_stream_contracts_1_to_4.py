@@ -261,9 +261,11 @@ def test_a_finished_result_not_yet_collected_is_dropped_by_a_reset() -> None:
 
 def test_of_a_burst_of_key_frames_one_is_in_work_and_the_newest_waits() -> None:
     with two_tracks(FixedInterval(1)) as tracks:
-        tracks.slow_network.shut()
         frames = [plain_frame(10 * i) for i in range(12)]
-        segment_all(tracks.engine, frames[:2])
+        segment_all(tracks.engine, frames[:1])
+        tracks.wait_for_done(1)
+        tracks.slow_network.shut()
+        segment_all(tracks.engine, frames[1:2], first=1)
         tracks.wait_for_start(2)
         segment_all(tracks.engine, frames[2:], first=2)
         counts = tracks.lane.counts()
