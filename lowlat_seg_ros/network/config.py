@@ -64,6 +64,7 @@ class ModelConfig:
     kernel_size: int  # H_K, odd
     kernel_channels: int  # of the kernel predictor's inner layers
     adapt_channels: int  # of AdaptNet
+    deviation: str  # how devS is predicted: "convolution" (the paper's) or "codes" (of what each place shows)
     deviation_channels: int  # of the deviation predictor
     kernels: str  # how W is predicted: "convolution" (the paper's) or "correlation"
     fusion: (
@@ -200,6 +201,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "kernel_size": (lambda size: _is_count(size) and size % 2 == 1, "an odd number"),
     "kernel_channels": POSITIVE,
     "adapt_channels": POSITIVE,
+    "deviation": (lambda deviation: deviation in ("convolution", "codes"), "'convolution' or 'codes'"),
     "deviation_channels": POSITIVE,
     "kernels": (lambda kernels: kernels in ("convolution", "correlation"), "'convolution' or 'correlation'"),
     "fusion": (lambda fusion: fusion in ("concatenate", "gated"), "'concatenate' or 'gated'"),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lowlat_seg_ros.network.classifier import Classifier
 from lowlat_seg_ros.network.config import ModelConfig, SharedBackboneConfig
-from lowlat_seg_ros.network.deviation import DeviationPredictor
+from lowlat_seg_ros.network.deviation import DeviationCodes, DeviationPredictor
 from lowlat_seg_ros.network.propagation import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor
 from lowlat_seg_ros.network.shared_backbone import SharedBackbone
 from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
@@ -45,7 +45,7 @@ class SegmentationNetwork(nn.Module):
         self.kernel_predictor = build_kernel_predictor(config, low_channels)
         self.adapt_net = AdaptNet(low_channels, config.adapt_channels)
         self.fusion = build_fusion(config)
-        self.deviation_predictor = DeviationPredictor(low_channels, config.deviation_channels)
+        self.deviation_predictor = build_deviation_predictor(config, low_channels)
 
     def low_features(self, image: Tensor) -> LowFeatures:
         """Sl. ``image`` is (B, 3, H, W), RGB, float, normalised by the config's mean and std."""
@@ -118,6 +118,11 @@ def build_tracks(config: ModelConfig) -> Tracks:
 def build_kernel_predictor(config: ModelConfig, low_channels: int) -> KernelPredictor | CorrelationKernels:
     kind = CorrelationKernels if config.kernels == "correlation" else KernelPredictor
     return kind(low_channels, config.kernel_channels, config.kernel_size)
+
+
+def build_deviation_predictor(config: ModelConfig, low_channels: int) -> DeviationPredictor | DeviationCodes:
+    kind = DeviationCodes if config.deviation == "codes" else DeviationPredictor
+    return kind(low_channels, config.deviation_channels)
 
 
 def build_fusion(config: ModelConfig) -> Fusion | GatedFusion:

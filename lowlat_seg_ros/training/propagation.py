@@ -50,5 +50,11 @@ class PropagationStage:
         fused = network.fuse(transported, later, moved_guidance)
         fused_loss = label_loss(network.classify(fused), labels, self.weights)
         transport_loss = label_loss(network.classify(transported), labels, self.weights)
-        mismatch = (moved_low - later.low).abs().mean() / later.low.abs().mean()
-        return fused_loss + TRANSPORT_SHARE * transport_loss + MATCHING_SHARE * mismatch
+        fit_loss = self.mismatch(moved_low, later.low, labels)
+        return fused_loss + TRANSPORT_SHARE * transport_loss + MATCHING_SHARE * fit_loss
+
+    def mismatch(self, moved_low: Tensor, low: Tensor, labels: Tensor) -> Tensor:
+        """How far the moved F_l is from the later frame's; a picture counts as much as its labels do in label_loss."""
+        weights = torch.stack([self.weight([picture]) for picture in labels])
+        distances = (moved_low - low).abs().mean(dim=(1, 2, 3)) / low.abs().mean(dim=(1, 2, 3))
+        return (weights * distances).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)

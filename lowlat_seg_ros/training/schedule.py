@@ -11,11 +11,9 @@ from torch.nn import functional
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.frozen_base import FrozenBase
 
-ERROR_SCALE = 0.02  # below this error of the fraction the loss is quadratic
-
 
 class ScheduleStage:
-    """The error of the predicted deviation, against the base network's own label maps of both frames."""
+    """Where the deviation predictor sees labels change, against the base network's own label maps of both frames."""
 
     def __init__(self) -> None:
         self._base: FrozenBase | None = None  # made from the network when the first batch comes
@@ -27,13 +25,12 @@ class ScheduleStage:
         key_image, middle_image, later_image, _ = batch
         base = self._base = self._base or FrozenBase(network)
         frames = [base.features(image) for image in (key_image, middle_image, later_image)]
-        described = [network.describe(low) for low, _ in frames]
+        guidance = [network.deviation_predictor.guidance(low) for low, _ in frames]
         label_maps = [base.label_map(high, key_image.shape[-2:]) for _, high in frames]
         losses = [
-            functional.smooth_l1_loss(
-                network.predicted_deviation(described[first], described[second]),
-                deviation(label_maps[first], label_maps[second]),
-                beta=ERROR_SCALE,
+            change_loss(
+                network.deviation_predictor.change_logits(guidance[first], guidance[second]),
+                label_maps[first] != label_maps[second],
             )
             for first, second in ((0, 1), (1, 2), (0, 2))
         ]
@@ -43,6 +40,8 @@ class ScheduleStage:
         return batch[-1].new_tensor(len(batch[-1]), dtype=torch.float32)
 
 
-def deviation(key_labels: Tensor, labels: Tensor) -> Tensor:
-    """devS(k, t), (B,): the fraction of pixels whose labels differ (section 3.2)."""
-    return (key_labels != labels).float().mean(dim=(1, 2))
+def change_loss(logits: Tensor, has_changed: Tensor) -> Tensor:
+    """Cross-entropy of each place's logit (B, 1, h, w) and the changed fraction of its pixels in (B, H, W)."""
+    height, width = logits.shape[-2:]
+    fractions = functional.adaptive_avg_pool2d(has_changed[:, None].float(), (height, width))
+    return functional.binary_cross_entropy_with_logits(logits.float(), fractions)
