@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +13,26 @@ from lowlat_seg_ros.data.classes import UNLABELLED
 Picture = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
+CLOUDED_SHARE = 0.6  # of the pictures
+LARGEST_CLOUD_CONTRAST = 45.0  # grey levels
+CLOUD_OCTAVES = 5
+
 
 def random_view(
-    image: Picture, labels: Labels, size: tuple[int, int], scales: tuple[float, float], random: np.random.Generator
+    image: Picture,
+    labels: Labels,
+    size: tuple[int, int],
+    scales: tuple[float, float],
+    random: np.random.Generator,
+    sky: Sequence[int] = (),
 ) -> tuple[Picture, Labels]:
-    """A randomly scaled, cropped, mirrored and tinted view of ``size`` (width, height)."""
+    """A randomly scaled, cropped, clouded, mirrored and tinted view of ``size`` (width, height).
+
+    ``sky`` has the class ids that clouds belong to.
+    """
     image, labels = scale(image, labels, float(np.exp(random.uniform(*np.log(scales)))))
     image, labels = random_crop(image, labels, size, random)
+    image = random_clouds(image, np.isin(labels, sky), random)
     if random.random() < 0.5:
         image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
     return random_tint(image, random), labels
@@ -46,6 +61,21 @@ def random_crop(
     top = int(random.integers(0, image.shape[0] - height + 1))
     window = slice(top, top + height), slice(left, left + width)
     return image[window], labels[window]
+
+
+def random_clouds(image: Picture, is_sky: NDArray[np.bool_], random: np.random.Generator) -> Picture:
+    """Clouds in some skies: where nearly all skies are blank, whatever has a texture is soon taken for a house."""
+    if random.random() >= CLOUDED_SHARE or not is_sky.any():
+        return image
+    height, width = is_sky.shape
+    clouds = np.zeros((height, width), np.float32)
+    rows, columns = int(random.integers(1, 5)), int(random.integers(1, 4))
+    for octave in range(CLOUD_OCTAVES):
+        grid = random.normal(0, 0.6**octave, (1 + (rows << octave), 1 + (columns << octave))).astype(np.float32)
+        clouds += np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+    contrast = random.uniform(0, LARGEST_CLOUD_CONTRAST) * random.uniform(0.5, 1.0, 3)  # of red, green and blue
+    clouded = image + clouds[..., None] * contrast.astype(np.float32)
+    return np.where(is_sky[..., None], clouded.clip(0, 255), image).astype(np.uint8)
 
 
 def random_tint(image: Picture, random: np.random.Generator) -> Picture:

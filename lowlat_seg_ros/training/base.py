@@ -15,6 +15,7 @@ from lowlat_seg_ros.network.config import ModelConfig
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.augmentation import random_view
 from lowlat_seg_ros.training.frames import TrainingPicture
+from lowlat_seg_ros.training.pairs import motions_of
 from lowlat_seg_ros.training.plan import StagePlan
 from lowlat_seg_ros.training.samples import MakeSample, image_tensor, labels_tensor
 
@@ -70,9 +71,10 @@ def class_weights(class_pixels: NDArray[np.int64], class_count: int) -> Tensor:
 
 def still_maker(config: ModelConfig, plan: StagePlan) -> MakeSample:
     """Turns a labelled picture into (image, labels), another view of it each time."""
+    sky = motions_of(config.classes).sky
 
     def make(picture: TrainingPicture, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        image, labels = random_view(picture.image, picture.labels, plan.crop, plan.scales, random)
+        image, labels = random_view(picture.image, picture.labels, plan.crop, plan.scales, random, sky)
         return image_tensor(image, config), labels_tensor(labels)
 
     return make
