@@ -18,7 +18,7 @@ from lowlat_seg_ros.data.classes import BICYCLIST, CAR, PEDESTRIAN, ROAD, SKY, U
 from lowlat_seg_ros.network.config import load_config
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training import pairs
-from lowlat_seg_ros.training.augmentation import random_clouds, random_view
+from lowlat_seg_ros.training.augmentation import noisy, random_clouds, random_noise, random_view
 from lowlat_seg_ros.training.base import BaseStage, class_weights, label_loss, still_maker
 from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.loop import StageData, StageFolder, train
@@ -275,6 +275,16 @@ def test_clouds_are_in_the_sky_alone_and_in_some_skies_only() -> None:
     views = [random_clouds(image, is_sky, np.random.default_rng(seed)) for seed in range(40)]
     assert all((view[20:] == 128).all() for view in views)
     assert 10 < sum(view[:20].std() > 1 for view in views) < 35
+
+
+def test_noise_is_another_one_in_every_frame_and_absent_from_some_pictures() -> None:
+    random = np.random.default_rng(0)
+    deviations = [random_noise(random) for _ in range(40)]
+    assert 10 < deviations.count(0.0) < 30 and max(deviations) > 3
+    image = np.full((48, 64, 3), 128, np.uint8)
+    first, second = noisy(image, 4.0, random), noisy(image, 4.0, random)
+    assert first.std() == pytest.approx(4.0, rel=0.1) and (first != second).mean() > 0.8
+    assert noisy(image, 0.0, random) is image
 
 
 def test_rare_classes_weigh_more() -> None:

@@ -16,6 +16,8 @@ Labels = NDArray[np.uint8]
 CLOUDED_SHARE = 0.6  # of the pictures
 LARGEST_CLOUD_CONTRAST = 45.0  # grey levels
 CLOUD_OCTAVES = 5
+NOISY_SHARE = 0.5  # of the pictures
+LARGEST_NOISE = 7.0  # grey levels, standard deviation
 
 
 def random_view(
@@ -26,7 +28,7 @@ def random_view(
     random: np.random.Generator,
     sky: Sequence[int] = (),
 ) -> tuple[Picture, Labels]:
-    """A randomly scaled, cropped, clouded, mirrored and tinted view of ``size`` (width, height).
+    """A randomly scaled, cropped, clouded, mirrored, tinted and noisy view of ``size`` (width, height).
 
     ``sky`` has the class ids that clouds belong to.
     """
@@ -35,7 +37,7 @@ def random_view(
     image = random_clouds(image, np.isin(labels, sky), random)
     if random.random() < 0.5:
         image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
-    return random_tint(image, random), labels
+    return noisy(random_tint(image, random), random_noise(random), random), labels
 
 
 def scale(image: Picture, labels: Labels, factor: float) -> tuple[Picture, Labels]:
@@ -87,6 +89,19 @@ def random_tint(image: Picture, random: np.random.Generator) -> Picture:
     tables = np.clip(levels[:, None] * gain + offset, 0, 255).astype(np.uint8)
     tinted = np.asarray(cv2.LUT(image, tables[None]), np.uint8)
     return _more_or_less_colour(tinted, float(random.uniform(0.5, 1.3)))
+
+
+def random_noise(random: np.random.Generator) -> float:
+    """How noisy a camera is, a standard deviation in grey levels: 0 for some, as of a blank or compressed picture."""
+    return 0.0 if random.random() >= NOISY_SHARE else float(random.uniform(0, LARGEST_NOISE))
+
+
+def noisy(image: Picture, deviation: float, random: np.random.Generator) -> Picture:
+    """With a sensor's noise, which is another one in every frame."""
+    if deviation == 0:
+        return image
+    noise = random.standard_normal(image.shape, dtype=np.float32) * np.float32(deviation)
+    return (image + noise).clip(0, 255).astype(np.uint8)
 
 
 def _more_or_less_colour(image: Picture, saturation: float) -> Picture:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, UNLABELLED
 from lowlat_seg_ros.data.frame_source import read_frame
-from lowlat_seg_ros.training.augmentation import Labels, Picture, random_tint, scale
+from lowlat_seg_ros.training.augmentation import Labels, Picture, noisy, random_noise, random_tint, scale
 from lowlat_seg_ros.training.frames import LONGEST_DISTANCE, TrainingPicture, resized
 
 Field = NDArray[np.float32]
@@ -125,13 +125,9 @@ def synthesise_pair(
     street = without_objects(image, objects)
     key = earlier_frame(image, is_sky, street, drive, objects, 1.0)
     middle = earlier_frame(image, is_sky, street, drive, objects, 0.5)
-    window = crop_window(labels.shape, size, random)
-    return Pair(
-        key=fitted(key[window], size),
-        middle=fitted(middle[window], size),
-        later=fitted(image[window], size),
-        labels=fitted_labels(labels[window], size),
-    )
+    window, noise = crop_window(labels.shape, size, random), random_noise(random)
+    key, middle, later = (noisy(fitted(frame[window], size), noise, random) for frame in (key, middle, image))
+    return Pair(key, middle, later, fitted_labels(labels[window], size))
 
 
 def random_drive(shape: tuple[int, ...], frames_apart: int, random: np.random.Generator) -> Drive:
