@@ -17,6 +17,7 @@ from bench.chain import FLOOR, NODE, Chain, ChainOptions, FrameWay, Play, Stage,
 from bench.clip import Frame, write_clip
 from bench.spread import rounded, spread_mapping
 from bench.turns import in_turn
+from lowlat_seg_ros.stream.result import has_key
 
 RATE_HZ: Final = 30.0
 SIZES: Final = ((1280, 720), (2048, 1024))
@@ -99,12 +100,10 @@ def _name(size: tuple[int, int]) -> str:
 
 
 def answered(ways: Sequence[FrameWay]) -> list[FrameWay]:
-    """Those with labels, without the ones that waited for Sh: a first image's network is another one."""
-    return [
-        way
-        for way in ways
-        if way.labels_at is not None and way.message is not None and not way.message.waited_for_slow_track
-    ]
+    """Those with labels, without the first ones, which have no key frame yet: their network is another one."""
+    labelled = [way for way in ways if way.labels_at is not None and way.message is not None]
+    followed = [way for way in labelled if way.message is not None and has_key(way.message)]
+    return followed or labelled  # the floor has no key frames at all
 
 
 def quarters_ratio(milliseconds: Sequence[float]) -> float | None:

@@ -100,9 +100,9 @@ def test_a_part_is_added_to_the_same_version_and_never_replaces_the_whole_of_ano
     capsys.readouterr()
 
 
-def way(sent: int, labels_at: int | None, waited: bool = False) -> FrameWay:
+def way(sent: int, labels_at: int | None, key_age: int = 1) -> FrameWay:
     message = KeyFrameDiagnostics(low_ms=4.0, schedule_ms=1.0, propagate_ms=3.0, labels_ms=2.0)
-    message.waited_for_slow_track = waited
+    message.key_age_frames = key_age
     return FrameWay(sent * MILLISECOND, None if labels_at is None else labels_at * MILLISECOND, message)
 
 
@@ -111,9 +111,14 @@ def test_overhead_is_what_is_not_the_network() -> None:
     assert (one.end_to_end_ms, one.network_ms, one.overhead_ms) == (25, 10, 15)
 
 
-def test_lost_images_and_those_that_waited_for_sh_are_left_out() -> None:
-    ways = [way(0, 90, waited=True), way(100, None), way(200, 225)]
+def test_lost_images_and_those_before_the_first_key_frame_are_left_out() -> None:
+    ways = [way(0, 20, key_age=0), way(100, None), way(200, 225)]
     assert answered(ways) == ways[2:]
+
+
+def test_of_a_chain_without_key_frames_all_labelled_images_count() -> None:
+    ways = [way(0, 20, key_age=0), way(100, None, key_age=0)]
+    assert answered(ways) == ways[:1]
 
 
 def test_a_queue_that_grows_shows_in_the_last_quarter() -> None:

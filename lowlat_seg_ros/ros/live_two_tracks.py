@@ -12,14 +12,14 @@ from typing import Final, cast
 from lowlat_seg_ros.data.rosbag2.problems import Problems
 from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
 from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
-from lowlat_seg_ros.evaluation.replay.systems import Labelled, System, has_key
+from lowlat_seg_ros.evaluation.replay.systems import Labelled, System
 from lowlat_seg_ros.evaluation.replay.worker import Observer
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.conversions import nanoseconds
 from lowlat_seg_ros.ros.live_performance import LiveOptions, LivePerformance
 from lowlat_seg_ros.ros.live_recording import Answer
 from lowlat_seg_ros.stream.policy import KeyReason
-from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes
+from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes, has_key
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
 DECIMALS: Final = 3  # of a profile's milliseconds

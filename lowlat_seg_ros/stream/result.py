@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,18 @@ class SegmentationResult:
     milliseconds: StageTimes
     slow_track: SlowTrackCounts
     warnings: tuple[str, ...]  # one sentence each; empty where all is well
+
+
+class TellsItsKey(Protocol):
+    """What a result and its message in ROS say of where labels came from."""
+
+    key_age_frames: int
+    key_is_accurate: bool
+
+
+def has_key(result: SegmentationResult | TellsItsKey) -> bool:
+    """Whether the labels came from a key frame; else Sl made them alone, on a first frame."""
+    return result.key_age_frames > 0 or result.key_is_accurate
 
 
 class StageClock:

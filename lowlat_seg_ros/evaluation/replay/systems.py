@@ -18,7 +18,7 @@ from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
 from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
-from lowlat_seg_ros.stream.result import SegmentationResult
+from lowlat_seg_ros.stream.result import SegmentationResult, has_key
 from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
@@ -145,11 +145,6 @@ class TwoTracks:
         """Let the slow track end what it has begun and what waits for it."""
         waiting_and_in_work = 2 * len(self.lanes)
         self._track.advance(self._track.now + waiting_and_in_work * self._track.duration)
-
-
-def has_key(result: SegmentationResult) -> bool:
-    """Whether the labels came from a key frame; else Sl made them alone, on a first frame."""
-    return result.key_age_frames > 0 or result.key_is_accurate
 
 
 def _duration_of(result: SegmentationResult) -> str:

@@ -13,6 +13,7 @@ import torch
 from lowlat_seg_ros.machine import cpu_model, usable_cores
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.demo.performance import Performance
+from lowlat_seg_ros.stream.result import has_key
 
 STAGES = ("decode", "low", "schedule", "propagate", "labels", "publish", "total")
 
@@ -34,8 +35,8 @@ def latency_report(performance: Performance) -> dict[str, Any]:
     """
     messages = [performance.recording.key_frames.get(stamp) for stamp in performance.sent_stamps]
     segmented = [message for message in messages if message is not None]
-    early = [message for message in segmented if _is_before_the_first_key(message)]
-    followed = [message for message in segmented if not _is_before_the_first_key(message)]
+    early = [message for message in segmented if not has_key(message)]
+    followed = [message for message in segmented if has_key(message)]
     return {
         "frames_in": len(performance.sent_stamps),
         "labels_out": performance.recording.labelled_count,
@@ -53,10 +54,6 @@ def latency_report(performance: Performance) -> dict[str, Any]:
             for number, (stamp, message) in enumerate(zip(performance.sent_stamps, messages, strict=True))
         ],
     }
-
-
-def _is_before_the_first_key(message: KeyFrameDiagnostics) -> bool:
-    return message.key_age_frames == 0 and not message.key_is_accurate
 
 
 def environment(performance: Performance) -> dict[str, Any]:
