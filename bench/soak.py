@@ -12,9 +12,9 @@ import torch
 from bench.clip import Frame
 from bench.process_memory import resident_mebibytes
 from bench.spread import rounded
+from lowlat_seg_ros.evaluation.replay.settings import PolicySettings
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import PredictedDeviation
 from lowlat_seg_ros.stream.preprocessing import frame_size
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 from lowlat_seg_ros.stream.threads import ThreadCounts
@@ -39,7 +39,7 @@ def measure_soak(
     samples = []
     try:
         with ThreadedSlowTrack(network, intra_op_threads=threads.slow) as slow_track:
-            engine = StreamEngine(network, slow_track.open_lane(), PredictedDeviation(threshold=0.1))
+            engine = StreamEngine(network, slow_track.open_lane(), PolicySettings().policy())
             engine.warm_up(frame_size(frames[0]))
             for number in range(count):
                 engine.segment(frames[number % len(frames)], number * STAMP_STEP)

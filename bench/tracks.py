@@ -20,6 +20,7 @@ from bench.pacing import NANOSECONDS_A_SECOND, Pacer
 from bench.slow_work import ShRun, WatchedSlowNetwork
 from bench.spread import rounded, spread_mapping
 from bench.turns import in_turn
+from lowlat_seg_ros.evaluation.replay.settings import PolicySettings
 from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -41,7 +42,7 @@ SETTLING_FRAMES: Final = 2
 
 TIMELINE_FRAMES: Final = 20
 
-AS_SCHEDULED: Final = PredictedDeviation(threshold=0.1)  # the node's default policy
+AS_SCHEDULED: Final = PolicySettings().policy()  # the node's default
 NO_KEY_FRAMES: Final = PredictedDeviation(threshold=1.0, maximum_interval=1_000_000)
 """Measures as every other frame does and never wants a key frame: a fraction of pixels is not above 1."""
 

@@ -124,7 +124,7 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
     assert (eager.is_key_frame, eager.key_reason) == (True, "deviation")
     assert bench.set_parameters(policy="fixed_interval", interval=1).successful
     assert camera.key_frames[camera.segment(picture(7))].key_reason == "interval"
-    assert bench.set_parameters(interval=3, minimum_interval=4, maximum_interval=5).successful
+    assert bench.set_parameters(interval=3, minimum_interval=4, maximum_interval=8).successful
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_the_policy_takes_its_own_parameters() -> None:
             {"policy": "never"},
             "policy is 'never'; expected one of predicted_deviation, feature_difference, fixed_interval",
         ),
-        ({"minimum_interval": 9}, "minimum_interval is 9 and maximum_interval 5"),
+        ({"minimum_interval": 9}, "minimum_interval is 9 and maximum_interval 8"),
         ({"cameras": []}, "cameras is empty"),
         ({"cameras": ["front", "rear", "front"]}, "cameras contains 'front' more than once"),
         ({"cameras": ["front camera"]}, "cameras contains 'front camera'; expected letters"),

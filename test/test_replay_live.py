@@ -340,7 +340,7 @@ def test_the_node_gets_the_replays_policy() -> None:
         "policy": "feature_difference",
         "feature_difference_threshold": "1.0",
         "minimum_interval": "4",
-        "maximum_interval": "5",
+        "maximum_interval": "8",
     }
-    assert policy_parameters(PolicySettings())["deviation_threshold"] == "0.1"
+    assert policy_parameters(PolicySettings())["deviation_threshold"] == "0.125"
     assert policy_parameters(PolicySettings("fixed_interval", 7)) == {"policy": "fixed_interval", "interval": "7"}

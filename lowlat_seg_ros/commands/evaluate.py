@@ -43,9 +43,9 @@ def add_evaluate_command(commands: Any) -> None:
 
 def _add_track_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interval", type=int, default=5, help="frames between key frames in the row 'fixed'")
-    parser.add_argument("--threshold", type=float, default=0.1, help="predicted deviation that makes a key frame")
+    parser.add_argument("--threshold", type=float, default=0.125, help="predicted deviation that makes a key frame")
     parser.add_argument("--minimum-interval", type=int, default=4, help="frames before which no key frame is due")
-    parser.add_argument("--maximum-interval", type=int, default=5, help="frames after which a key frame is due anyway")
+    parser.add_argument("--maximum-interval", type=int, default=8, help="frames after which a key frame is due anyway")
     late = parser.add_mutually_exclusive_group()
     late.add_argument(
         "--delay-frames",

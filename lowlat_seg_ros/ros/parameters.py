@@ -118,7 +118,7 @@ DECLARATIONS: Final = (
     ),
     Declaration(
         "deviation_threshold",
-        0.1,
+        0.125,
         "predicted_deviation: fraction of pixels with another label than in the key frame that makes a new key frame.",
         (0.0, 1.0),
         changes_at_run_time=True,
@@ -139,7 +139,7 @@ DECLARATIONS: Final = (
     ),
     Declaration(
         "maximum_interval",
-        5,
+        8,
         "predicted_deviation and feature_difference: most frames from one key frame to the next.",
         (1, 10000),
         changes_at_run_time=True,

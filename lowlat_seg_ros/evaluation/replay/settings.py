@@ -8,7 +8,7 @@ from typing import Any, Final
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 
-DEFAULT_THRESHOLDS: Final = {"predicted_deviation": 0.1, "feature_difference": 0.5}
+DEFAULT_THRESHOLDS: Final = {"predicted_deviation": 0.125, "feature_difference": 0.5}
 POLICIES: Final = (*DEFAULT_THRESHOLDS, "fixed_interval")
 """Names and defaults are those of the node's parameters (config/seg.yaml)."""
 
@@ -21,7 +21,7 @@ class PolicySettings:
     interval: int = 5  # frames
     threshold: float | None = None  # None: the policy's default
     minimum_interval: int = 4  # frames
-    maximum_interval: int = 5
+    maximum_interval: int = 8
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
