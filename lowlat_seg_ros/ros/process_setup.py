@@ -69,7 +69,7 @@ def set_start_up_apart() -> None:
     """Keep Python's garbage collector away from what the start-up made: to be called once the node is ready.
 
     A full collection looks at every object that the imports left, and the frame in whose time it falls waits for it:
-    92 ms with torch and rclpy in memory, under 0.1 ms afterwards (bench/start_up_objects.py).
+    70 ms with torch and rclpy in memory, under 0.1 ms afterwards (bench/start_up_objects.py).
     """
     gc.collect()
     gc.freeze()
