@@ -34,6 +34,7 @@ class PerformanceOptions:
     model: str
     node_parameters: tuple[str, ...]  # "name:=value"
     log_folder: Path
+    in_memory: bool  # the camera has its frames before it sends the first: drawing or reading them takes no core then
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,15 @@ def _camera(options: PerformanceOptions, namespace: str) -> ChildProcess:
     rate = [] if options.rate_hz is None else ["--rate", str(options.rate_hz)]
     return ChildProcess(
         "lowlat_seg_ros.ros.camera_player",
-        [options.clip, "--supervised", *rate, "--ros-args", "-r", f"__ns:={namespace}"],
+        [
+            options.clip,
+            "--supervised",
+            *(["--in-memory"] if options.in_memory else []),
+            *rate,
+            "--ros-args",
+            "-r",
+            f"__ns:={namespace}",
+        ],
         options.log_folder / "camera_player.log",
     )
 

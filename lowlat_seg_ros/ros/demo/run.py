@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
@@ -20,6 +20,8 @@ from lowlat_seg_ros.ros.demo.report import environment, latency_report, percenti
 from lowlat_seg_ros.ros.device import choose_device
 from lowlat_seg_ros.whole_file import replace_file
 
+MOST_BYTES_IN_MEMORY: Final = 512 << 20  # of a clip's frames, before they are read one by one as they are sent
+
 
 def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters: tuple[str, ...], folder: Path) -> None:
     """Play the clip into the node, write pictures and figures into `folder` and print the table.
@@ -29,7 +31,8 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
     """
     clip = open_clip(clip_name, rate_hz=rate_hz)
     folder.mkdir(parents=True, exist_ok=True)
-    options = PerformanceOptions(clip_name, rate_hz, model, node_parameters, folder)
+    in_memory = clip.frame_count * clip.size[0] * clip.size[1] * 3 <= MOST_BYTES_IN_MEMORY
+    options = PerformanceOptions(clip_name, rate_hz, model, node_parameters, folder, in_memory)
     performance = perform(options, clip.frame_count)
     _require_labels(performance)
 
