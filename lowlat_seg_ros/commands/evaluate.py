@@ -17,6 +17,7 @@ from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, eva
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
+from lowlat_seg_ros.evaluation.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
@@ -42,10 +43,20 @@ def add_evaluate_command(commands: Any) -> None:
 
 
 def _add_track_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--interval", type=int, default=5, help="frames between key frames in the row 'fixed'")
-    parser.add_argument("--threshold", type=float, default=0.125, help="predicted deviation that makes a key frame")
-    parser.add_argument("--minimum-interval", type=int, default=4, help="frames before which no key frame is due")
-    parser.add_argument("--maximum-interval", type=int, default=8, help="frames after which a key frame is due anyway")
+    node, threshold = PolicySettings(), DEFAULT_THRESHOLDS["predicted_deviation"]
+    parser.add_argument(
+        "--interval", type=int, default=node.interval, help="frames between key frames in the row 'fixed'"
+    )
+    parser.add_argument("--threshold", type=float, default=threshold, help="predicted deviation that makes a key frame")
+    parser.add_argument(
+        "--minimum-interval", type=int, default=node.minimum_interval, help="frames before which no key frame is due"
+    )
+    parser.add_argument(
+        "--maximum-interval",
+        type=int,
+        default=node.maximum_interval,
+        help="frames after which a key frame is due anyway",
+    )
     late = parser.add_mutually_exclusive_group()
     late.add_argument(
         "--delay-frames",
