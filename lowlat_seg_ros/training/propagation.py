@@ -55,6 +55,6 @@ class PropagationStage:
 
     def mismatch(self, moved_low: Tensor, low: Tensor, labels: Tensor) -> Tensor:
         """How far the moved F_l is from the later frame's; a picture counts as much as its labels do in label_loss."""
-        weights = torch.stack([self.weight([picture]) for picture in labels])
+        weights = torch.stack([labels_weight(picture, self.weights) for picture in labels])
         distances = (moved_low - low).abs().mean(dim=(1, 2, 3)) / low.abs().mean(dim=(1, 2, 3))
         return (weights * distances).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
