@@ -11,7 +11,12 @@ PACKAGE_XML = Path(__file__).with_name("package.xml")
 # torch's. Where there is no compiler the installation goes on without it.
 KERNELS = Extension(
     "lowlat_seg_ros.network._kernels",
-    sources=["src/labels_from_logits.cpp", "src/spatially_variant_convolution.cpp"],
+    sources=[
+        "src/inverted_residual.cpp",
+        "src/labels_from_logits.cpp",
+        "src/spatially_variant_convolution.cpp",
+        "src/used_cpu.cpp",
+    ],
     depends=["src/parallel_rows.hpp", "src/vectors.hpp"],
     extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-Wno-psabi"],
     optional=True,

@@ -40,7 +40,8 @@ struct LargestClasses {
   uint8_t* largest;
   bool* row_is_finite;
 
-  ALWAYS_INLINE void operator()(int64_t first_row, int64_t end_row) const {
+  template <Cpu>
+  ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
     for (int64_t row = first_row; row < end_row; ++row) {
       bool is_finite = true;
       for (int64_t column = 0; column < size.width; ++column) {
@@ -68,7 +69,8 @@ struct LabelRows {
   const Axis& columns;
   uint8_t* labels;
 
-  ALWAYS_INLINE void operator()(int64_t first_row, int64_t end_row) const {
+  template <Cpu>
+  ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
     const int64_t width = columns.low.size();
     std::vector<float> sides(2 * size.classes);
     for (int64_t row = first_row; row < end_row; ++row) {

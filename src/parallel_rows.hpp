@@ -12,26 +12,48 @@ extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned thread_c
 extern "C" int omp_get_thread_num();
 extern "C" int omp_get_num_threads();
 
-// A portable binary with one copy of the code for AVX2 and one for any CPU. `rows` is always inlined, so that each copy
-// compiles it anew. There is no third copy for AVX-512: no such CPU was at hand to measure whether it would gain.
+// A portable binary with three copies of the code. `rows.compute` is always inlined, so that each copy compiles it anew.
+enum class Cpu { any, avx2, avx512 };
+
+// The copy to run: the best that this CPU can, unless a test has asked for a lesser one.
+Cpu used_cpu();
+
+// Never inlined into each other, so that each has the registers of its innermost loop to itself.
 template <typename Rows>
-void compute_on_any_cpu(const Rows& rows, int64_t first, int64_t end) {
-  rows(first, end);
+__attribute__((noinline)) void compute_on_any_cpu(const Rows& rows, int64_t first, int64_t end) {
+  rows.template compute<Cpu::any>(first, end);
 }
 
 #if defined(__x86_64__)
 template <typename Rows>
-__attribute__((target("avx2,fma"))) void compute_with_avx2(const Rows& rows, int64_t first, int64_t end) {
-  rows(first, end);
+__attribute__((noinline, target("avx2,fma"))) void compute_with_avx2(const Rows& rows, int64_t first, int64_t end) {
+  rows.template compute<Cpu::avx2>(first, end);
+}
+
+template <typename Rows>
+__attribute__((noinline, target("avx512f,fma"))) void compute_with_avx512(
+    const Rows& rows, int64_t first, int64_t end) {
+  rows.template compute<Cpu::avx512>(first, end);
 }
 #endif
+
+// The copy for `CPU`, for what is called from within such a copy.
+template <Cpu CPU, typename Rows>
+void compute_with(const Rows& rows, int64_t first, int64_t end) {
+#if defined(__x86_64__)
+  if constexpr (CPU == Cpu::avx512) return compute_with_avx512(rows, first, end);
+  if constexpr (CPU == Cpu::avx2) return compute_with_avx2(rows, first, end);
+#endif
+  compute_on_any_cpu(rows, first, end);
+}
 
 template <typename Rows>
 void compute_rows(const Rows& rows, int64_t first, int64_t end) {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return compute_with_avx2(rows, first, end);
-#endif
-  compute_on_any_cpu(rows, first, end);
+  switch (used_cpu()) {
+    case Cpu::avx512: return compute_with<Cpu::avx512>(rows, first, end);
+    case Cpu::avx2: return compute_with<Cpu::avx2>(rows, first, end);
+    case Cpu::any: return compute_with<Cpu::any>(rows, first, end);
+  }
 }
 
 // Calls rows(first, end) on up to thread_count threads, which together see each of 0 .. row_count - 1 once.

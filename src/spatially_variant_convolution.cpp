@@ -35,31 +35,34 @@ struct Gather {
   const T* kernels;
   T* result;
 
-  ALWAYS_INLINE void operator()(int64_t first_row, int64_t end_row) const {
+  template <Cpu CPU>
+  ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
+    constexpr int64_t lanes = LANES<T, CPU>;
     for (int64_t row = first_row; row < end_row; ++row) {
       // A few channels of a whole row before the next few: what the taps of neighbouring places share stays in L1.
       int64_t channel = 0;
-      for (; channel + 8 * LANES<T> <= size.channels; channel += 8 * LANES<T>) gather_row<8>(row, channel);
-      for (; channel + 4 * LANES<T> <= size.channels; channel += 4 * LANES<T>) gather_row<4>(row, channel);
-      for (; channel + LANES<T> <= size.channels; channel += LANES<T>) gather_row<1>(row, channel);
+      for (; channel + 8 * lanes <= size.channels; channel += 8 * lanes) gather_row<CPU, 8>(row, channel);
+      for (; channel + 4 * lanes <= size.channels; channel += 4 * lanes) gather_row<CPU, 4>(row, channel);
+      for (; channel + lanes <= size.channels; channel += lanes) gather_row<CPU, 1>(row, channel);
       for (; channel < size.channels; ++channel) gather_row_of_one_channel(row, channel);
     }
   }
 
-  // VECTORS * LANES<T> channels from `channel` on, their sums held in registers.
-  template <int VECTORS>
+  // VECTORS vectors of channels from `channel` on, their sums held in registers.
+  template <Cpu CPU, int VECTORS>
   ALWAYS_INLINE void gather_row(int64_t row, int64_t channel) const {
+    constexpr int64_t lanes = LANES<T, CPU>;
     for (int64_t column = 0; column < size.width; ++column) {
-      Vector<T> sums[VECTORS] = {};
+      Vector<T, CPU> sums[VECTORS] = {};
       for_each_tap(row, column, [&](T weight, const T* neighbour) __attribute__((always_inline)) {
 #pragma GCC unroll 8
         for (int index = 0; index < VECTORS; ++index) {
-          sums[index] += weight * load(neighbour + channel + index * LANES<T>);
+          sums[index] += weight * load<T, CPU>(neighbour + channel + index * lanes);
         }
       });
       T* target = result + (row * size.width + column) * size.channels + channel;
 #pragma GCC unroll 8
-      for (int index = 0; index < VECTORS; ++index) store(target + index * LANES<T>, sums[index]);
+      for (int index = 0; index < VECTORS; ++index) store(target + index * lanes, sums[index]);
     }
   }
 
@@ -98,20 +101,22 @@ struct KernelGradient {
   const T* result_gradient;
   T* gradient;
 
-  ALWAYS_INLINE void operator()(int64_t first_row, int64_t end_row) const {
+  template <Cpu>
+  ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
     for (int64_t row = first_row; row < end_row; ++row) {
       for (int64_t column = 0; column < size.width; ++column) at_place(row, column);
     }
   }
 
   ALWAYS_INLINE void at_place(int64_t row, int64_t column) const {
-    const int64_t reach = size.reach, place = row * size.width + column, image_row = row % size.height;
+    const int64_t reach = size.reach, place = row * size.width + column;
+    const Offsets rows(row % size.height, size.height, reach), columns(column, size.width, reach);
     T* target = gradient + place * size.taps();
-    for (int64_t u = -reach; u <= reach; ++u) {
-      for (int64_t v = -reach; v <= reach; ++v) {
-        const bool inside =
-            image_row - u >= 0 && image_row - u < size.height && column - v >= 0 && column - v < size.width;
-        *target++ = inside ? dot(place, place - u * size.width - v) : T{0};
+    std::fill(target, target + size.taps(), T{0});
+    for (int64_t du = rows.first; du <= rows.last; ++du) {
+      T* tap_row = target + (reach - du) * size.kernel_size() + reach;
+      for (int64_t dv = columns.first; dv <= columns.last; ++dv) {
+        tap_row[-dv] = dot(place, place + du * size.width + dv);
       }
     }
   }
@@ -119,6 +124,7 @@ struct KernelGradient {
   ALWAYS_INLINE T dot(int64_t gradient_place, int64_t feature_place) const {
     const T* left = result_gradient + gradient_place * size.channels;
     const T* right = feature + feature_place * size.channels;
+    // Short vectors on every CPU: few channels are summed, and the lanes of a long one take longer to add up.
     Vector<T> sums[4] = {};  // four, so that an addition need not wait for the one before
     int64_t channel = 0;
     for (; channel + 4 * LANES<T> <= size.channels; channel += 4 * LANES<T>) {

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS, ROAD, SKY
 from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.rows import Row, TrackSettings, evaluate_rows
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
+from lowlat_seg_ros.network import local_correlation, spatially_variant_convolution
+from lowlat_seg_ros.network.checkpoint import load_checkpoint, load_trainable
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream import labelling
+from lowlat_seg_ros.stream.labelling import label_image
+from lowlat_seg_ros.stream.preprocessing import Preprocessor
 
 CLIP = Path(__file__).parents[2] / "shared" / "camvid"
 SETTINGS = TrackSettings(interval=5, threshold=0.125, minimum_interval=4, maximum_interval=8, delay_frames=(1,))
@@ -42,6 +49,33 @@ def test_the_street_that_it_has_never_seen_has_its_road_and_sky(network: Segment
     per_frame, two_tracks = scored(network, [street[index] for index in range(12)])
     for row in (per_frame, two_tracks):
         assert row.pixel_accuracy > 0.8 and row.class_iou[ROAD] > 0.9 and row.class_iou[SKY] > 0.9
+
+
+def test_what_makes_it_fast_changes_no_label(network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folded, channels last and in C++, against torch's own operators, over two tracks."""
+    has_clip = CLIP.is_dir()
+    clip = LabelledFolder(CLIP / "val", CLIP / "valannot") if has_clip else SyntheticStreet(frame_count=30)
+    frames = [clip[index].image for index in range(3)]
+    fast = labels_of(frames, network)
+    for module in (local_correlation, spatially_variant_convolution):
+        monkeypatch.setattr(module, "runs_on_cpu", lambda *operands: False)
+    monkeypatch.setattr(labelling, "can_label_on_cpu", lambda logits: False)
+    reference = labels_of(frames, load_trainable("default").eval())
+    assert np.mean(fast == reference) >= 0.999
+
+
+def labels_of(frames: list[NDArray[np.uint8]], network: SegmentationNetwork) -> NDArray[np.uint8]:
+    """The full network's labels of the first frame, and those propagated from it to the others."""
+    size = network.config.input_size
+    preprocess = Preprocessor(size, network.config.mean, network.config.std, torch.device("cpu"))
+    with torch.inference_mode():
+        images = [preprocess(frame) for frame in frames]
+        key, *others = (network.low_features(image) for image in images)
+        high = network.high_features(images[0], key.low)
+        logits = [
+            network.classify(feature) for feature in (high, *(network.propagate(high, key, low) for low in others))
+        ]
+        return np.stack([label_image(frame_logits, size, size) for frame_logits in logits])
 
 
 def test_its_classes_are_camvids(network: SegmentationNetwork) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cpu_copies import CPU_COPIES, running_copy
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,16 +30,19 @@ Convolution = Callable[[Tensor, Tensor], Tensor]
 SIZES = [(1, 1), (1, 7), (6, 1), (5, 4), (7, 12)]
 KERNEL_SIZES = [1, 3, 5, 7, 9]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
-BODIES = {"shift and add": shift_and_add, "C++": convolve_on_cpu}
+BODIES = ["shift and add", *CPU_COPIES]  # the reference, and each copy of the C++
 
 
 @pytest.fixture(params=BODIES)
-def convolve(request: pytest.FixtureRequest) -> Convolution:
+def convolve(request: pytest.FixtureRequest) -> Iterator[Convolution]:
     """Each body that computes on the CPU, behind the same check of its operands."""
-    if request.param == "C++" and native_library.native_library() is None:
+    if request.param == "shift and add":
+        yield lambda feature, kernels: shift_and_add(feature, kernels, kernel_reach(feature, kernels))
+        return
+    if native_library.native_library() is None:
         pytest.skip("the C++ kernels are not built: make setup")
-    body = BODIES[request.param]
-    return lambda feature, kernels: body(feature, kernels, kernel_reach(feature, kernels))
+    with running_copy(request.param):
+        yield lambda feature, kernels: convolve_on_cpu(feature, kernels, kernel_reach(feature, kernels))
 
 
 def terms(batch: int, height: int, width: int, kernel_size: int) -> Iterator[tuple[int, ...]]:

@@ -73,7 +73,7 @@ def load_checkpoint(path_or_name: str | Path, device: str | torch.device = "cpu"
     Raises:
         CheckpointError: there is no checkpoint there, or its files are damaged, foreign or do not fit each other.
     """
-    return prepare_for_inference(load_trainable(path_or_name)).to(device)
+    return prepare_for_inference(load_trainable(path_or_name, device))
 
 
 def load_trainable(path_or_name: str | Path, device: str | torch.device = "cpu") -> SegmentationNetwork:

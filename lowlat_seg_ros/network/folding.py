@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lowlat_seg_ros.network.inverted_residual_on_cpu import run_blocks_in_cpp
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -21,6 +23,7 @@ def prepare_for_inference(network: Module) -> Module:
     network.eval()  # folding takes the running statistics, which only eval mode uses
     fold_batch_norms(network)
     network.eval().requires_grad_(False)
+    run_blocks_in_cpp(network)
     # oneDNN and cuDNN convolve channels-last tensors without shuffling them first.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 

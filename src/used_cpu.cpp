@@ -1,0 +1,28 @@
+// Which copy of the kernels runs.
+
+#include <algorithm>
+
+#include "parallel_rows.hpp"
+
+namespace {
+
+Cpu best_cpu() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f")) return Cpu::avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Cpu::avx2;
+#endif
+  return Cpu::any;
+}
+
+Cpu used = best_cpu();
+
+}  // namespace
+
+Cpu used_cpu() { return used; }
+
+// For tests: run the copy of number `wanted`, or the best one that this CPU can, and return which it is.
+extern "C" __attribute__((visibility("default"))) int use_cpu(int wanted) {
+  used = std::min(static_cast<Cpu>(wanted), best_cpu());
+  return static_cast<int>(used);
+}

@@ -1,0 +1,27 @@
+"""Running the copies of the C++ kernels that a lesser CPU would run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lowlat_seg_ros.network.native_library import native_library
+
+CPU_COPIES = {"any CPU": 0, "AVX2": 1, "AVX-512": 2}  # as ``Cpu`` of src/parallel_rows.hpp
+needs_library = pytest.mark.skipif(native_library() is None, reason="the C++ kernels are not built: make setup")
+
+
+@contextmanager
+def running_copy(name: str) -> Iterator[None]:
+    """Skips the test where this CPU cannot run that copy."""
+    library = native_library()
+    assert library is not None
+    used = library.use_cpu(CPU_COPIES[name])
+    try:
+        if used != CPU_COPIES[name]:
+            pytest.skip(f"this CPU has no {name}")
+        yield
+    finally:
+        library.use_cpu(max(CPU_COPIES.values()))
