@@ -39,14 +39,17 @@ class Detail(nn.Module):
     def __init__(self, fine_channels: int, channels: int) -> None:
         super().__init__()
         self.reduce = conv_norm_relu(fine_channels, DETAIL_CHANNELS, 1)
-        self.fold = nn.PixelUnshuffle(2)
         self.expand = nn.Conv2d(4 * DETAIL_CHANNELS, channels, 1)
 
     def forward(self, fine: Tensor, grid: torch.Size) -> Tensor:
         """(B, fine_channels, 2h or 2h - 1, 2w or 2w - 1) to (B, channels, h, w), ``grid`` being (h, w)."""
+        reduced = self.reduce(fine)
         missing_rows, missing_columns = 2 * grid[0] - fine.shape[-2], 2 * grid[1] - fine.shape[-1]
-        whole = functional.pad(self.reduce(fine), (0, missing_columns, 0, missing_rows))
-        return self.expand(self.fold(whole))
+        if missing_rows or missing_columns:
+            reduced = functional.pad(reduced, (0, missing_columns, 0, missing_rows))
+        # Folding (torch's pixel_unshuffle) and a 1x1 convolution in one: its weights are those of a 2x2 with stride 2.
+        folded_weight = self.expand.weight.view(-1, DETAIL_CHANNELS, 2, 2)
+        return functional.conv2d(reduced, folded_weight, self.expand.bias, stride=2)
 
 
 class Ladder(nn.Module):
