@@ -12,6 +12,7 @@ PACKAGE_XML = Path(__file__).with_name("package.xml")
 KERNELS = Extension(
     "lowlat_seg_ros.network._kernels",
     sources=[
+        "src/carried_logits.cpp",
         "src/inverted_residual.cpp",
         "src/labels_from_logits.cpp",
         "src/spatially_variant_convolution.cpp",

@@ -50,6 +50,7 @@ def small_config(kind: str = "shared_backbone", **changes: Any) -> ModelConfig:
             "adapt_channels": 8,
             "deviation": "convolution",
             "deviation_channels": 6,
+            "carrying": "none",
             **changes,
         },
     )

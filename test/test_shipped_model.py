@@ -40,7 +40,7 @@ def scored(network: SegmentationNetwork, frames: list[LabelledImage]) -> tuple[R
 def test_the_two_tracks_keep_what_the_full_network_reaches_on_camvids_clip(network: SegmentationNetwork) -> None:
     per_frame, two_tracks = scored(network, list(LabelledFolder(CLIP / "val", CLIP / "valannot")))
     assert per_frame.pixel_accuracy >= 0.94 and per_frame.mean_iou >= 0.74
-    assert two_tracks.mean_iou >= 0.95 * per_frame.mean_iou
+    assert two_tracks.mean_iou >= 0.97 * per_frame.mean_iou
     assert two_tracks.key_frame_ratio <= 0.25
 
 

@@ -18,6 +18,7 @@ from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
+from lowlat_seg_ros.stream.motion import carry, motion_estimator
 from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
 
 
@@ -56,6 +57,7 @@ class EvaluatedClip:
             for index, item in enumerate(clip)
         ]
         self._preprocess = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))
+        self._motion = motion_estimator(config)
         self._low: dict[int, LowFeatures] = {}
         self._high: dict[int, Tensor] = {}
         self._full_labels: dict[int, NDArray[np.uint8]] = {}
@@ -97,6 +99,19 @@ class EvaluatedClip:
         if index not in self._full_labels:
             self._full_labels[index] = self.labels_of_feature(self.high(index), index)
         return self._full_labels[index]
+
+    def propagated_labels(self, key: int, index: int) -> NDArray[np.uint8]:
+        """What the engine makes of a frame from the accurate feature of a key frame, (H, W) of the frame."""
+        high = self.network.propagate(self.high(key), self.low(key), self.low(index))
+        logits = self.network.classify(high)
+        if self._motion is not None:
+            motion = self._motion.between(*(self._motion_picture(frame) for frame in (key, index)))
+            logits = carry(self.network.classify(self.high(key)), logits, motion)
+        return self.labels_of_logits(logits, index)
+
+    def _motion_picture(self, index: int) -> NDArray[np.uint8]:
+        assert self._motion is not None
+        return self._motion.picture(self._preprocess.resized(self.frames[index].image))
 
     def labels_of_feature(self, high: Tensor, index: int) -> NDArray[np.uint8]:
         """Labels of a frame, (H, W) of the frame, from an F_h at its place."""

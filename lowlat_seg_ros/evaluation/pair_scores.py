@@ -36,11 +36,7 @@ class PairScores:
 
     def _score(self, key: int, index: int) -> ConfusionMatrix:
         clip = self._clip
-        if key == index:
-            labels = clip.full_labels(index)
-        else:
-            high = clip.network.propagate(clip.high(key), clip.low(key), clip.low(index))
-            labels = clip.labels_of_feature(high, index)
+        labels = clip.full_labels(index) if key == index else clip.propagated_labels(key, index)
         matrix = clip.new_matrix()
         matrix.add(labels, clip.frames[index].truth)
         return matrix

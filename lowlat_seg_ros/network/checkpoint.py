@@ -27,7 +27,7 @@ SHIPPED_MODELS = Path(__file__).parents[1] / "models"
 
 FORMAT = {"format": "lowlat_seg_ros checkpoint", "version": "1"}
 # What a user may change in model.yaml without making the weights mean something else.
-PRESENTATION_FIELDS = ("classes", "colours", "input_size")
+CHANGEABLE_FIELDS = ("classes", "colours", "input_size", "carrying")
 # BatchNorm counts its training batches here; its fixed momentum never reads the count, so it is not stored.
 COUNTER_SUFFIX = "num_batches_tracked"
 
@@ -171,7 +171,7 @@ def _json_mapping(text: str) -> Mapping[str, object]:
 def _weight_defining_json(config: ModelConfig) -> str:
     """The fields that decide what the weights compute; several of them leave no trace in the tensors' shapes."""
     mapping = config.to_mapping()
-    return json.dumps({name: value for name, value in mapping.items() if name not in PRESENTATION_FIELDS})
+    return json.dumps({name: value for name, value in mapping.items() if name not in CHANGEABLE_FIELDS})
 
 
 def _check_tensors_fit(tensors: Mapping[str, Tensor], config: ModelConfig, source: str) -> None:

@@ -70,6 +70,7 @@ class ModelConfig:
     fusion: (
         str  # "concatenate" (the paper's) or "gated" (a correction where the key frame does not explain the current)
     )
+    carrying: str  # of the key frame's logits: "none" (the paper's) or "optical_flow" (where the picture bears it out)
     input_size: tuple[int, int]  # (width, height) in pixels that the network is trained for
     mean: tuple[float, float, float]  # of RGB in 0..255, subtracted
     std: tuple[float, float, float]  # of RGB in 0..255, divided by
@@ -205,6 +206,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "deviation_channels": POSITIVE,
     "kernels": (lambda kernels: kernels in ("convolution", "correlation"), "'convolution' or 'correlation'"),
     "fusion": (lambda fusion: fusion in ("concatenate", "gated"), "'concatenate' or 'gated'"),
+    "carrying": (lambda carrying: carrying in ("none", "optical_flow"), "'none' or 'optical_flow'"),
     "input_size": (lambda size: _are(size, _is_positive, 2), "a positive width and height"),
     "mean": (lambda mean: _are(mean, _is_number, 3), "three numbers"),
     "std": (lambda std: _are(std, lambda part: _is_number(part) and part > 0, 3), "three positive numbers"),

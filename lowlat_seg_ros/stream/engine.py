@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lowlat_seg_ros.stream.key_frame import KeyFrame, KeyFrameCache, SeenFrame
 from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
+from lowlat_seg_ros.stream.motion import Motion, carry, motion_estimator
 from lowlat_seg_ros.stream.networks import FastNetwork
 from lowlat_seg_ros.stream.policy import FeatureDifference, KeyFrameDecision, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.preprocessing import Preprocessor, Size, check_frame, frame_size
@@ -28,6 +29,7 @@ class HighFeature(NamedTuple):
 
     high: Tensor
     key: KeyFrame
+    motion: Motion | None = None  # since that key frame, where its logits are carried along
 
 
 class StreamEngine:
@@ -68,6 +70,7 @@ class StreamEngine:
         self._slow_lane = slow_lane
         self._input_size = input_size or network.config.input_size
         self._preprocess = Preprocessor(self._input_size, network.config.mean, network.config.std, torch.device(device))
+        self._motion = motion_estimator(network.config, self._input_size)
         self._stream = TrackStream(torch.device(device), FAST_PRIORITY)
         self._cache = KeyFrameCache()
         self._sequence = 0
@@ -106,9 +109,10 @@ class StreamEngine:
         decision = self._decide(seen)
         clock.finish("schedule")
         feature = self._high_feature(seen, decision, clock)
-        labels = self._label(self._logits(seen, feature), frame_size(frame))
+        logits = self._logits(seen, feature)
+        labels = self._label(logits, frame_size(frame))
         clock.finish("labels")
-        is_key_frame = self._keep_key(seen, decision, feature)
+        is_key_frame = self._keep_key(seen, decision, feature, logits)
         key = seen if feature is None else feature.key
         return SegmentationResult(
             labels=labels,
@@ -128,8 +132,10 @@ class StreamEngine:
         )
 
     def _see(self, frame: NDArray[np.uint8], stamp: int) -> SeenFrame:
-        image = self._preprocess(frame)
-        return SeenFrame(self._sequence, stamp, image, self._network.low_features(image))
+        resized = self._preprocess.resized(frame)
+        image = self._preprocess.normalised(resized)
+        motion_picture = None if self._motion is None else self._motion.picture(resized)
+        return SeenFrame(self._sequence, stamp, image, self._network.low_features(image), motion_picture)
 
     def _decide(self, seen: SeenFrame) -> KeyFrameDecision:
         key = self._cache.key
@@ -149,18 +155,32 @@ class StreamEngine:
         if key is None:
             return None
         high = self._network.propagate(key.high, key.low, seen.low)
+        motion = self._motion_since(key, seen)
         clock.finish("propagate")
-        return HighFeature(high, key)
+        return HighFeature(high, key, motion)
+
+    def _motion_since(self, key: KeyFrame, seen: SeenFrame) -> Motion | None:
+        if self._motion is None or key.motion_picture is None or seen.motion_picture is None:
+            return None
+        return self._motion.between(key.motion_picture, seen.motion_picture)
 
     def _logits(self, seen: SeenFrame, feature: HighFeature | None) -> Tensor:
         if feature is None:
             return self._network.classify_low(seen.low.low)  # what Sl sees alone is less, but it is there in time
-        return self._slow_lane.network.classify(feature.high)
+        key_logits = feature.key.logits
+        if feature.key.sequence == seen.sequence and key_logits is not None:
+            return key_logits  # Sh has just run on this frame
+        logits = self._slow_lane.network.classify(feature.high)
+        if feature.motion is None or key_logits is None:
+            return logits
+        return carry(key_logits, logits, feature.motion)
 
     def _label(self, logits: Tensor, size: Size) -> NDArray[np.uint8]:
         return label_image(logits, self._input_size, size)
 
-    def _keep_key(self, seen: SeenFrame, decision: KeyFrameDecision, feature: HighFeature | None) -> bool:
+    def _keep_key(
+        self, seen: SeenFrame, decision: KeyFrameDecision, feature: HighFeature | None, logits: Tensor
+    ) -> bool:
         """Put a key frame into the cache and hand it to the slow track; returns whether the frame is one."""
         if not decision.is_key_frame:
             return False
@@ -170,7 +190,7 @@ class StreamEngine:
         if not self.low_latency:
             return False  # Sh has just failed on it: the old key frame stays, and the next frame tries again
         if feature is not None:
-            self._cache.put(KeyFrame.of(seen, feature.high, is_accurate=False))
+            self._cache.put(KeyFrame.of(seen, feature.high, logits, is_accurate=False))
         # Only now, so that on the CPU a key frame's own labels do not share the cores with its Sh.
         self._slow_lane.submit(SlowJob(seen, self._stream.mark()))
         return True
@@ -259,7 +279,8 @@ class StreamEngine:
                 self._check_grid(result.key.high)
                 self._label(self._slow_lane.network.classify(result.key.high), size)
                 propagated = self._network.propagate(result.key.high, seen.low, seen.low)
-                self._label(self._slow_lane.network.classify(propagated), size)
+                motion = self._motion_since(result.key, seen)
+                self._label(self._logits(seen, HighFeature(propagated, result.key, motion)), size)
             self._label(self._network.classify_low(seen.low.low), size)
             for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):
                 policy.measure(self._network, seen.low, seen.low)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lowlat_seg_ros.network.segmentation_network import LowFeatures
@@ -17,11 +19,12 @@ class SeenFrame:
     stamp: int  # nanoseconds
     image: Tensor  # (1, 3, H, W) float, normalised, at the network's input size
     low: LowFeatures
+    motion_picture: NDArray[np.uint8] | None = None  # where logits are carried along the optical flow
 
 
 @dataclass(frozen=True, eq=False)
 class KeyFrame:
-    """A frame's low-level and high-level features, never one without the other (contract 2).
+    """A frame's low-level and high-level features, never one without the other (contract 2), and what they show.
 
     It is immutable, so that a cache which swaps one reference swaps the pair.
     """
@@ -31,10 +34,12 @@ class KeyFrame:
     low: LowFeatures  # F_l of this frame
     high: Tensor  # F_h of this frame, (1, C_h, h, w)
     is_accurate: bool  # from Sh, not propagated by the fast track
+    logits: Tensor | None = None  # (1, classes, r h, r w); where they are carried along the optical flow
+    motion_picture: NDArray[np.uint8] | None = None  # likewise
 
     @staticmethod
-    def of(frame: SeenFrame, high: Tensor, *, is_accurate: bool) -> KeyFrame:
-        return KeyFrame(frame.sequence, frame.stamp, frame.low, high, is_accurate)
+    def of(frame: SeenFrame, high: Tensor, logits: Tensor | None, *, is_accurate: bool) -> KeyFrame:
+        return KeyFrame(frame.sequence, frame.stamp, frame.low, high, is_accurate, logits, frame.motion_picture)
 
 
 class KeyFrameCache:

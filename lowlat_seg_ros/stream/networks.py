@@ -37,7 +37,7 @@ class FastNetwork(Protocol):
 
     @property
     def config(self) -> ModelConfig:
-        """Of which the engine reads the input size, mean and std."""
+        """Of which the engine reads the input size, mean, std and how logits are carried."""
         ...
 
     @property

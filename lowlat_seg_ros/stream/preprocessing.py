@@ -38,7 +38,15 @@ class Preprocessor:
 
     def __call__(self, frame: NDArray[np.uint8]) -> Tensor:
         """(H, W, 3) uint8 RGB of any size to (1, 3, input height, input width) float32, channels last in memory."""
-        if frame_size(frame) != self._input_size:
-            frame = np.asarray(cv2.resize(frame, self._input_size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        normalised = torch.from_numpy(cv2.LUT(frame, self._table))
+        return self.normalised(self.resized(frame))
+
+    def resized(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The frame at the network's input size; itself where it has that size."""
+        if frame_size(frame) == self._input_size:
+            return frame
+        return np.asarray(cv2.resize(frame, self._input_size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+    def normalised(self, resized: NDArray[np.uint8]) -> Tensor:
+        """The resized frame as the network takes it."""
+        normalised = torch.from_numpy(cv2.LUT(resized, self._table))
         return normalised.permute(2, 0, 1).unsqueeze(0).to(self._device)

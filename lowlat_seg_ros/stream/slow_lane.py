@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from lowlat_seg_ros.stream.key_frame import KeyFrame, SeenFrame
 from lowlat_seg_ros.stream.networks import SlowNetwork
@@ -158,7 +157,7 @@ def run_sh(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None = 
     started = time.perf_counter_ns()
     key, error = None, ""
     try:
-        key = KeyFrame.of(frame, _accurate_feature(network, frame, stream), is_accurate=True)
+        key = _accurate_key(network, frame, stream)
     except Exception as failure:
         # Contract 5: whatever goes wrong in Sh, out of memory included, is reported and the fast track goes on.
         # In words only: the exception itself would keep Sh's tensors alive.
@@ -171,13 +170,14 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _accurate_feature(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None) -> Tensor:
+def _accurate_key(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None) -> KeyFrame:
     try:
         high = network.high_features(frame.image, frame.low.low)
+        logits = None if frame.motion_picture is None else network.classify(high)
         is_finite = torch.isfinite(high).all()
     finally:
         if stream is not None:
             stream.wait()  # also where Sh failed: kernels already queued still read the frame's tensors
     if not bool(is_finite):
         raise FloatingPointError("Sh gave values that are nan or infinite")
-    return high
+    return KeyFrame.of(frame, high, logits, is_accurate=True)

@@ -1,0 +1,96 @@
+"""What moved where between a key frame and the current frame, and where that is to be believed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lowlat_seg_ros.network.carried_logits import carried_logits
+from lowlat_seg_ros.network.config import ModelConfig
+from lowlat_seg_ros.stream.preprocessing import Size
+
+PICTURE_SCALE = 0.5  # of the network's input
+FINEST_SCALE = 1  # DIS stops at half of that picture's size and enlarges the flow
+DOUBTED_DIFFERENCE = 20.0  # of 255, in the colour that differs most: at so much the doubt is 1 - 1/e
+DOUBT_WINDOW = 5  # pixels over which differences are averaged
+NOWHERE = np.empty(0, np.float32)  # for OpenCV: no flow to start from, no second map
+
+
+class Motion(NamedTuple):
+    """From each place of the current picture to where it was in the key frame's."""
+
+    flow: NDArray[np.float32]  # (h, w, 2), x and y in pixels of the picture
+    doubt: NDArray[np.float32]  # (h, w): 0 where the key frame shows there what the current one shows here, towards 1
+
+
+class MotionEstimator:
+    """Dense optical flow between two pictures of one camera.
+
+    DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) from OpenCV, on the CPU whatever the
+    network runs on: on a GPU the network's kernels run meanwhile. Not thread-safe.
+    """
+
+    def __init__(self, input_size: Size) -> None:
+        """``input_size``: (width, height) in pixels of the network's input."""
+        self._size = tuple(max(1, round(PICTURE_SCALE * pixels)) for pixels in input_size)
+        # The preset without its variational refinement, which takes half of its time and gains nothing here.
+        self._estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._estimator.setFinestScale(FINEST_SCALE)
+        self._estimator.setVariationalRefinementIterations(0)
+        columns, rows = np.meshgrid(*(np.arange(pixels, dtype=np.float32) for pixels in self._size))
+        self._places = np.stack([columns, rows], axis=-1)
+        difference = np.arange(256, dtype=np.float32)
+        self._doubt_of_difference = 1 - np.exp(-((difference / DOUBTED_DIFFERENCE) ** 2))
+
+    def picture(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What motion is looked for in: (H, W, 3) uint8 RGB to (h, w, 3), half of the network's input size."""
+        return np.asarray(cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def between(self, key: NDArray[np.uint8], current: NDArray[np.uint8]) -> Motion:
+        """The motion between two such pictures."""
+        key_grey, grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (key, current))
+        flow = np.asarray(self._estimator.calc(grey, key_grey, NOWHERE), np.float32)
+        return Motion(flow, self._doubt(key, current, self._places + flow))
+
+    def _doubt(
+        self, key: NDArray[np.uint8], current: NDArray[np.uint8], sources: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """By the colours: labels change where grey levels hardly do."""
+        carried = cv2.remap(key, sources, NOWHERE, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        red, green, blue = cv2.split(cv2.absdiff(carried, current))
+        difference = cv2.blur(cv2.max(cv2.max(red, green), blue), (DOUBT_WINDOW, DOUBT_WINDOW))
+        return np.asarray(cv2.LUT(difference, self._doubt_of_difference), np.float32)
+
+
+def motion_estimator(config: ModelConfig, input_size: Size | None = None) -> MotionEstimator | None:
+    """What the model's description asks for: None where no logits are carried.
+
+    Args:
+        input_size: (width, height) of the network's input; the model's own unless given.
+    """
+    return MotionEstimator(input_size or config.input_size) if config.carrying == "optical_flow" else None
+
+
+def carry(key_logits: Tensor, logits: Tensor, motion: Motion) -> Tensor:
+    """A key frame's logits carried along the motion, mixed with the current frame's own where that is doubted.
+
+    Both are (1, classes, h, w) on any device, on whatever grid the logits lie.
+    """
+    height, width = logits.shape[-2:]
+    flow, doubt = (torch.from_numpy(array).to(logits.device) for array in motion_on_grid(motion, (width, height)))
+    return carried_logits(key_logits, logits, flow, doubt)
+
+
+def motion_on_grid(motion: Motion, grid: Size) -> Motion:
+    """The motion for a grid of (width, height) places over the same picture, the flow in places of it."""
+    height, width = motion.doubt.shape
+    if grid == (width, height):
+        return motion
+    flow, doubt = (np.asarray(cv2.resize(array, grid, interpolation=cv2.INTER_AREA), np.float32) for array in motion)
+    scale = np.asarray([grid[0] / width, grid[1] / height], np.float32)
+    return Motion(scale * flow, doubt)

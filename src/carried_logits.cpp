@@ -1,0 +1,86 @@
+// A key frame's logits carried along the optical flow to the current frame's, where the picture bears the flow out.
+//
+// key, current, result  (h, w, C), the classes of a place side by side
+// flow                  (h, w, 2), x and y from a place to where it was in the key frame, in places
+// doubt                 (h, w), 0 where the flow is borne out, 1 where it is not
+
+#include <algorithm>
+
+#include "vectors.hpp"
+
+namespace {
+
+struct CarriedSizes {
+  int64_t height, width, classes;
+};
+
+struct Corner {
+  const float* logits;
+  float weight;
+};
+
+struct CarriedLogits {
+  CarriedSizes size;
+  const float *key, *current, *flow, *doubt;
+  float* result;
+
+  template <Cpu>
+  ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
+    for (int64_t row = first_row; row < end_row; ++row) {
+      for (int64_t column = 0; column < size.width; ++column) {
+        const int64_t place = row * size.width + column;
+        carry(place, static_cast<float>(column) + flow[2 * place], static_cast<float>(row) + flow[2 * place + 1]);
+      }
+    }
+  }
+
+  // To `place` from (x, y); what comes from outside, or from nowhere (nan), is not carried.
+  ALWAYS_INLINE void carry(int64_t place, float x, float y) const {
+    const float right_end = static_cast<float>(size.width - 1), lower_end = static_cast<float>(size.height - 1);
+    const bool is_inside = x >= 0 && y >= 0 && x <= right_end && y <= lower_end;
+    const float share = is_inside ? 1.0f - doubt[place] : 0.0f;
+    const int64_t left = is_inside ? static_cast<int64_t>(x) : 0, upper = is_inside ? static_cast<int64_t>(y) : 0;
+    const int64_t right = std::min(left + 1, size.width - 1), lower = std::min(upper + 1, size.height - 1);
+    const float to_right = is_inside ? x - static_cast<float>(left) : 0.0f;
+    const float down = is_inside ? y - static_cast<float>(upper) : 0.0f;
+    const Corner corners[4] = {
+        {at(upper, left), share * (1 - down) * (1 - to_right)},
+        {at(upper, right), share * (1 - down) * to_right},
+        {at(lower, left), share * down * (1 - to_right)},
+        {at(lower, right), share * down * to_right},
+    };
+    if (size.classes >= LANES<float>) {
+      for (int64_t label = 0; label < size.classes; label += LANES<float>) {
+        // The last vector ends with the last class; what it computes again is written again.
+        mix<Vector<float>>(place, std::min(label, size.classes - LANES<float>), 1.0f - share, corners);
+      }
+    } else {
+      for (int64_t label = 0; label < size.classes; ++label) mix<float>(place, label, 1.0f - share, corners);
+    }
+  }
+
+  template <typename Lanes>
+  ALWAYS_INLINE void mix(int64_t place, int64_t label, float own_share, const Corner* corners) const {
+    const auto lanes_at = [label](const float* logits) __attribute__((always_inline)) {
+      Lanes lanes;
+      std::memcpy(&lanes, logits + label, sizeof lanes);
+      return lanes;
+    };
+    Lanes sum = own_share * lanes_at(current + place * size.classes);
+#pragma GCC unroll 4
+    for (int corner = 0; corner < 4; ++corner) sum += corners[corner].weight * lanes_at(corners[corner].logits);
+    std::memcpy(result + place * size.classes + label, &sum, sizeof sum);
+  }
+
+  ALWAYS_INLINE const float* at(int64_t row, int64_t column) const {
+    return key + (row * size.width + column) * size.classes;
+  }
+};
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) void carry_logits(
+    const float* key, const float* current, const float* flow, const float* doubt, float* result, CarriedSizes size,
+    int thread_count) {
+  parallel_rows(size.height, thread_count, CarriedLogits{size, key, current, flow, doubt, result});
+}

@@ -1,0 +1,99 @@
+"""Logits carried along a flow: in C++ and in torch, against each other and against motions known by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from cpu_copies import CPU_COPIES, needs_library, running_copy
+from torch import Tensor
+
+from lowlat_seg_ros.network.carried_logits import carried_logits, carry_in_torch, carry_on_cpu
+
+Carry = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+BODIES = [carry_in_torch, pytest.param(carry_on_cpu, marks=needs_library)]
+
+
+def random_logits(classes: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(classes)
+    key, current = torch.randn(2, 1, classes, height, width, generator=generator)
+    return key, current
+
+
+def uniform_flow(x: float, y: float, height: int, width: int) -> Tensor:
+    return torch.tensor([x, y], dtype=torch.float32).expand(height, width, 2).contiguous()
+
+
+@pytest.mark.parametrize("carry", BODIES)
+def test_a_whole_step_moves_every_logit_and_leaves_what_comes_from_outside(carry: Carry) -> None:
+    key, current = random_logits(11, 5, 7)
+    result = carry(key, current, uniform_flow(2, -1, 5, 7), torch.zeros(5, 7))
+    torch.testing.assert_close(result[..., 1:, :5], key[..., :-1, 2:])
+    torch.testing.assert_close(result[..., 0, :], current[..., 0, :])
+    torch.testing.assert_close(result[..., 5:], current[..., 5:])
+
+
+@pytest.mark.parametrize("carry", BODIES)
+def test_half_a_step_is_the_mean_of_two_places(carry: Carry) -> None:
+    key, current = random_logits(11, 4, 6)
+    result = carry(key, current, uniform_flow(0.5, 0, 4, 6), torch.zeros(4, 6))
+    torch.testing.assert_close(result[..., :-1], (key[..., :-1] + key[..., 1:]) / 2)
+
+
+@pytest.mark.parametrize("carry", BODIES)
+def test_doubt_turns_to_what_the_current_frame_shows(carry: Carry) -> None:
+    key, current = random_logits(11, 3, 4)
+    doubt = torch.tensor([[0.0, 0.25, 0.75, 1.0]]).expand(3, 4)
+    torch.testing.assert_close(
+        carry(key, current, uniform_flow(0, 0, 3, 4), doubt), (1 - doubt) * key + doubt * current
+    )
+
+
+@pytest.mark.parametrize("carry", BODIES)
+def test_nan_of_either_frame_is_seen_in_the_result(carry: Carry) -> None:
+    """The stream reports a network that has gone wrong, however little of it is used."""
+    for spoiled in range(2):
+        logits = random_logits(11, 3, 4)
+        logits[spoiled][0, 5, 1, 2] = torch.nan
+        result = carry(*logits, uniform_flow(0, 0, 3, 4), torch.full((3, 4), 0.5))
+        assert result[0, 5, 1, 2].isnan()
+
+
+@pytest.mark.parametrize("carry", BODIES)
+def test_a_flow_that_leads_nowhere_is_not_followed(carry: Carry) -> None:
+    key, current = random_logits(3, 3, 4)
+    for x in (torch.nan, torch.inf, -torch.inf, 1e30):
+        torch.testing.assert_close(carry(key, current, uniform_flow(x, 0, 3, 4), torch.zeros(3, 4)), current)
+
+
+@needs_library
+@pytest.mark.parametrize("cpu", CPU_COPIES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("classes", [1, 7, 8, 11, 16, 19])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (6, 1), (45, 60)])
+def test_cpp_and_torch_agree(size: tuple[int, int], classes: int, layout: torch.memory_format, cpu: str) -> None:
+    key, current = (logits.contiguous(memory_format=layout) for logits in random_logits(classes, *size))
+    flow, doubt = 3 * torch.randn(*size, 2), torch.rand(size)
+    threads = torch.get_num_threads()
+    try:
+        with running_copy(cpu):
+            for count in (1, 3):
+                torch.set_num_threads(count)
+                result = carried_logits(key, current, flow, doubt)
+                torch.testing.assert_close(result, carry_in_torch(key, current, flow, doubt), rtol=1e-4, atol=1e-4)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_other_types_are_carried_in_torch() -> None:
+    key, current = (logits.double() for logits in random_logits(5, 4, 6))
+    result = carried_logits(key, current, uniform_flow(1, 0, 4, 6), torch.zeros(4, 6))
+    assert result.dtype == torch.float64
+    torch.testing.assert_close(result[..., :-1], key[..., 1:], rtol=1e-5, atol=1e-5)
+
+
+def test_shapes_that_do_not_fit_are_named() -> None:
+    key, current = random_logits(5, 4, 6)
+    with pytest.raises(ValueError, match=r"expected two pictures' logits of one shape .* \(4, 6, 2\) and \(4, 5\)"):
+        carried_logits(key, current, uniform_flow(0, 0, 4, 6), torch.zeros(4, 5))
