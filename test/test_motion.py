@@ -58,6 +58,32 @@ def test_a_change_of_colour_alone_is_doubted() -> None:
     assert between(key, other).doubt.mean() > 0.5
 
 
+def test_a_small_thing_that_has_moved_far_is_found_from_where_it_was_a_frame_ago() -> None:
+    estimator = MotionEstimator(SIZE)
+    thing = np.random.default_rng(1).integers(0, 256, (6, 6, 3), dtype=np.uint8).repeat(6, axis=0).repeat(6, axis=1)
+    pictures = []
+    for index in range(13):
+        frame = scene()
+        frame[100:136, 20 + 4 * index : 56 + 4 * index] = thing
+        pictures.append(estimator.picture(frame))
+    step_by_step = None
+    for picture in pictures[1:]:
+        step_by_step = estimator.between(pictures[0], picture, step_by_step)
+    assert step_by_step is not None
+    of_thing = np.s_[53:65, 37:49]  # it has moved 24 pixels of the picture to the right
+    assert abs(np.median(step_by_step.flow[of_thing][..., 0]) - -24) < 2
+    at_once = estimator.between(pictures[0], pictures[-1])
+    assert abs(np.median(at_once.flow[of_thing][..., 0]) - -24) > 10
+
+
+def test_what_was_looked_at_before_changes_nothing() -> None:
+    """OpenCV's estimator remembers where it last began."""
+    used, fresh = MotionEstimator(SIZE), MotionEstimator(SIZE)
+    used.between(used.picture(scene(seed=2)), used.picture(scene(seed=3)), between(scene(), scene(right=20)))
+    key, current = used.picture(scene()), used.picture(scene(right=6))
+    assert np.array_equal(used.between(key, current).flow, fresh.between(key, current).flow)
+
+
 @pytest.mark.parametrize("size", [(32, 32), (33, 57), (64, 48)])
 def test_the_smallest_inputs_have_a_motion_too(size: tuple[int, int]) -> None:
     estimator = MotionEstimator(size)
@@ -91,10 +117,16 @@ class ByHand(LabelsByHand):
         self.motion = MotionEstimator(INPUT_SIZE)
 
     @torch.inference_mode()
-    def carried(self, key_frame: Frame, key_high: torch.Tensor, key_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
-        high = self.propagated(key_high, self.low(key_frame), self.low(frame))
-        pictures = (self.motion.picture(self.preprocess.resized(image)) for image in (key_frame, frame))
-        return carry(key_logits, self.network.classify(high), self.motion.between(*pictures))
+    def carried(self, key_frame: Frame, frames: list[Frame]) -> list[torch.Tensor]:
+        """The logits of the frames that follow an accurate key frame."""
+        key_high = self.sh(key_frame)
+        key_logits, motion, carried = self.network.classify(key_high), None, []
+        key_picture, *pictures = (self.motion.picture(self.preprocess.resized(frame)) for frame in (key_frame, *frames))
+        for frame, picture in zip(frames, pictures, strict=True):
+            motion = self.motion.between(key_picture, picture, motion)
+            high = self.propagated(key_high, self.low(key_frame), self.low(frame))
+            carried.append(carry(key_logits, self.network.classify(high), motion))
+        return carried
 
     def label(self, logits: torch.Tensor) -> Frame:
         return label_image(logits, INPUT_SIZE, INPUT_SIZE)
@@ -110,35 +142,49 @@ def frames() -> list[Frame]:
     return [scene(right=3 * index, size=INPUT_SIZE) for index in range(4)]
 
 
-def engine_of(network: SegmentationNetwork, low_latency: bool) -> StreamEngine:
+def engine_of(network: SegmentationNetwork, interval: int, *, low_latency: bool) -> StreamEngine:
     lane = InlineSlowTrack(network).open_lane()
-    return StreamEngine(network, lane, FixedInterval(2), low_latency=low_latency)
+    return StreamEngine(network, lane, FixedInterval(interval), low_latency=low_latency)
 
 
 @torch.inference_mode()
 def test_frames_carry_the_logits_of_a_key_frame_that_waited(network: SegmentationNetwork, frames: list[Frame]) -> None:
-    engine, by_hand = engine_of(network, low_latency=False), ByHand(network)
-    key, current = (engine.segment(frame, stamp).labels for stamp, frame in enumerate(frames[:2]))
+    engine, by_hand = engine_of(network, 4, low_latency=False), ByHand(network)
+    engine.warm_up()
+    key, *others = (engine.segment(frame, stamp).labels for stamp, frame in enumerate(frames))
     high = by_hand.sh(frames[0])
-    logits = network.classify(high)
-    assert np.array_equal(key, by_hand.label(logits))
-    assert np.array_equal(current, by_hand.label(by_hand.carried(frames[0], high, logits, frames[1])))
-    assert not np.array_equal(current, by_hand.labels(by_hand.propagated(high, *map(by_hand.low, frames[:2]))))
+    assert np.array_equal(key, by_hand.labels(high))
+    for labels, logits in zip(others, by_hand.carried(frames[0], frames[1:]), strict=True):
+        assert np.array_equal(labels, by_hand.label(logits))
+    assert not np.array_equal(others[0], by_hand.labels(by_hand.propagated(high, *map(by_hand.low, frames[:2]))))
 
 
 @torch.inference_mode()
-def test_a_key_frame_that_did_not_wait_hands_on_what_it_was_labelled_by(
+def test_a_key_frame_that_does_not_wait_has_its_own_logits_carried_once_sh_is_done(
     network: SegmentationNetwork, frames: list[Frame]
 ) -> None:
-    """Until Sh is done with it, which here takes one frame."""
-    engine, by_hand = engine_of(network, low_latency=True), ByHand(network)
+    """Sh takes one frame here, so that the frame after a key frame already has what Sh made of it."""
+    engine, by_hand = engine_of(network, 2, low_latency=True), ByHand(network)
     results = [engine.segment(frame, stamp) for stamp, frame in enumerate(frames)]
     assert [result.is_key_frame for result in results] == [True, False, True, False]
+    expected = [*by_hand.carried(frames[0], frames[1:3]), *by_hand.carried(frames[2], frames[3:])]
     assert np.array_equal(results[0].labels, by_hand.labels_of_sl_alone(frames[0]))
-    first = by_hand.sh(frames[0])
-    expected = [by_hand.carried(frames[0], first, network.classify(first), frame) for frame in frames[1:3]]
-    assert np.array_equal(results[1].labels, by_hand.label(expected[0]))
-    assert np.array_equal(results[2].labels, by_hand.label(expected[1]))
-    third = by_hand.sh(frames[2])
-    last = by_hand.carried(frames[2], third, network.classify(third), frames[3])
-    assert np.array_equal(results[3].labels, by_hand.label(last))
+    for result, logits in zip(results[1:], expected, strict=True):
+        assert np.array_equal(result.labels, by_hand.label(logits))
+
+
+@torch.inference_mode()
+def test_until_then_its_labels_logits_are_carried_on(network: SegmentationNetwork, frames: list[Frame]) -> None:
+    lane = InlineSlowTrack(network, delay_frames=2).open_lane()
+    engine, by_hand = StreamEngine(network, lane, FixedInterval(2)), ByHand(network)
+    engine.segment(frames[0], 0), engine.segment(frames[1], 1)
+    temporary = engine.segment(frames[2], 2)
+    assert temporary.is_key_frame and temporary.key_stamp == 0
+    logits = by_hand.carried(frames[0], frames[2:3])[0]
+    assert np.array_equal(temporary.labels, by_hand.label(logits))
+    after = engine.segment(frames[3], 3)
+    assert after.key_stamp == 2 and not after.key_is_accurate
+    high = by_hand.propagated(by_hand.sh(frames[0]), by_hand.low(frames[0]), by_hand.low(frames[2]))
+    key_picture, picture = (by_hand.motion.picture(by_hand.preprocess.resized(frame)) for frame in frames[2:])
+    own = network.classify(by_hand.propagated(high, by_hand.low(frames[2]), by_hand.low(frames[3])))
+    assert np.array_equal(after.labels, by_hand.label(carry(logits, own, by_hand.motion.between(key_picture, picture))))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,8 +20,10 @@ from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
-from lowlat_seg_ros.stream.motion import carry, motion_estimator
+from lowlat_seg_ros.stream.motion import Motion, carry, motion_estimator
 from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
+
+MOTIONS_KEPT: Final = 256  # of half a megabyte each; asked for by distance, each begins with one of the last round
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +61,8 @@ class EvaluatedClip:
             for index, item in enumerate(clip)
         ]
         self._preprocess = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))
-        self._motion = motion_estimator(config)
+        self._motion_estimator = motion_estimator(config)
+        self._motions: OrderedDict[tuple[int, int], Motion] = OrderedDict()
         self._low: dict[int, LowFeatures] = {}
         self._high: dict[int, Tensor] = {}
         self._full_labels: dict[int, NDArray[np.uint8]] = {}
@@ -104,14 +109,23 @@ class EvaluatedClip:
         """What the engine makes of a frame from the accurate feature of a key frame, (H, W) of the frame."""
         high = self.network.propagate(self.high(key), self.low(key), self.low(index))
         logits = self.network.classify(high)
-        if self._motion is not None:
-            motion = self._motion.between(*(self._motion_picture(frame) for frame in (key, index)))
-            logits = carry(self.network.classify(self.high(key)), logits, motion)
+        if self._motion_estimator is not None:
+            logits = carry(self.network.classify(self.high(key)), logits, self._motion(key, index))
         return self.labels_of_logits(logits, index)
 
-    def _motion_picture(self, index: int) -> NDArray[np.uint8]:
-        assert self._motion is not None
-        return self._motion.picture(self._preprocess.resized(self.frames[index].image))
+    def _motion(self, key: int, index: int) -> Motion:
+        """Found as the engine finds it: from the frame after the key frame on, each time beginning with the last."""
+        if (key, index) in self._motions:
+            return self._motions[key, index]
+        assert self._motion_estimator is not None
+        start = None if index <= key + 1 else self._motion(key, index - 1)
+        key_frame, frame = (self._preprocess.resized(self.frames[number].image) for number in (key, index))
+        picture = self._motion_estimator.picture
+        motion = self._motion_estimator.between(picture(key_frame), picture(frame), start)
+        self._motions[key, index] = motion
+        if len(self._motions) > MOTIONS_KEPT:
+            self._motions.popitem(last=False)
+        return motion
 
     def labels_of_feature(self, high: Tensor, index: int) -> NDArray[np.uint8]:
         """Labels of a frame, (H, W) of the frame, from an F_h at its place."""

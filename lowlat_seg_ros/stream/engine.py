@@ -70,7 +70,8 @@ class StreamEngine:
         self._slow_lane = slow_lane
         self._input_size = input_size or network.config.input_size
         self._preprocess = Preprocessor(self._input_size, network.config.mean, network.config.std, torch.device(device))
-        self._motion = motion_estimator(network.config, self._input_size)
+        self._motion_estimator = motion_estimator(network.config, self._input_size)
+        self._last_motion: tuple[int, Motion] | None = None  # with the sequence of the key frame that it is from
         self._stream = TrackStream(torch.device(device), FAST_PRIORITY)
         self._cache = KeyFrameCache()
         self._sequence = 0
@@ -134,7 +135,7 @@ class StreamEngine:
     def _see(self, frame: NDArray[np.uint8], stamp: int) -> SeenFrame:
         resized = self._preprocess.resized(frame)
         image = self._preprocess.normalised(resized)
-        motion_picture = None if self._motion is None else self._motion.picture(resized)
+        motion_picture = None if self._motion_estimator is None else self._motion_estimator.picture(resized)
         return SeenFrame(self._sequence, stamp, image, self._network.low_features(image), motion_picture)
 
     def _decide(self, seen: SeenFrame) -> KeyFrameDecision:
@@ -156,13 +157,17 @@ class StreamEngine:
             return None
         high = self._network.propagate(key.high, key.low, seen.low)
         motion = self._motion_since(key, seen)
+        self._last_motion = None if motion is None else (key.sequence, motion)
         clock.finish("propagate")
         return HighFeature(high, key, motion)
 
     def _motion_since(self, key: KeyFrame, seen: SeenFrame) -> Motion | None:
-        if self._motion is None or key.motion_picture is None or seen.motion_picture is None:
+        if self._motion_estimator is None or key.motion_picture is None or seen.motion_picture is None:
             return None
-        return self._motion.between(key.motion_picture, seen.motion_picture)
+        start = None
+        if self._last_motion is not None and self._last_motion[0] == key.sequence:
+            start = self._last_motion[1]
+        return self._motion_estimator.between(key.motion_picture, seen.motion_picture, start)
 
     def _logits(self, seen: SeenFrame, feature: HighFeature | None) -> Tensor:
         if feature is None:

@@ -18,7 +18,7 @@ PICTURE_SCALE = 0.5  # of the network's input
 FINEST_SCALE = 1  # DIS stops at half of that picture's size and enlarges the flow
 DOUBTED_DIFFERENCE = 20.0  # of 255, in the colour that differs most: at so much the doubt is 1 - 1/e
 DOUBT_WINDOW = 5  # pixels over which differences are averaged
-NOWHERE = np.empty(0, np.float32)  # for OpenCV: no flow to start from, no second map
+NO_MAP = np.empty(0, np.float32)  # for OpenCV's remap, which takes the places in one map or in two
 
 
 class Motion(NamedTuple):
@@ -51,17 +51,24 @@ class MotionEstimator:
         """What motion is looked for in: (H, W, 3) uint8 RGB to (h, w, 3), half of the network's input size."""
         return np.asarray(cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA), np.uint8)
 
-    def between(self, key: NDArray[np.uint8], current: NDArray[np.uint8]) -> Motion:
-        """The motion between two such pictures."""
+    def between(self, key: NDArray[np.uint8], current: NDArray[np.uint8], start: Motion | None = None) -> Motion:
+        """The motion between two such pictures.
+
+        Args:
+            start: where to begin the search, the motion from the same key frame to the frame before. What has moved
+                far is found by many small steps where one large one would miss it.
+        """
         key_grey, grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (key, current))
-        flow = np.asarray(self._estimator.calc(grey, key_grey, NOWHERE), np.float32)
+        # Copied, since OpenCV writes the result over it. Without one OpenCV would begin with that of an earlier call.
+        first_flow = np.zeros_like(self._places) if start is None else start.flow.copy()
+        flow = np.asarray(self._estimator.calc(grey, key_grey, first_flow), np.float32)
         return Motion(flow, self._doubt(key, current, self._places + flow))
 
     def _doubt(
         self, key: NDArray[np.uint8], current: NDArray[np.uint8], sources: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """By the colours: labels change where grey levels hardly do."""
-        carried = cv2.remap(key, sources, NOWHERE, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        carried = cv2.remap(key, sources, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         red, green, blue = cv2.split(cv2.absdiff(carried, current))
         difference = cv2.blur(cv2.max(cv2.max(red, green), blue), (DOUBT_WINDOW, DOUBT_WINDOW))
         return np.asarray(cv2.LUT(difference, self._doubt_of_difference), np.float32)
