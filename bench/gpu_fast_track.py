@@ -40,7 +40,7 @@ class FastTrackStep(nn.Module):
         """The labels (H, W) uint8 and the deviation (1,) of a frame (1, H, W, 3) uint8, from a key frame's features."""
         current = self.network.low_features(self.normalised(frame))
         deviation = self.network.predicted_deviation(key, current)
-        logits = self.network.classify(self.network.propagate(key_high, key, current))
+        logits = self.network.classify(self.network.propagate(key_high, key, current).high)
         enlarged = functional.interpolate(logits, frame.shape[1:3], mode="bilinear", align_corners=False)
         return enlarged.max(dim=1).indices[0].to(torch.uint8), deviation
 

@@ -188,7 +188,7 @@ class LabelsByHand:
 
     @torch.inference_mode()
     def propagated(self, high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
-        return self.network.propagate(high, key, current)
+        return self.network.propagate(high, key, current).high
 
     @torch.inference_mode()
     def labels_of_sl_alone(self, frame: Frame) -> Frame:

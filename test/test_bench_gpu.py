@@ -39,7 +39,7 @@ def test_the_step_on_a_device_gives_the_engines_labels() -> None:
         key_image = preprocess(FRAMES[0])
         key = network.low_features(key_image)
         high = network.high_features(key_image, key.low)
-        logits = network.classify(network.propagate(high, key, network.low_features(preprocess(FRAMES[2]))))
+        logits = network.classify(network.propagate(high, key, network.low_features(preprocess(FRAMES[2]))).high)
         expected = label_image(logits, INPUT_SIZE, INPUT_SIZE)
     assert len(np.unique(expected)) > 1
     assert (labels == expected).mean() > 0.999

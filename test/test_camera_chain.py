@@ -18,7 +18,7 @@ from test_parameters import settings
 from torch import Tensor
 
 from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated
 from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FixedInterval
@@ -42,9 +42,9 @@ class NanOnDemand:
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         return self._network.predicted_deviation(key, current)
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
-        high = self._network.propagate(key_high, key, current)
-        return torch.full_like(high, torch.nan) if self.gives_nan else high
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
+        propagated = self._network.propagate(key_high, key, current)
+        return Propagated(torch.full_like(propagated.high, torch.nan), None) if self.gives_nan else propagated
 
 
 @dataclass

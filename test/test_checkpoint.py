@@ -49,7 +49,7 @@ def outputs(network: SegmentationNetwork) -> dict[str, Tensor]:
     key_image, image = random_image(129, 161, seed=3), random_image(129, 161, seed=4)
     with torch.no_grad():
         key, current = network.low_features(key_image), network.low_features(image)
-        propagated = network.propagate(network.high_features(key_image, key.low), key, current)
+        propagated = network.propagate(network.high_features(key_image, key.low), key, current).high
         return {
             "full": network(image),
             "propagated": network.classify(propagated),

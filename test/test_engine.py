@@ -22,7 +22,7 @@ from stream_setup import (
 )
 from torch import Tensor
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
@@ -113,9 +113,9 @@ class FailingFastTrack(SegmentationNetwork):
         deviation = super().predicted_deviation(key, current)
         return deviation * torch.nan if self.failing == "deviation" else deviation
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
-        high = super().propagate(key_high, key, current)
-        return high * torch.inf if self.failing == "propagation" else high
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
+        propagated = super().propagate(key_high, key, current)
+        return Propagated(propagated.high * torch.inf, None) if self.failing == "propagation" else propagated
 
 
 REASONS = {

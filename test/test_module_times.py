@@ -12,7 +12,7 @@ import yaml
 from small_networks import small_config, small_network
 from torch import Tensor
 
-from lowlat_seg_ros.evaluation.module_times import FULL_NETWORK, WARM_UP_ROUNDS, main, measure, module_calls
+from lowlat_seg_ros.evaluation.module_times import CARRYING, FULL_NETWORK, WARM_UP_ROUNDS, main, measure, module_calls
 from lowlat_seg_ros.network.checkpoint import save_checkpoint
 
 ROWS = [
@@ -87,6 +87,17 @@ def test_each_row_does_the_work_it_is_named_after() -> None:
         [kernels, "fusion"],
         [stem, kernels, schedule, "fusion", "classifier"],
     ]
+
+
+def test_a_model_that_carries_logits_has_a_row_for_it_and_pays_for_it_on_every_frame() -> None:
+    network = small_network(carrying="optical_flow", subpixels=2)
+    with torch.inference_mode():
+        calls = module_calls(network, (97, 65))
+        assert list(calls) == [*ROWS[:-1], CARRYING, ROWS[-1]]
+        carried, ordinary = calls[CARRYING](), calls["Non-key frame"]()
+    assert isinstance(carried, Tensor) and isinstance(ordinary, Tensor)
+    assert carried.shape == ordinary.shape == network.classify(torch.zeros(1, 12, 9, 13)).shape
+    assert torch.isfinite(carried).all()
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "description"])

@@ -106,6 +106,15 @@ def test_only_a_model_that_says_so_carries_logits() -> None:
     assert motion_estimator(small_network(carrying="optical_flow").config) is not None
 
 
+def test_what_the_propagation_doubts_is_not_carried() -> None:
+    key, current = torch.randn(2, 1, 3, 4, 6).unbind()
+    still = Motion(np.zeros((4, 6, 2), np.float32), np.full((4, 6), 0.25, np.float32))
+    doubt = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    result = carry(key, current, still, doubt)
+    torch.testing.assert_close(result[..., 0], 0.75 * key[..., 0] + 0.25 * current[..., 0])
+    torch.testing.assert_close(result[..., -1], current[..., -1])
+
+
 # --- in the engine ---------------------------------------------------------------------------------------------------
 
 
@@ -124,8 +133,8 @@ class ByHand(LabelsByHand):
         key_picture, *pictures = (self.motion.picture(self.preprocess.resized(frame)) for frame in (key_frame, *frames))
         for frame, picture in zip(frames, pictures, strict=True):
             motion = self.motion.between(key_picture, picture, motion)
-            high = self.propagated(key_high, self.low(key_frame), self.low(frame))
-            carried.append(carry(key_logits, self.network.classify(high), motion))
+            high, doubt = self.network.propagate(key_high, self.low(key_frame), self.low(frame))
+            carried.append(carry(key_logits, self.network.classify(high), motion, doubt))
         return carried
 
     def label(self, logits: torch.Tensor) -> Frame:
@@ -186,5 +195,6 @@ def test_until_then_its_labels_logits_are_carried_on(network: SegmentationNetwor
     assert after.key_stamp == 2 and not after.key_is_accurate
     high = by_hand.propagated(by_hand.sh(frames[0]), by_hand.low(frames[0]), by_hand.low(frames[2]))
     key_picture, picture = (by_hand.motion.picture(by_hand.preprocess.resized(frame)) for frame in frames[2:])
-    own = network.classify(by_hand.propagated(high, by_hand.low(frames[2]), by_hand.low(frames[3])))
-    assert np.array_equal(after.labels, by_hand.label(carry(logits, own, by_hand.motion.between(key_picture, picture))))
+    own, doubt = network.propagate(high, by_hand.low(frames[2]), by_hand.low(frames[3]))
+    motion = by_hand.motion.between(key_picture, picture)
+    assert np.array_equal(after.labels, by_hand.label(carry(logits, network.classify(own), motion, doubt)))

@@ -28,7 +28,7 @@ def grid(height: int, width: int, stride: int) -> tuple[int, int]:
 
 def propagated_logits(network: SegmentationNetwork, key_image: Tensor, image: Tensor) -> Tensor:
     key, current = network.low_features(key_image), network.low_features(image)
-    return network.classify(network.propagate(network.high_features(key_image, key.low), key, current))
+    return network.classify(network.propagate(network.high_features(key_image, key.low), key, current).high)
 
 
 @pytest.mark.parametrize("kind", ["shared_backbone", "two_networks"])
@@ -39,7 +39,7 @@ def test_every_feature_lies_on_the_grid_of_the_stride(height: int, width: int, k
     with torch.no_grad():
         key = network.low_features(image)
         high = network.high_features(image, key.low)
-        propagated = network.propagate(high, key, key)
+        propagated = network.propagate(high, key, key).high
         logits = network(image)
         fast_logits = network.forward_fast(image)
     expected = grid(height, width, network.stride)
@@ -153,7 +153,7 @@ def test_untrained_gated_fusion_passes_the_propagated_feature_on() -> None:
         kernels = network.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
         expected = spatially_variant_convolution(key_high, kernels)
         assert expected.max() > 0
-        torch.testing.assert_close(network.propagate(key_high, key, current), expected)
+        torch.testing.assert_close(network.propagate(key_high, key, current).high, expected)
 
 
 def test_a_gate_is_shut_where_the_key_frame_explains_the_current_one() -> None:
@@ -163,8 +163,10 @@ def test_a_gate_is_shut_where_the_key_frame_explains_the_current_one() -> None:
     with torch.no_grad():
         frame, other = network.low_features(random_image(seed=1)), network.low_features(random_image(seed=2))
         high = network.high_features(random_image(seed=1), frame.low)
-        assert torch.equal(network.fuse(high, frame, frame.kernel_guidance), high)
-        assert not torch.allclose(network.fuse(high, other, frame.kernel_guidance), high)
+        explained, other_frame = (network.fuse(high, current, frame.kernel_guidance) for current in (frame, other))
+        assert torch.equal(explained.high, high) and explained.doubt is not None and explained.doubt.max() == 0
+        assert not torch.allclose(other_frame.high, high)
+        assert other_frame.doubt is not None and 0 < other_frame.doubt.max() <= 1
 
 
 def test_kernels_from_correlations_find_where_everything_went() -> None:
@@ -192,9 +194,11 @@ def test_propagation_moves_the_key_frame_and_adapts_the_current_one() -> None:
         kernels = network.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
         propagated = spatially_variant_convolution(key_high, kernels)
         torch.testing.assert_close(
-            network.propagate(key_high, key, current), network.fusion(propagated, network.adapt_net(current.low))
+            network.propagate(key_high, key, current).high, network.fusion(propagated, network.adapt_net(current.low))
         )
-        assert not torch.allclose(network.propagate(key_high, current, key), network.propagate(key_high, key, current))
+        exchanged = network.propagate(key_high, current, key)
+        assert not torch.allclose(exchanged.high, network.propagate(key_high, key, current).high)
+        assert exchanged.doubt is None
 
 
 def test_fusion_takes_the_current_frame_into_account() -> None:

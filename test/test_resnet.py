@@ -128,7 +128,7 @@ def test_the_papers_network_computes_a_frame_and_its_successor(paper: Segmentati
     with torch.no_grad():
         key, current = (paper.low_features(random_image(65, 97, seed=seed)) for seed in (1, 2))
         high = paper.high_features(random_image(65, 97, seed=1), key.low)
-        logits = paper.classify(paper.propagate(high, key, current))
+        logits = paper.classify(paper.propagate(high, key, current).high)
         deviation = paper.predicted_deviation(key, current)
     assert key.low.shape == (1, 1024, 9, 13)
     assert high.shape == (1, 256, 9, 13)

@@ -73,7 +73,7 @@ def labels_of(frames: list[NDArray[np.uint8]], network: SegmentationNetwork) -> 
         key, *others = (network.low_features(image) for image in images)
         high = network.high_features(images[0], key.low)
         logits = [
-            network.classify(feature) for feature in (high, *(network.propagate(high, key, low) for low in others))
+            network.classify(feature) for feature in (high, *(network.propagate(high, key, low).high for low in others))
         ]
         return np.stack([label_image(frame_logits, size, size) for frame_logits in logits])
 

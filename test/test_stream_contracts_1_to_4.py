@@ -22,7 +22,7 @@ from stream_setup import (
 )
 from torch import Tensor
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
 from lowlat_seg_ros.stream.key_frame import KeyFrame, KeyFrameCache
 from lowlat_seg_ros.stream.policy import FixedInterval
 from lowlat_seg_ros.stream.preprocessing import Preprocessor
@@ -128,12 +128,12 @@ class PairWatchingNetwork(SegmentationNetwork):
         self.remember(high, self.frame_of[id(low)])
         return high
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
         assert self.frame_of[id(key_high)] == self.frame_of[id(key.low)], "F_h and F_l are of two frames"
         self.propagated_from.append(self.frame_of[id(key.low)])
-        high = super().propagate(key_high, key, current)
-        self.remember(high, self.frame_of[id(current.low)])
-        return high
+        propagated = super().propagate(key_high, key, current)
+        self.remember(propagated.high, self.frame_of[id(current.low)])
+        return propagated
 
     def remember(self, feature: Tensor, frame: int) -> None:
         self.frame_of[id(feature)] = frame

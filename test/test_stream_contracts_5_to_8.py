@@ -25,7 +25,7 @@ from stream_setup import (
 )
 from torch import Tensor, nn
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.labelling import label_image
 from lowlat_seg_ros.stream.policy import FixedInterval, PredictedDeviation
@@ -161,8 +161,8 @@ class PatchTransformer(nn.Module):
 class TransportOnly(SegmentationNetwork):
     """The network's fast track without fusion: its kernels carry a map of any number of channels."""
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
-        return self.transport(key_high, key, current)
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
+        return Propagated(self.transport(key_high, key, current), None)
 
 
 def test_a_whole_other_network_takes_the_place_of_sh() -> None:
@@ -227,7 +227,7 @@ class FirstCalls(SegmentationNetwork):
         self.note("predicted_deviation", *key, *current)
         return super().predicted_deviation(key, current)
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
         self.note("propagate", key_high, *key, *current)
         return super().propagate(key_high, key, current)
 

@@ -107,10 +107,10 @@ class EvaluatedClip:
 
     def propagated_labels(self, key: int, index: int) -> NDArray[np.uint8]:
         """What the engine makes of a frame from the accurate feature of a key frame, (H, W) of the frame."""
-        high = self.network.propagate(self.high(key), self.low(key), self.low(index))
-        logits = self.network.classify(high)
+        propagated = self.network.propagate(self.high(key), self.low(key), self.low(index))
+        logits = self.network.classify(propagated.high)
         if self._motion_estimator is not None:
-            logits = carry(self.network.classify(self.high(key)), logits, self._motion(key, index))
+            logits = carry(self.network.classify(self.high(key)), logits, self._motion(key, index), propagated.doubt)
         return self.labels_of_logits(logits, index)
 
     def _motion(self, key: int, index: int) -> Motion:

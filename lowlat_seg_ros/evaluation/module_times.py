@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -21,8 +23,10 @@ from lowlat_seg_ros.network.checkpoint import CheckpointError, load_checkpoint
 from lowlat_seg_ros.network.config import ConfigError, load_config
 from lowlat_seg_ros.network.folding import prepare_for_inference
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.motion import carry, motion_estimator
 
 FULL_NETWORK = "Full network (Sl, Sh, classifier)"
+CARRYING = "Optical flow, carried logits"
 WARM_UP_ROUNDS = 3
 Size = tuple[int, int]  # (width, height) in pixels
 
@@ -56,12 +60,15 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
 
     def propagation() -> object:
         guidance = network.kernel_predictor.guidance(current.low)
-        return network.propagate(key_high, key, current._replace(kernel_guidance=guidance))
+        return network.propagate(key_high, key, current._replace(kernel_guidance=guidance)).high
+
+    carrying = carrying_call(network, size)
 
     def ordinary_frame() -> object:
         features = network.low_features(image)
         network.predicted_deviation(key, features)
-        return network.classify(network.propagate(key_high, key, features))
+        logits = network.classify(network.propagate(key_high, key, features).high)
+        return logits if carrying is None else carrying()
 
     return {
         "Lower part of the network, Sl": lambda: network.tracks.low(image),
@@ -70,8 +77,32 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
         FULL_NETWORK: lambda: network(image),
         "Adaptive schedule (deviation)": schedule,
         "Adaptive propagation": propagation,
+        **({CARRYING: carrying} if carrying is not None else {}),
         "Non-key frame": ordinary_frame,
     }
+
+
+def carrying_call(network: SegmentationNetwork, size: Size) -> Callable[[], object] | None:
+    """The optical flow between two pictures of one scene, and a key frame's logits carried along it.
+
+    None where the model carries none.
+    """
+    estimator = motion_estimator(network.config, size)
+    if estimator is None:
+        return None
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    key_frame = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    frame = np.ascontiguousarray(np.roll(key_frame, 4, axis=1))
+    key_picture = estimator.picture(key_frame)
+    places = [network.config.subpixels * math.ceil(pixels / network.stride) for pixels in reversed(size)]
+    both_logits = torch.randn(2, network.config.class_count, *places).to(memory_format=torch.channels_last)
+    key_logits, logits = both_logits.split(1)
+
+    def carrying() -> object:
+        motion = estimator.between(key_picture, estimator.picture(frame))
+        return carry(key_logits, logits, motion)
+
+    return carrying
 
 
 def measure(

@@ -102,7 +102,7 @@ def _score(clip: EvaluatedClip, frames: range, name: str, distance: int) -> Prop
         high = transport(clip, key, index, clip.high(key))
         guidance = transport(clip, key, index, clip.low(key).kernel_guidance)
         _add(without, clip, high, index)
-        _add(fused, clip, clip.network.fuse(high, clip.low(index), guidance), index)
+        _add(fused, clip, clip.network.fuse(high, clip.low(index), guidance).high, index)
     return PropagationScore(name, description, distance, len(frames), without.mean_iou(), fused.mean_iou())
 
 

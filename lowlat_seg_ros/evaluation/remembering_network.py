@@ -7,7 +7,7 @@ import hashlib
 from torch import Tensor
 
 from lowlat_seg_ros.network.config import ModelConfig
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
 
 
 class RememberingNetwork:
@@ -60,7 +60,7 @@ class RememberingNetwork:
             self._deviations[pair] = self._network.predicted_deviation(key, current)
         return self._deviations[pair]
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
         return self._network.propagate(key_high, key, current)
 
 

@@ -152,8 +152,8 @@ def _in_engine(
 
 def _fused(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:
     low = clip.low(frame.index)
-    high = clip.network.propagate(clip.high(frame.index), low, low)
-    return LabelledFrame(clip.labels_of_feature(high, frame.index), True)
+    propagated = clip.network.propagate(clip.high(frame.index), low, low)
+    return LabelledFrame(clip.labels_of_feature(propagated.high, frame.index), True)
 
 
 def _single(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:

@@ -126,10 +126,10 @@ class GatedFusion(nn.Module):
         for parameter in self.combine.parameters():
             nn.init.zeros_(parameter)  # an untrained fusion changes nothing
 
-    def forward(self, propagated: Tensor, adapted: Tensor, moved_guidance: Tensor, guidance: Tensor) -> Tensor:
-        """(B, C_h, h, w), (B, A, h, w) and twice (B, guidance_channels, h, w) to (B, C_h, h, w)."""
+    def forward(self, propagated: Tensor, adapted: Tensor, gate: Tensor) -> Tensor:
+        """(B, C_h, h, w), (B, A, h, w) and what ``gate`` gives, (B, 1, h, w), to (B, C_h, h, w)."""
         correction = self.combine(torch.cat([torch.relu(self.reduce(propagated)), adapted], dim=1))
-        return torch.relu(propagated + self.gate(moved_guidance, guidance) * correction)
+        return torch.relu(propagated + gate * correction)
 
     def gate(self, moved_guidance: Tensor, guidance: Tensor) -> Tensor:
         """(B, 1, h, w): 0 where the two agree, towards 1 the more they differ."""

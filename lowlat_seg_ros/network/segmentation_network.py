@@ -25,6 +25,13 @@ class LowFeatures(NamedTuple):
     deviation_guidance: Tensor  # (B, deviation_channels, h, w)
 
 
+class Propagated(NamedTuple):
+    """What the fast track makes of a key frame's F_h for the current frame."""
+
+    high: Tensor  # F_h, (B, C_h, h, w)
+    doubt: Tensor | None  # (B, 1, h, w): 0 where the key frame explains the current one, towards 1; of gated fusion
+
+
 class SegmentationNetwork(nn.Module):
     """Sl, Sh, classifier, kernel predictor, AdaptNet, fusion and deviation predictor. Holds weights and no state.
 
@@ -76,18 +83,19 @@ class SegmentationNetwork(nn.Module):
         kernels = self.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
         return spatially_variant_convolution(key_high, kernels)
 
-    def fuse(self, propagated: Tensor, current: LowFeatures, moved_guidance: Tensor) -> Tensor:
-        """A moved F_h completed by what AdaptNet sees in the current frame, (B, C_h, h, w).
+    def fuse(self, propagated: Tensor, current: LowFeatures, moved_guidance: Tensor) -> Propagated:
+        """A moved F_h completed by what AdaptNet sees in the current frame.
 
         ``moved_guidance`` is the key frame's kernel guidance, moved as its F_h was; the paper's fusion does without.
         """
         adapted = self.adapt_net(current.low)
-        if isinstance(self.fusion, GatedFusion):
-            return self.fusion(propagated, adapted, moved_guidance, current.kernel_guidance)
-        return self.fusion(propagated, adapted)
+        if not isinstance(self.fusion, GatedFusion):
+            return Propagated(self.fusion(propagated, adapted), None)
+        gate = self.fusion.gate(moved_guidance, current.kernel_guidance)
+        return Propagated(self.fusion(propagated, adapted, gate), gate)
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
-        """F_h of the current frame from the key frame's, (B, C_h, h, w): transported, then fused (figure 4)."""
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
+        """F_h of the current frame from the key frame's: transported, then fused (figure 4)."""
         if not isinstance(self.fusion, GatedFusion):
             return self.fuse(self.transport(key_high, key, current), current, key.kernel_guidance)
         moved = self.transport(torch.cat([key_high, key.kernel_guidance], dim=1), key, current)

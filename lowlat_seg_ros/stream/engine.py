@@ -30,6 +30,7 @@ class HighFeature(NamedTuple):
     high: Tensor
     key: KeyFrame
     motion: Motion | None = None  # since that key frame, where its logits are carried along
+    doubt: Tensor | None = None  # (1, 1, h, w), of what that key frame explains
 
 
 class StreamEngine:
@@ -155,11 +156,11 @@ class StreamEngine:
                 return HighFeature(own_key.high, own_key)
         if key is None:
             return None
-        high = self._network.propagate(key.high, key.low, seen.low)
+        high, doubt = self._network.propagate(key.high, key.low, seen.low)
         motion = self._motion_since(key, seen)
         self._last_motion = None if motion is None else (key.sequence, motion)
         clock.finish("propagate")
-        return HighFeature(high, key, motion)
+        return HighFeature(high, key, motion, doubt)
 
     def _motion_since(self, key: KeyFrame, seen: SeenFrame) -> Motion | None:
         if self._motion_estimator is None or key.motion_picture is None or seen.motion_picture is None:
@@ -178,7 +179,7 @@ class StreamEngine:
         logits = self._slow_lane.network.classify(feature.high)
         if feature.motion is None or key_logits is None:
             return logits
-        return carry(key_logits, logits, feature.motion)
+        return carry(key_logits, logits, feature.motion, feature.doubt)
 
     def _label(self, logits: Tensor, size: Size) -> NDArray[np.uint8]:
         return label_image(logits, self._input_size, size)
@@ -283,9 +284,9 @@ class StreamEngine:
                     raise RuntimeError(f"Sh failed on a black frame: {result.error}")
                 self._check_grid(result.key.high)
                 self._label(self._slow_lane.network.classify(result.key.high), size)
-                propagated = self._network.propagate(result.key.high, seen.low, seen.low)
+                high, doubt = self._network.propagate(result.key.high, seen.low, seen.low)
                 motion = self._motion_since(result.key, seen)
-                self._label(self._logits(seen, HighFeature(propagated, result.key, motion)), size)
+                self._label(self._logits(seen, HighFeature(high, result.key, motion, doubt)), size)
             self._label(self._network.classify_low(seen.low.low), size)
             for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):
                 policy.measure(self._network, seen.low, seen.low)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from lowlat_seg_ros.network.carried_logits import carried_logits
 from lowlat_seg_ros.network.config import ModelConfig
@@ -83,14 +84,19 @@ def motion_estimator(config: ModelConfig, input_size: Size | None = None) -> Mot
     return MotionEstimator(input_size or config.input_size) if config.carrying == "optical_flow" else None
 
 
-def carry(key_logits: Tensor, logits: Tensor, motion: Motion) -> Tensor:
+def carry(key_logits: Tensor, logits: Tensor, motion: Motion, doubt: Tensor | None = None) -> Tensor:
     """A key frame's logits carried along the motion, mixed with the current frame's own where that is doubted.
 
-    Both are (1, classes, h, w) on any device, on whatever grid the logits lie.
+    Args:
+        key_logits, logits: (1, classes, h, w) on any device, on whatever grid they lie.
+        doubt: (1, 1, h', w'), 0 to 1, of the propagation: where it does not believe the key frame, nor do we.
     """
     height, width = logits.shape[-2:]
-    flow, doubt = (torch.from_numpy(array).to(logits.device) for array in motion_on_grid(motion, (width, height)))
-    return carried_logits(key_logits, logits, flow, doubt)
+    flow, doubts = (torch.from_numpy(array).to(logits.device) for array in motion_on_grid(motion, (width, height)))
+    if doubt is not None:
+        enlarged = functional.interpolate(doubt.float(), (height, width), mode="bilinear", align_corners=False)
+        doubts = torch.maximum(doubts, enlarged[0, 0])
+    return carried_logits(key_logits, logits, flow, doubts)
 
 
 def motion_on_grid(motion: Motion, grid: Size) -> Motion:

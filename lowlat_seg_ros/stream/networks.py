@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from lowlat_seg_ros.network.config import ModelConfig
-from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated
 
 
 class SlowNetwork(Protocol):
@@ -57,6 +57,6 @@ class FastNetwork(Protocol):
         """devS(k, t), (B,), a fraction of pixels (paper section 3.2)."""
         ...
 
-    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
         """F_h of the current frame from the key frame's pair of features (paper section 3.3)."""
         ...

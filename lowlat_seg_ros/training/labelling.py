@@ -30,7 +30,7 @@ def propagated_logits(network: SegmentationNetwork, key_image: Tensor, image: Te
     """Logits of an image by the fast track, its key frame's feature being the accurate one."""
     key = network.low_features(key_image)
     key_high = network.high_features(key_image, key.low)
-    return network.classify(network.propagate(key_high, key, network.low_features(image)))
+    return network.classify(network.propagate(key_high, key, network.low_features(image)).high)
 
 
 def drawn_batch(network: SegmentationNetwork, batch: Sequence[Tensor]) -> NDArray[np.uint8]:

@@ -34,7 +34,7 @@ class PropagationStage:
         key = network.describe(key_low)
         if torch.rand(()) < TWO_STEPS_SHARE:
             middle = network.describe(base.low(middle_image))
-            key, key_high = middle, network.propagate(key_high, key, middle)
+            key, key_high = middle, network.propagate(key_high, key, middle).high
         return self.propagation_loss(network, key_high, key, later, labels)
 
     def weight(self, batch: Sequence[Tensor]) -> Tensor:
@@ -47,7 +47,7 @@ class PropagationStage:
         parts = key_high.float(), key.kernel_guidance.float(), key.low.float()
         moved = network.transport(torch.cat(parts, dim=1), key, later)
         transported, moved_guidance, moved_low = moved.split([part.shape[1] for part in parts], dim=1)
-        fused = network.fuse(transported, later, moved_guidance)
+        fused = network.fuse(transported, later, moved_guidance).high
         fused_loss = label_loss(network.classify(fused), labels, self.weights)
         transport_loss = label_loss(network.classify(transported), labels, self.weights)
         fit_loss = self.mismatch(moved_low, later.low, labels)
