@@ -22,7 +22,7 @@ STAGE_NAMES = {
     "decode": "message → RGB",
     "low": "resize, normalise, Sl",
     "schedule": "deviation, decision",
-    "propagate": "kernels, convolution, AdaptNet, fusion",
+    "propagate": "kernels, convolution, AdaptNet, fusion, optical flow",
     "labels": "classifier, enlarging, largest logit",
     "publish": "publish labels",
     "back": "labels → listener (DDS)",
