@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr int64_t BLOCK = 32;           // results of a pointwise convolution that are computed together
+constexpr int64_t BLOCK = 32;           // results whose weights for an input lie side by side
 constexpr int64_t BAND_PLACES = 48;     // of a band at least, so that weights once read serve many places
 constexpr float HIGHEST = 6.0f;         // of ReLU6
 
@@ -59,8 +59,8 @@ struct PointwiseBlock {
 
   template <Cpu CPU>
   ALWAYS_INLINE void compute(int64_t first, int64_t end) const {
-    // Sums held in registers: 24 of AVX-512's 32, 12 of the others' 16.
-    constexpr int places = CPU == Cpu::avx512 ? 12 : 3;
+    // Sums held in registers: with two vectors 24 of AVX-512's 32, 12 of AVX's 16.
+    constexpr int places = CPU == Cpu::avx512 ? 12 : 6;
     if (end - first < places) {
       for (int64_t place = first; place < end; ++place) tile<CPU, 1>(place);
       return;
@@ -94,13 +94,19 @@ struct PointwiseBlock {
         store(results[index] + vector * lanes, IS_CLAMPED ? relu6<CPU>(sums[index][vector]) : sums[index][vector]);
       }
     }
-    const int64_t count = std::min(left, VECTORS * lanes);
     for (int index = 0; index < PLACES; ++index) {
-      if (addend != nullptr) {
-        const float* addends = addend + (place + index) * addend_step;
-        for (int64_t channel = 0; channel < count; ++channel) results[index][channel] += addends[channel];
-      }
-      std::memcpy(targets[place + index], results[index], count * sizeof(float));
+      const float* addends = addend == nullptr ? nullptr : addend + (place + index) * addend_step;
+      // The length of the first is known to the compiler, and so no call.
+      if (left >= VECTORS * lanes) finish(results[index], addends, targets[place + index], VECTORS * lanes);
+      else finish(results[index], addends, targets[place + index], left);
+    }
+  }
+
+  ALWAYS_INLINE static void finish(const float* results, const float* addends, float* target, int64_t count) {
+    if (addends == nullptr) {
+      std::memcpy(target, results, count * sizeof(float));
+    } else {
+      for (int64_t channel = 0; channel < count; ++channel) target[channel] = results[channel] + addends[channel];
     }
   }
 };
@@ -111,17 +117,17 @@ ALWAYS_INLINE void pointwise(
     const float* source, int64_t places, int64_t inputs, const float* weights, const float* bias, int64_t outputs,
     float** targets, const float* addend) {
   constexpr int64_t lanes = LANES<float, CPU>;
-  for (int64_t first = 0; first < outputs; first += BLOCK) {
-    const auto block = [&](auto vectors) {
+  for (int64_t first = 0; first < outputs; first += 2 * lanes) {
+    const auto compute = [&](auto vectors) {
       compute_with<CPU>(
           PointwiseBlock<decltype(vectors)::value, IS_CLAMPED>{
-              source, inputs, weights + first * inputs, bias + first, targets, outputs - first,
-              addend == nullptr ? nullptr : addend + first, outputs},
+              source, inputs, weights + first / BLOCK * BLOCK * inputs + first % BLOCK, bias + first, targets,
+              outputs - first, addend == nullptr ? nullptr : addend + first, outputs},
           0, places);
     };
-    if (outputs - first > BLOCK / 2) block(std::integral_constant<int, BLOCK / lanes>());
-    else block(std::integral_constant<int, BLOCK / 2 / lanes>());
-    for (int64_t place = 0; place < places; ++place) targets[place] += BLOCK;
+    if (outputs - first > lanes) compute(std::integral_constant<int, 2>());
+    else compute(std::integral_constant<int, 1>());
+    for (int64_t place = 0; place < places; ++place) targets[place] += 2 * lanes;
   }
 }
 

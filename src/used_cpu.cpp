@@ -6,7 +6,7 @@
 
 namespace {
 
-Cpu best_cpu() {
+Cpu find_best() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f")) return Cpu::avx512;
@@ -15,14 +15,17 @@ Cpu best_cpu() {
   return Cpu::any;
 }
 
-Cpu used = best_cpu();
+Cpu used = find_best();
 
 }  // namespace
 
 Cpu used_cpu() { return used; }
 
+// The number of the best copy that this CPU can run.
+extern "C" __attribute__((visibility("default"))) int best_cpu() { return static_cast<int>(find_best()); }
+
 // For tests: run the copy of number `wanted`, or the best one that this CPU can, and return which it is.
 extern "C" __attribute__((visibility("default"))) int use_cpu(int wanted) {
-  used = std::min(static_cast<Cpu>(wanted), best_cpu());
+  used = std::min(static_cast<Cpu>(wanted), find_best());
   return static_cast<int>(used);
 }

@@ -12,6 +12,7 @@ from lowlat_seg_ros.network.efficientnet_lite import InvertedResidual
 from lowlat_seg_ros.network.native_library import native_library, thread_count
 
 BLOCK = 32  # results of a pointwise convolution whose weights lie side by side
+AVX2 = 1  # of ``Cpu`` in src/parallel_rows.hpp
 HIDDEN_MULTIPLE = 16  # of the hidden channels: the widest vectors hold so many
 
 
@@ -88,9 +89,11 @@ class InvertedResidualOnCpu(nn.Module):
 def run_blocks_in_cpp(network: nn.Module) -> None:
     """Put ``InvertedResidualOnCpu`` in the place of every block with folded BatchNorm, where the C++ can run.
 
-    Does nothing for weights that lie on a GPU, or where the C++ is not built.
+    Does nothing for weights that lie on a GPU, where the C++ is not built, or where the CPU has no AVX2: what compilers
+    make of it for such CPUs takes several times as long as torch's operators (``python -m bench.blocks``).
     """
-    if native_library() is None:
+    library = native_library()
+    if library is None or library.best_cpu() < AVX2:
         return
     for parent in list(network.modules()):
         if isinstance(parent, InvertedResidualOnCpu):
