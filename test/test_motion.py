@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from small_networks import small_network
 from stream_setup import INPUT_SIZE, LabelsByHand
 
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream import engine as engine_module
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.labelling import label_image
 from lowlat_seg_ros.stream.motion import Motion, MotionEstimator, carry, motion_estimator, motion_on_grid
@@ -154,6 +157,20 @@ def frames() -> list[Frame]:
 def engine_of(network: SegmentationNetwork, interval: int, *, low_latency: bool) -> StreamEngine:
     lane = InlineSlowTrack(network).open_lane()
     return StreamEngine(network, lane, FixedInterval(interval), low_latency=low_latency)
+
+
+def test_the_warm_up_has_carried_logits_before_the_first_frame(
+    network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried: list[torch.Tensor] = []
+
+    def carry_and_remember(*operands: Any) -> torch.Tensor:
+        carried.append(carry(*operands))
+        return carried[-1]
+
+    monkeypatch.setattr(engine_module, "carry", carry_and_remember)
+    engine_of(network, 4, low_latency=True).warm_up()
+    assert carried and all(torch.isfinite(logits).all() for logits in carried)
 
 
 @torch.inference_mode()

@@ -173,13 +173,12 @@ class StreamEngine:
     def _logits(self, seen: SeenFrame, feature: HighFeature | None) -> Tensor:
         if feature is None:
             return self._network.classify_low(seen.low.low)  # what Sl sees alone is less, but it is there in time
-        key_logits = feature.key.logits
-        if feature.key.sequence == seen.sequence and key_logits is not None:
-            return key_logits  # Sh has just run on this frame
+        if feature.high is feature.key.high and feature.key.logits is not None:
+            return feature.key.logits  # Sh has just run on this frame
         logits = self._slow_lane.network.classify(feature.high)
-        if feature.motion is None or key_logits is None:
+        if feature.motion is None or feature.key.logits is None:
             return logits
-        return carry(key_logits, logits, feature.motion, feature.doubt)
+        return carry(feature.key.logits, logits, feature.motion, feature.doubt)
 
     def _label(self, logits: Tensor, size: Size) -> NDArray[np.uint8]:
         return label_image(logits, self._input_size, size)
