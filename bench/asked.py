@@ -70,8 +70,8 @@ def _of_node(results: Mapping[str, Any]) -> list[Asked]:
     floor = _chain(results, "floor", "end_to_end_ms", "p50")
     long_play = _at(results, "node", "without_loss")
     seconds = _at(long_play, "seconds")
-    shipped = _node_row(results, "as_shipped")
-    uncounted = _difference(_at(shipped, "lost"), _at(shipped, "counted_as_lost"))
+    overloaded = _overloaded_row(results)
+    uncounted = _difference(_at(overloaded, "lost"), _at(overloaded, "counted_as_lost"))
     return [
         Asked("node overhead at 1280x720 / the floor's, medians", 1.5, _ratio(overhead, floor)),
         Asked(f"frames lost in {seconds or 60} s at 30 Hz where the network keeps up", 0, _at(long_play, "lost")),
@@ -79,7 +79,7 @@ def _of_node(results: Mapping[str, Any]) -> list[Asked]:
         Asked(
             "latency there, last quarter of a turn / first quarter (no queue)",
             1.2,
-            _at(shipped, "last_quarter_over_first"),
+            _at(overloaded, "last_quarter_over_first"),
         ),
     ]
 
@@ -125,6 +125,16 @@ def _track(results: Mapping[str, Any], system: str, condition: str, figure: str)
 def _node_row(results: Mapping[str, Any], chain: str, size: Sequence[int] = FIRST_SIZE) -> Mapping[str, Any] | None:
     rows = _at(results, "node", "rows") or []
     return next((row for row in rows if row["chain"] == chain and row["size"] == list(size)), None)
+
+
+def _overloaded_row(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The node as shipped where it keeps up least.
+
+    A network that is only just too slow waits a little longer from image to image until one is lost: over a turn of
+    some seconds that looks like a queue and is none.
+    """
+    rows = [row for row in _at(results, "node", "rows") or [] if row["chain"] == "as_shipped"]
+    return max(rows, key=lambda row: row["lost"], default=None)
 
 
 def _chain(results: Mapping[str, Any], chain: str, *path: str) -> float | None:

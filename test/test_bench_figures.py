@@ -176,6 +176,15 @@ def reached() -> dict[str, Asked]:
     return {asked.what: asked for asked in asked_and_reached(fake_results())}
 
 
+def test_what_is_lost_is_looked_at_where_most_is_lost() -> None:
+    results = fake_results()
+    shipped = results["node"]["rows"][-1]
+    results["node"]["rows"].append({**shipped, "lost": shipped["lost"] + 5, "last_quarter_over_first": 1.5})
+    asked = {asked.what: asked.reached for asked in asked_and_reached(results)}
+    assert asked["latency there, last quarter of a turn / first quarter (no queue)"] == 1.5
+    assert asked["frames lost and not counted where the network does not keep up"] == 6
+
+
 @pytest.mark.parametrize(
     ("words", "figure", "is_met"),
     [
