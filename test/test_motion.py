@@ -87,7 +87,7 @@ def test_what_was_looked_at_before_changes_nothing() -> None:
     assert np.array_equal(used.between(key, current).flow, fresh.between(key, current).flow)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (33, 57), (64, 48)])
+@pytest.mark.parametrize("size", [(1, 1), (9, 40), (32, 32), (33, 57), (64, 48)])
 def test_the_smallest_inputs_have_a_motion_too(size: tuple[int, int]) -> None:
     estimator = MotionEstimator(size)
     picture = estimator.picture(scene(size=size))

@@ -16,6 +16,7 @@ from lowlat_seg_ros.network.config import ModelConfig
 from lowlat_seg_ros.stream.preprocessing import Size
 
 PICTURE_SCALE = 0.5  # of the network's input
+SMALLEST_PICTURE = 16  # pixels a side, below which DIS has no two scales
 FINEST_SCALE = 1  # DIS stops at half of that picture's size and enlarges the flow
 DOUBTED_DIFFERENCE = 20.0  # of 255, in the colour that differs most: at so much the doubt is 1 - 1/e
 DOUBT_WINDOW = 5  # pixels over which differences are averaged
@@ -38,7 +39,7 @@ class MotionEstimator:
 
     def __init__(self, input_size: Size) -> None:
         """``input_size``: (width, height) in pixels of the network's input."""
-        self._size = tuple(max(1, round(PICTURE_SCALE * pixels)) for pixels in input_size)
+        self._size = tuple(max(SMALLEST_PICTURE, round(PICTURE_SCALE * pixels)) for pixels in input_size)
         # The preset without its variational refinement, which takes half of its time and gains nothing here.
         self._estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._estimator.setFinestScale(FINEST_SCALE)
