@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.network.native_library import native_library, thread_count
+from lowlat_seg_ros.network.native_library import native_library, runs_in_cpp, thread_count
 
 
 class CarriedSizes(ctypes.Structure):
@@ -48,8 +48,7 @@ def carried_logits(key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tens
             f"expected two pictures' logits of one shape with a flow and a doubt for each place, not "
             f"{tuple(key_logits.shape)}, {tuple(logits.shape)}, {tuple(flow.shape)} and {tuple(doubt.shape)}"
         )
-    is_for_cpp = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (key_logits, logits))
-    if is_for_cpp and native_library() is not None:
+    if runs_in_cpp(key_logits, logits):
         return carry_on_cpu(key_logits, logits, flow, doubt)
     return carry_in_torch(key_logits, logits, flow, doubt)
 

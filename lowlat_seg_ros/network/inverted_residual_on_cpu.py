@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lowlat_seg_ros.network.efficientnet_lite import InvertedResidual
-from lowlat_seg_ros.network.native_library import native_library, thread_count
+from lowlat_seg_ros.network.native_library import native_library, runs_in_cpp, thread_count
 
 BLOCK = 32  # results of a pointwise convolution whose weights lie side by side
 AVX2 = 1  # of ``Cpu`` in src/parallel_rows.hpp
@@ -46,6 +46,8 @@ class InvertedResidualOnCpu(nn.Module):
     What the C++ does not take (a GPU's tensors, half precision, gradients) goes through torch's operators.
     """
 
+    project: Tensor  # one of the buffers
+
     def __init__(self, block: InvertedResidual) -> None:
         super().__init__()
         self.block = block
@@ -66,16 +68,13 @@ class InvertedResidualOnCpu(nn.Module):
         library = native_library()
         assert library is not None
         for picture, target in zip(feature, result, strict=True):
-            pointers = Pointers(*(tensor.data_ptr() for tensor in (picture, *self.buffers(), target)))
+            pointers = Pointers(*(tensor.data_ptr() for tensor in (picture, *self.buffers(recurse=False), target)))
             library.inverted_residual(pointers, sizes, ctypes.c_int(thread_count()))
         return result
 
     def _is_for_cpp(self, feature: Tensor) -> bool:
-        return (
-            feature.device.type == "cpu"
-            and feature.dtype == self.project.dtype == torch.float32
-            and not (torch.is_grad_enabled() and feature.requires_grad)
-        )
+        needs_gradient = torch.is_grad_enabled() and feature.requires_grad
+        return runs_in_cpp(feature, self.project) and not needs_gradient
 
     def _sizes(self, feature: Tensor) -> Sizes:
         depthwise = self.block.depthwise_conv
@@ -105,7 +104,7 @@ def run_blocks_in_cpp(network: nn.Module) -> None:
 
 def can_run_in_cpp(block: InvertedResidual) -> bool:
     weight = block.depthwise_conv.weight
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and len(weight) % HIDDEN_MULTIPLE == 0
+    return runs_in_cpp(weight) and len(weight) % HIDDEN_MULTIPLE == 0
 
 
 def packed_weights(block: InvertedResidual) -> dict[str, Tensor]:

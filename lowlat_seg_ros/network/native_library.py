@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 import torch  # also loads the OpenMP that the kernels are bound to
+from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,12 @@ def native_library() -> ctypes.CDLL | None:
     except OSError as error:
         logger.warning("the C++ kernels cannot be loaded (%s); slower ones in torch take over", error)
         return None
+
+
+def runs_in_cpp(*tensors: Tensor) -> bool:
+    """Whether there is a library, and it can read these tensors: float32 on the CPU."""
+    are_readable = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    return are_readable and native_library() is not None
 
 
 def thread_count() -> int:

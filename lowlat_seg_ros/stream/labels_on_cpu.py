@@ -5,11 +5,10 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lowlat_seg_ros.network.native_library import native_library, thread_count
+from lowlat_seg_ros.network.native_library import native_library, runs_in_cpp, thread_count
 from lowlat_seg_ros.stream.preprocessing import Size
 
 
@@ -24,8 +23,7 @@ class LogitSizes(ctypes.Structure):
 def can_label_on_cpu(logits: Tensor) -> bool:
     """Whether ``label_on_cpu`` takes these logits."""
     is_one_picture = logits.dim() == 4 and len(logits) == 1 and logits.numel() > 0
-    on_cpu = logits.device.type == "cpu" and logits.dtype == torch.float32
-    return is_one_picture and on_cpu and native_library() is not None
+    return is_one_picture and runs_in_cpp(logits)
 
 
 def label_on_cpu(logits: Tensor, input_size: Size) -> NDArray[np.uint8]:
