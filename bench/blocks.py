@@ -13,14 +13,14 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import nn
 
+from bench.markdown import table
 from bench.spread import Spread
-from bench.turns import in_turn
+from lowlat_seg_ros.evaluation.module_times import round_times
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.inverted_residual_on_cpu import InvertedResidualOnCpu
 from lowlat_seg_ros.network.native_library import native_library
@@ -28,7 +28,6 @@ from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.ros.process_setup import keep_large_buffers
 
 ROUNDS = 20
-WARM_UP_ROUNDS = 3
 
 
 def with_torchs_operators(network: SegmentationNetwork) -> SegmentationNetwork:
@@ -45,34 +44,26 @@ def measure_blocks(network: SegmentationNetwork, rounds: int) -> dict[str, tuple
     """Milliseconds of Sl and of Sh, each in C++ and in torch."""
     width, height = network.config.input_size
     image = torch.randn(1, 3, height, width).to(memory_format=torch.channels_last)
-    cases: dict[tuple[str, bool], Callable[[int], float]] = {}
+    calls: dict[tuple[str, bool], Callable[[], object]] = {}
     for in_cpp, variant in ((True, network), (False, with_torchs_operators(network))):
         low = variant.tracks.low(image)
-        cases["Sl", in_cpp] = timed(variant.tracks.low, image)
-        cases["Sh", in_cpp] = timed(variant.tracks.high, image, low)
-    times = in_turn(cases, WARM_UP_ROUNDS + rounds)
-    spreads = {case: Spread.of([milliseconds[WARM_UP_ROUNDS:]]) for case, milliseconds in times.items()}
-    found = {case: spread for case, spread in spreads.items() if spread is not None}
+        calls["Sl", in_cpp] = partial(variant.tracks.low, image)
+        calls["Sh", in_cpp] = partial(variant.tracks.high, image, low)
+    spreads = {call: Spread.of([times]) for call, times in round_times(calls, rounds).items()}
+    found = {call: spread for call, spread in spreads.items() if spread is not None}
     return {part: (found[part, True], found[part, False]) for part in ("Sl", "Sh")}
 
 
-def timed(part: nn.Module | Callable[..., object], *operands: object) -> Callable[[int], float]:
-    def milliseconds(_: int) -> float:
-        start = time.perf_counter()
-        part(*operands)
-        return 1000 * (time.perf_counter() - start)
-
-    return milliseconds
-
-
-def table(times: dict[str, tuple[Spread, Spread]]) -> str:
-    lines = ["| | C++ ms | torch ms | share |", "|---|---:|---:|---:|"]
-    lines += [
-        f"| {part} | {in_cpp.p50:.1f} (to {in_cpp.p95:.1f}) | {in_torch.p50:.1f} (to {in_torch.p95:.1f}) | "
-        f"{in_cpp.p50 / in_torch.p50:.0%} |"
+def block_table(times: dict[str, tuple[Spread, Spread]]) -> str:
+    rows = [
+        (
+            part,
+            *(f"{spread.p50:.1f} (to {spread.p95:.1f})" for spread in (in_cpp, in_torch)),
+            f"{in_cpp.p50 / in_torch.p50:.0%}",
+        )
         for part, (in_cpp, in_torch) in times.items()
     ]
-    return "\n".join(lines)
+    return table(("", "C++ ms", "torch ms", "share"), rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = ("any CPU", "AVX2", "AVX-512")[library.use_cpu(options.copy)]
     with torch.inference_mode():
         print(f"The copy for {name}; median (and 95th percentile) of {ROUNDS} rounds.\n")
-        print(table(measure_blocks(load_checkpoint("default"), ROUNDS)))
+        print(block_table(measure_blocks(load_checkpoint("default"), ROUNDS)))
     return 0
 
 

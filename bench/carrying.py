@@ -14,21 +14,26 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
+from bench.markdown import table
 from lowlat_seg_ros.data.camvid import LabelledImage
 from lowlat_seg_ros.data.clips import STREET, ClipError, open_clip
 from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
+from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.evaluation.rows import Row, TrackSettings, evaluate_rows
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream.labelling import label_image
-from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
 
-SETTINGS = TrackSettings(interval=5, threshold=0.125, minimum_interval=4, maximum_interval=8, delay_frames=(1, 2, 3))
+NODE = PolicySettings()
+SETTINGS = TrackSettings(
+    interval=NODE.interval,
+    threshold=DEFAULT_THRESHOLDS[NODE.name],
+    minimum_interval=NODE.minimum_interval,
+    maximum_interval=NODE.maximum_interval,
+    delay_frames=(1, 2, 3),
+)
+HEADINGS = ("mIoU without", "with", "PA without", "with", "consistency without", "with")
 
 
 def street(frame_count: int) -> list[LabelledImage]:
@@ -36,15 +41,9 @@ def street(frame_count: int) -> list[LabelledImage]:
     return [scenes[index] for index in range(frame_count)]
 
 
-@torch.inference_mode()
 def labelled_by(network: SegmentationNetwork, path: str, frame_count: int) -> list[LabelledImage]:
     """The first frames of a video with the full network's labels."""
-    config = network.config
-    preprocess = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))
-
-    def labels(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return label_image(network(preprocess(frame)), config.input_size, frame_size(frame))
-
+    labels = PerFrameNetwork(network)
     frames = itertools.islice(open_clip(path).frames(), frame_count)
     return [LabelledImage(f"frame {index}", frame, labels(frame)) for index, frame in enumerate(frames)]
 
@@ -58,23 +57,14 @@ def compared(network: SegmentationNetwork, frames: list[LabelledImage]) -> Itera
     return zip(*rows, strict=True)
 
 
-def table(title: str, rows: Iterator[tuple[Row, Row]]) -> str:
-    lines = [
-        f"| {title} | mIoU without | with | PA without | with | consistency without | with |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for without, with_carrying in rows:
-        figures = [
-            f"{figure(row):.4f}"
-            for figure in (
-                lambda row: row.mean_iou,
-                lambda row: row.pixel_accuracy,
-                lambda row: row.temporal_consistency,
-            )
-            for row in (without, with_carrying)
-        ]
-        lines.append(f"| {without.name} | {' | '.join(figures)} |")
-    return "\n".join(lines)
+def score_table(title: str, rows: Iterator[tuple[Row, Row]]) -> str:
+    return table((title, *HEADINGS), [(pair[0].name, *figures(pair)) for pair in rows])
+
+
+def figures(pair: tuple[Row, Row]) -> Iterator[str]:
+    for name in ("mean_iou", "pixel_accuracy", "temporal_consistency"):
+        for row in pair:
+            yield f"{getattr(row, name):.4f}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"bench.carrying: {error}", file=sys.stderr)
         return 1
     for title, frames in clips.items():
-        print(f"{table(title, compared(network, frames))}\n")
+        print(f"{score_table(title, compared(network, frames))}\n")
     return 0
 
 

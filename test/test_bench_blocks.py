@@ -7,7 +7,7 @@ import torch
 from cpu_copies import needs_library
 from small_networks import small_network
 
-from bench.blocks import measure_blocks, table, with_torchs_operators
+from bench.blocks import block_table, measure_blocks, with_torchs_operators
 from lowlat_seg_ros.network.folding import prepare_for_inference
 from lowlat_seg_ros.network.inverted_residual_on_cpu import InvertedResidualOnCpu
 
@@ -26,4 +26,4 @@ def test_both_variants_compute_the_same_and_are_timed() -> None:
     times = measure_blocks(network, rounds=2)
     assert list(times) == ["Sl", "Sh"]
     assert all(spread.count == 2 and spread.p50 > 0 for pair in times.values() for spread in pair)
-    assert table(times).count("\n") == 3
+    assert block_table(times).count("\n") == 3

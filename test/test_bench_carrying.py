@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.carrying import compared, street, table
+from bench.carrying import compared, score_table, street
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 
 
@@ -11,5 +11,5 @@ def test_both_ways_are_scored_on_the_same_frames() -> None:
     assert [without.name for without, _ in rows] == ["fixed", "low-latency-1", "low-latency-2", "low-latency-3"]
     assert all(without.key_frame_ratio == carried.key_frame_ratio for without, carried in rows)
     assert all(without.mean_iou != carried.mean_iou for without, carried in rows[:2])
-    lines = table("street", iter(rows)).splitlines()
+    lines = score_table("street", iter(rows)).splitlines()
     assert len(lines) == 6 and lines[2].startswith("| fixed | 0.")

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from lowlat_seg_ros.network.checkpoint import CheckpointError, load_checkpoint
 from lowlat_seg_ros.network.config import ConfigError, load_config
@@ -28,6 +29,7 @@ from lowlat_seg_ros.stream.motion import carry, motion_estimator
 FULL_NETWORK = "Full network (Sl, Sh, classifier)"
 CARRYING = "Optical flow, carried logits"
 WARM_UP_ROUNDS = 3
+Name = TypeVar("Name")
 Size = tuple[int, int]  # (width, height) in pixels
 
 
@@ -53,6 +55,7 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
     with torch.inference_mode():
         key, current = network.low_features(key_image), network.low_features(image)
         key_high = network.high_features(key_image, key.low)
+        key_logits = network.classify(key_high)
 
     def schedule() -> object:
         guidance = network.deviation_predictor.guidance(current.low)
@@ -62,13 +65,13 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
         guidance = network.kernel_predictor.guidance(current.low)
         return network.propagate(key_high, key, current._replace(kernel_guidance=guidance)).high
 
-    carrying = carrying_call(network, size)
+    carrying = carrying_call(network, size, key_logits)
 
     def ordinary_frame() -> object:
         features = network.low_features(image)
         network.predicted_deviation(key, features)
         logits = network.classify(network.propagate(key_high, key, features).high)
-        return logits if carrying is None else carrying()
+        return logits if carrying is None else carrying(logits)
 
     return {
         "Lower part of the network, Sl": lambda: network.tracks.low(image),
@@ -77,13 +80,13 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
         FULL_NETWORK: lambda: network(image),
         "Adaptive schedule (deviation)": schedule,
         "Adaptive propagation": propagation,
-        **({CARRYING: carrying} if carrying is not None else {}),
+        **({CARRYING: lambda: carrying(key_logits)} if carrying is not None else {}),
         "Non-key frame": ordinary_frame,
     }
 
 
-def carrying_call(network: SegmentationNetwork, size: Size) -> Callable[[], object] | None:
-    """The optical flow between two pictures of one scene, and a key frame's logits carried along it.
+def carrying_call(network: SegmentationNetwork, size: Size, key_logits: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """The optical flow between two pictures of one scene, and a key frame's logits carried along it to a frame's.
 
     None where the model carries none.
     """
@@ -94,11 +97,8 @@ def carrying_call(network: SegmentationNetwork, size: Size) -> Callable[[], obje
     key_frame = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     frame = np.ascontiguousarray(np.roll(key_frame, 4, axis=1))
     key_picture = estimator.picture(key_frame)
-    places = [network.config.subpixels * math.ceil(pixels / network.stride) for pixels in reversed(size)]
-    both_logits = torch.randn(2, network.config.class_count, *places).to(memory_format=torch.channels_last)
-    key_logits, logits = both_logits.split(1)
 
-    def carrying() -> object:
+    def carrying(logits: Tensor) -> Tensor:
         motion = estimator.between(key_picture, estimator.picture(frame))
         return carry(key_logits, logits, motion)
 
@@ -115,7 +115,16 @@ def measure(
         rounds: how often, after a few untimed ones.
         clock: seconds.
     """
-    milliseconds: dict[str, list[float]] = {name: [] for name in calls}
+    milliseconds = round_times(calls, rounds, clock)
+    full = float(np.median(milliseconds[FULL_NETWORK]))
+    return [_summary(name, samples, full) for name, samples in milliseconds.items()]
+
+
+def round_times(
+    calls: Mapping[Name, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[Name, list[float]]:
+    """Milliseconds of each call in every round but the untimed ones; see ``measure``."""
+    milliseconds: dict[Name, list[float]] = {name: [] for name in calls}
     with torch.inference_mode():
         for number in range(WARM_UP_ROUNDS + rounds):
             for name, call in calls.items():
@@ -123,8 +132,7 @@ def measure(
                 call()
                 if number >= WARM_UP_ROUNDS:
                     milliseconds[name].append(1000 * (clock() - start))
-    full = float(np.median(milliseconds[FULL_NETWORK]))
-    return [_summary(name, samples, full) for name, samples in milliseconds.items()]
+    return milliseconds
 
 
 def _summary(name: str, milliseconds: list[float], full_network_ms: float) -> ModuleTime:
