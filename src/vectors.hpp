@@ -32,21 +32,13 @@ ALWAYS_INLINE void store(T* target, const Lanes& vector) {
   std::memcpy(target, &vector, sizeof vector);
 }
 
-// The sum of the lanes: halves are added until an SSE or NEON register is left.
-template <typename T, int BYTES>
-ALWAYS_INLINE T sum_of_lanes(typename VectorOf<T, BYTES>::type vector) {
-  if constexpr (BYTES > 16) {
-    typename VectorOf<T, BYTES / 2>::type halves[2];
-    std::memcpy(halves, &vector, sizeof vector);
-    return sum_of_lanes<T, BYTES / 2>(halves[0] + halves[1]);
-  } else {
-    T total = vector[0];
-    for (size_t lane = 1; lane < BYTES / sizeof(T); ++lane) total += vector[lane];
-    return total;
-  }
-}
-
-template <typename T, Cpu CPU = Cpu::any>
-ALWAYS_INLINE T sum(Vector<T, CPU> vector) {
-  return sum_of_lanes<T, VECTOR_BYTES<CPU>>(vector);
+// The sum of the lanes: both halves are added first, each an SSE or NEON register.
+template <typename T>
+ALWAYS_INLINE T sum(const Vector<T>& vector) {
+  typename VectorOf<T, 16>::type halves[2];
+  std::memcpy(halves, &vector, sizeof vector);
+  const auto half = halves[0] + halves[1];
+  T total = half[0];
+  for (size_t lane = 1; lane < 16 / sizeof(T); ++lane) total += half[lane];
+  return total;
 }
