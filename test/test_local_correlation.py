@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cpu_copies import needs_library
 from torch import Tensor
 
 from lowlat_seg_ros.network.convolution_on_cpu import correlate_on_cpu
 from lowlat_seg_ros.network.local_correlation import local_correlation, shift_and_multiply
-from lowlat_seg_ros.network.native_library import native_library
-
-needs_library = pytest.mark.skipif(native_library() is None, reason="the C++ kernels are not built: make setup")
 
 
 def operands(channels: int = 5, batch: int = 2) -> tuple[Tensor, Tensor]:
