@@ -61,7 +61,7 @@ struct CarriedLogits {
 
   template <typename Lanes>
   ALWAYS_INLINE void mix(int64_t place, int64_t label, float own_share, const Corner* corners) const {
-    const auto lanes_at = [label](const float* logits) __attribute__((always_inline)) {
+    const auto lanes_at = [label](const float* logits) ALWAYS_INLINE_LAMBDA {
       Lanes lanes;
       std::memcpy(&lanes, logits + label, sizeof lanes);
       return lanes;

@@ -16,14 +16,20 @@ namespace {
 struct Axis {
   std::vector<int32_t> low, high;
   std::vector<float> weight;  // padded, so that a whole vector may be loaded from any pixel on
+  std::vector<int64_t> first_between;  // for each logit the first pixel whose `low` it is or would be, and the end
 
-  Axis(int64_t pixels, int64_t logits) : low(pixels), high(pixels), weight(pixels + LANES<float>) {
+  Axis(int64_t pixels, int64_t logits)
+      : low(pixels), high(pixels), weight(pixels + LANES<float>), first_between(logits + 1) {
     const float scale = static_cast<float>(logits) / static_cast<float>(pixels);
     for (int64_t pixel = 0; pixel < pixels; ++pixel) {
       const float position = std::max(0.0f, scale * (static_cast<float>(pixel) + 0.5f) - 0.5f);
       low[pixel] = std::min(static_cast<int32_t>(position), static_cast<int32_t>(logits - 1));
       high[pixel] = std::min(low[pixel] + 1, static_cast<int32_t>(logits - 1));
       weight[pixel] = std::min(position - static_cast<float>(low[pixel]), 1.0f);
+    }
+    for (int64_t logit = 0, pixel = 0; logit <= logits; ++logit) {
+      while (pixel < pixels && low[pixel] < logit) ++pixel;
+      first_between[logit] = pixel;
     }
   }
 };
@@ -42,22 +48,54 @@ struct LargestClasses {
 
   template <Cpu>
   ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
+    const bool are_side_by_side = size.class_stride == 1 && size.classes >= LANES<float>;
     for (int64_t row = first_row; row < end_row; ++row) {
-      bool is_finite = true;
-      for (int64_t column = 0; column < size.width; ++column) {
-        const float* place = logits + row * size.row_stride + column * size.column_stride;
-        float best = place[0], times_zero = 0;
-        int64_t best_class = 0;
-        for (int64_t label = 0; label < size.classes; ++label) {
-          const float logit = place[label * size.class_stride];
-          times_zero += logit * 0.0f;  // nan for nan and infinities
-          if (logit > best) best = logit, best_class = label;
-        }
-        is_finite &= times_zero == 0.0f;
-        largest[row * size.width + column] = static_cast<uint8_t>(best_class);
-      }
-      row_is_finite[row] = is_finite;
+      row_is_finite[row] = are_side_by_side ? row_by_lanes(row) : row_by_classes(row);
     }
+  }
+
+  // Any layout, one class after the other.
+  ALWAYS_INLINE bool row_by_classes(int64_t row) const {
+    float times_zero = 0;  // nan for nan and infinities
+    for (int64_t column = 0; column < size.width; ++column) {
+      const float* place = logits + row * size.row_stride + column * size.column_stride;
+      float best = place[0];
+      int64_t best_class = 0;
+      for (int64_t label = 0; label < size.classes; ++label) {
+        const float logit = place[label * size.class_stride];
+        times_zero += logit * 0.0f;
+        if (logit > best) best = logit, best_class = label;
+      }
+      largest[row * size.width + column] = static_cast<uint8_t>(best_class);
+    }
+    return times_zero == 0.0f;
+  }
+
+  // A place's classes side by side in memory. Most places show what the one before showed: it is asked about first.
+  ALWAYS_INLINE bool row_by_lanes(int64_t row) const {
+    const LogitSizes size = this->size;  // copied: a byte that is written might be a part of it
+    const float* place = logits + row * size.row_stride;
+    uint8_t* target = largest + row * size.width;
+    Vector<float> times_zero = {};
+    int64_t label = 0;
+    for (int64_t column = 0; column < size.width; ++column, place += size.column_stride) {
+      Vector<int32_t> is_beaten = {};
+      for (int64_t first = 0; first < size.classes; first += LANES<float>) {
+        // The last vector ends with the last class; those that it sees again change nothing.
+        const Vector<float> logits = load(place + std::min(first, size.classes - LANES<float>));
+        times_zero += logits * 0.0f;
+        is_beaten |= logits > place[label];
+      }
+      const bool has_changed = reduce(is_beaten, [](auto a, auto b) ALWAYS_INLINE_LAMBDA { return a | b; });
+      const int64_t end = has_changed ? size.classes : label;
+      float best = place[label];
+      for (int64_t other = 0; other < end; ++other) {
+        // Of equals the first: one before `label` need only be as large.
+        if (place[other] > best || (other < label && place[other] == best)) best = place[other], label = other;
+      }
+      target[column] = static_cast<uint8_t>(label);
+    }
+    return sum(times_zero) == 0.0f;
   }
 };
 
@@ -72,29 +110,39 @@ struct LabelRows {
   template <Cpu>
   ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
     const int64_t width = columns.low.size();
+    const int32_t* low = columns.low.data();
     std::vector<float> sides(2 * size.classes);
+    std::vector<uint8_t> differs(size.width);
     for (int64_t row = first_row; row < end_row; ++row) {
-      for (int64_t first = 0, end; first < width; first = end) {
-        const int32_t low = columns.low[first];
-        end = first + 1;
-        while (end < width && columns.low[end] == low) ++end;
-        label_run(row, first, end, sides.data());
+      const uint8_t* upper = largest + rows.low[row] * size.width;
+      const uint8_t* lower = largest + rows.high[row] * size.width;
+      uint8_t* target = labels + row * width;
+      for (int64_t pixel = 0; pixel < width; ++pixel) target[pixel] = upper[low[pixel]];
+      mark_where_classes_meet(upper, lower, differs.data());
+      for (int64_t column = 0; column < size.width; ++column) {
+        if (differs[column]) label_run(row, column, sides.data());
       }
     }
   }
 
-  // Pixels `first` to `end` of a row, which lie between the same four logit places.
-  ALWAYS_INLINE void label_run(int64_t row, int64_t first, int64_t end, float* sides) const {
-    uint8_t* target = labels + row * columns.low.size();
-    const int64_t top = rows.low[row], bottom = rows.high[row], left = columns.low[first], right = columns.high[first];
-    const uint8_t label = largest[top * size.width + left];
-    if (label == largest[top * size.width + right] && label == largest[bottom * size.width + left] &&
-        label == largest[bottom * size.width + right]) {
-      std::fill(target + first, target + end, label);
-      return;
+  // For each place, whether it and those to the right of it, below it and below to the right are not all of one class.
+  ALWAYS_INLINE void mark_where_classes_meet(const uint8_t* upper, const uint8_t* lower, uint8_t* differs) const {
+    const int64_t last = size.width - 1;
+    for (int64_t column = 0; column < last; ++column) {
+      const uint8_t label = upper[column];
+      differs[column] = (label ^ upper[column + 1]) | (label ^ lower[column]) | (label ^ lower[column + 1]);
     }
-    between_rows(top, bottom, left, rows.weight[row], sides);
-    between_rows(top, bottom, right, rows.weight[row], sides + size.classes);
+    differs[last] = upper[last] ^ lower[last];
+  }
+
+  // The pixels of a row that lie between `column` and the one to the right of it.
+  ALWAYS_INLINE void label_run(int64_t row, int64_t column, float* sides) const {
+    uint8_t* target = labels + row * columns.low.size();
+    const int64_t first = columns.first_between[column], end = columns.first_between[column + 1];
+    if (first == end) return;
+    const int64_t top = rows.low[row], bottom = rows.high[row];
+    between_rows(top, bottom, column, rows.weight[row], sides);
+    between_rows(top, bottom, columns.high[first], rows.weight[row], sides + size.classes);
     for (int64_t pixel = first; pixel < end; pixel += LANES<float>) {
       int32_t found[LANES<float>];
       label_vector(load(columns.weight.data() + pixel), sides, found);

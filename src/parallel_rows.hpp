@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define ALWAYS_INLINE_LAMBDA __attribute__((always_inline))  // after a lambda's parameters
 
 // The calls that compilers make of `#pragma omp parallel`, only declared here: the library is linked with no OpenMP.
 // torch has loaded one for the whole process, and the dynamic loader binds these to it. A second runtime would bring a

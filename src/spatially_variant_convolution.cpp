@@ -54,7 +54,7 @@ struct Gather {
     constexpr int64_t lanes = LANES<T, CPU>;
     for (int64_t column = 0; column < size.width; ++column) {
       Vector<T, CPU> sums[VECTORS] = {};
-      for_each_tap(row, column, [&](T weight, const T* neighbour) __attribute__((always_inline)) {
+      for_each_tap(row, column, [&](T weight, const T* neighbour) ALWAYS_INLINE_LAMBDA {
 #pragma GCC unroll 8
         for (int index = 0; index < VECTORS; ++index) {
           sums[index] += weight * load<T, CPU>(neighbour + channel + index * lanes);
@@ -69,7 +69,7 @@ struct Gather {
   ALWAYS_INLINE void gather_row_of_one_channel(int64_t row, int64_t channel) const {
     for (int64_t column = 0; column < size.width; ++column) {
       T sum = 0;
-      for_each_tap(row, column, [&](T weight, const T* neighbour) __attribute__((always_inline)) {
+      for_each_tap(row, column, [&](T weight, const T* neighbour) ALWAYS_INLINE_LAMBDA {
         sum += weight * neighbour[channel];
       });
       result[(row * size.width + column) * size.channels + channel] = sum;
@@ -134,7 +134,7 @@ struct KernelGradient {
         sums[index] += load(left + at) * load(right + at);
       }
     }
-    T total = sum<T>((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    T total = sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
     for (; channel < size.channels; ++channel) total += left[channel] * right[channel];
     return total;
   }
