@@ -15,6 +15,7 @@ KERNELS = Extension(
         "src/carried_logits.cpp",
         "src/inverted_residual.cpp",
         "src/labels_from_logits.cpp",
+        "src/matched_transport.cpp",
         "src/spatially_variant_convolution.cpp",
         "src/used_cpu.cpp",
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lowlat_seg_ros.network.local_correlation import local_correlation
+from lowlat_seg_ros.network.matched_transport import can_match_in_cpp, matched_transport
+from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
 
 # The share of an untrained kernel that lies on its centre is e^x / (e^x + H_K² - 1): about two thirds for 81 taps.
 IDENTITY_LOGIT = 5.0
@@ -54,6 +57,11 @@ class KernelPredictor(nn.Module):
         taps_last = torch.softmax(self.predict(combined).permute(0, 2, 3, 1), dim=3)
         return taps_last.permute(0, 3, 1, 2)
 
+    def transport(self, features: Sequence[Tensor], key_guidance: Tensor, guidance: Tensor) -> list[Tensor]:
+        """The key frame's features, each (B, C, h, w), moved to the current frame by equation 1."""
+        kernels = self(key_guidance, guidance)
+        return [spatially_variant_convolution(feature, kernels) for feature in features]
+
 
 class CorrelationKernels(nn.Module):
     """Predicts W from how well the current frame's places match the key frame's places around them.
@@ -81,6 +89,14 @@ class CorrelationKernels(nn.Module):
         likeness = local_correlation(key_guidance, guidance, self.kernel_size)
         taps_last = torch.softmax(self.log_sharpness.exp() * likeness.permute(0, 2, 3, 1) + self.prior, dim=3)
         return taps_last.permute(0, 3, 1, 2)
+
+    def transport(self, features: Sequence[Tensor], key_guidance: Tensor, guidance: Tensor) -> list[Tensor]:
+        """The key frame's features, each (B, C, h, w), moved to the current frame by equation 1."""
+        if can_match_in_cpp(*features, key_guidance, guidance, self.log_sharpness, self.prior):
+            sharpness = self.log_sharpness.exp().item()
+            return matched_transport(features, key_guidance, guidance, sharpness, self.prior)
+        kernels = self(key_guidance, guidance)
+        return [spatially_variant_convolution(feature, kernels) for feature in features]
 
 
 class AdaptNet(nn.Sequential):
@@ -129,7 +145,7 @@ class GatedFusion(nn.Module):
     def forward(self, propagated: Tensor, adapted: Tensor, gate: Tensor) -> Tensor:
         """(B, C_h, h, w), (B, A, h, w) and what ``gate`` gives, (B, 1, h, w), to (B, C_h, h, w)."""
         correction = self.combine(torch.cat([torch.relu(self.reduce(propagated)), adapted], dim=1))
-        return torch.relu(propagated + gate * correction)
+        return torch.addcmul(propagated, gate, correction).relu_()
 
     def gate(self, moved_guidance: Tensor, guidance: Tensor) -> Tensor:
         """(B, 1, h, w): 0 where the two agree, towards 1 the more they differ."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from lowlat_seg_ros.network.classifier import Classifier
@@ -12,7 +12,6 @@ from lowlat_seg_ros.network.config import ModelConfig, SharedBackboneConfig
 from lowlat_seg_ros.network.deviation import DeviationCodes, DeviationPredictor
 from lowlat_seg_ros.network.propagation import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor
 from lowlat_seg_ros.network.shared_backbone import SharedBackbone
-from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
 from lowlat_seg_ros.network.tracks import Tracks
 from lowlat_seg_ros.network.two_networks import TwoNetworks
 
@@ -80,8 +79,10 @@ class SegmentationNetwork(nn.Module):
 
     def transport(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
         """The key frame's F_h moved to the current frame by equation 1, (B, C_h, h, w)."""
-        kernels = self.kernel_predictor(key.kernel_guidance, current.kernel_guidance)
-        return spatially_variant_convolution(key_high, kernels)
+        return self._moved([key_high], key, current)[0]
+
+    def _moved(self, features: Sequence[Tensor], key: LowFeatures, current: LowFeatures) -> list[Tensor]:
+        return self.kernel_predictor.transport(features, key.kernel_guidance, current.kernel_guidance)
 
     def fuse(self, propagated: Tensor, current: LowFeatures, moved_guidance: Tensor) -> Propagated:
         """A moved F_h completed by what AdaptNet sees in the current frame.
@@ -98,8 +99,7 @@ class SegmentationNetwork(nn.Module):
         """F_h of the current frame from the key frame's: transported, then fused (figure 4)."""
         if not isinstance(self.fusion, GatedFusion):
             return self.fuse(self.transport(key_high, key, current), current, key.kernel_guidance)
-        moved = self.transport(torch.cat([key_high, key.kernel_guidance], dim=1), key, current)
-        propagated, moved_guidance = moved.split([key_high.shape[1], key.kernel_guidance.shape[1]], dim=1)
+        propagated, moved_guidance = self._moved([key_high, key.kernel_guidance], key, current)
         return self.fuse(propagated, current, moved_guidance)
 
     def forward(self, image: Tensor) -> Tensor:
