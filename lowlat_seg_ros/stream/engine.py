@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from lowlat_seg_ros.stream.key_frame import KeyFrame, KeyFrameCache, SeenFrame
 from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
 from lowlat_seg_ros.stream.motion import Motion, carry, motion_estimator
+from lowlat_seg_ros.stream.motion_beside_network import MotionBesideNetwork
 from lowlat_seg_ros.stream.networks import FastNetwork
 from lowlat_seg_ros.stream.policy import FeatureDifference, KeyFrameDecision, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.preprocessing import Preprocessor, Size, check_frame, frame_size
@@ -71,8 +73,8 @@ class StreamEngine:
         self._slow_lane = slow_lane
         self._input_size = input_size or network.config.input_size
         self._preprocess = Preprocessor(self._input_size, network.config.mean, network.config.std, torch.device(device))
-        self._motion_estimator = motion_estimator(network.config, self._input_size)
-        self._last_motion: tuple[int, Motion] | None = None  # with the sequence of the key frame that it is from
+        estimator = motion_estimator(network.config, self._input_size)
+        self._motion = None if estimator is None else MotionBesideNetwork(estimator)
         self._stream = TrackStream(torch.device(device), FAST_PRIORITY)
         self._cache = KeyFrameCache()
         self._sequence = 0
@@ -106,11 +108,11 @@ class StreamEngine:
 
     def _fast_track(self, frame: NDArray[np.uint8], stamp: int, clock: StageClock) -> SegmentationResult:
         """The paper's figure 2, from the frame to its labels."""
-        seen = self._see(frame, stamp)
+        seen, coming_motion = self._see(frame, stamp, self._cache.key)
         clock.finish("low")
         decision = self._decide(seen)
         clock.finish("schedule")
-        feature = self._high_feature(seen, decision, clock)
+        feature = self._high_feature(seen, decision, coming_motion, clock)
         logits = self._logits(seen, feature)
         labels = self._label(logits, frame_size(frame))
         clock.finish("labels")
@@ -133,11 +135,18 @@ class StreamEngine:
             warnings=self._take_warnings(),
         )
 
-    def _see(self, frame: NDArray[np.uint8], stamp: int) -> SeenFrame:
+    def _see(
+        self, frame: NDArray[np.uint8], stamp: int, key: KeyFrame | None
+    ) -> tuple[SeenFrame, Future[Motion] | None]:
+        """Sl, with the search for the motion since the key frame begun beside it."""
         resized = self._preprocess.resized(frame)
+        picture = coming_motion = None
+        if self._motion is not None:
+            picture = self._motion.picture(resized)
+            if key is not None and key.motion_picture is not None:
+                coming_motion = self._motion.begin(key.motion_picture, picture)
         image = self._preprocess.normalised(resized)
-        motion_picture = None if self._motion_estimator is None else self._motion_estimator.picture(resized)
-        return SeenFrame(self._sequence, stamp, image, self._network.low_features(image), motion_picture)
+        return SeenFrame(self._sequence, stamp, image, self._network.low_features(image), picture), coming_motion
 
     def _decide(self, seen: SeenFrame) -> KeyFrameDecision:
         key = self._cache.key
@@ -146,7 +155,9 @@ class StreamEngine:
         frames_since_key = self._cache.frames_since_key(seen.sequence)
         return self.policy.decide(self._network, key.low, seen.low, frames_since_key)
 
-    def _high_feature(self, seen: SeenFrame, decision: KeyFrameDecision, clock: StageClock) -> HighFeature | None:
+    def _high_feature(
+        self, seen: SeenFrame, decision: KeyFrameDecision, coming_motion: Future[Motion] | None, clock: StageClock
+    ) -> HighFeature | None:
         """F_h of this frame; None where there is no key frame to propagate from yet."""
         key = self._cache.key
         if decision.is_key_frame and not self.low_latency:
@@ -157,18 +168,9 @@ class StreamEngine:
         if key is None:
             return None
         high, doubt = self._network.propagate(key.high, key.low, seen.low)
-        motion = self._motion_since(key, seen)
-        self._last_motion = None if motion is None else (key.sequence, motion)
+        motion = None if coming_motion is None else coming_motion.result()
         clock.finish("propagate")
         return HighFeature(high, key, motion, doubt)
-
-    def _motion_since(self, key: KeyFrame, seen: SeenFrame) -> Motion | None:
-        if self._motion_estimator is None or key.motion_picture is None or seen.motion_picture is None:
-            return None
-        start = None
-        if self._last_motion is not None and self._last_motion[0] == key.sequence:
-            start = self._last_motion[1]
-        return self._motion_estimator.between(key.motion_picture, seen.motion_picture, start)
 
     def _logits(self, seen: SeenFrame, feature: HighFeature | None) -> Tensor:
         if feature is None:
@@ -275,7 +277,7 @@ class StreamEngine:
         size = size or self._input_size
         frame = np.zeros((size[1], size[0], 3), np.uint8)
         with torch.inference_mode(), self._stream.in_use():
-            seen = self._see(frame, stamp=0)
+            seen, _ = self._see(frame, stamp=0, key=None)
             in_slow_track = self._slow_lane.warm_up(SlowJob(seen, self._stream.mark()))
             in_place = run_sh(self._slow_lane.network, seen)
             for result in (in_slow_track, in_place):
@@ -284,7 +286,8 @@ class StreamEngine:
                 self._check_grid(result.key.high)
                 self._label(self._slow_lane.network.classify(result.key.high), size)
                 high, doubt = self._network.propagate(result.key.high, seen.low, seen.low)
-                motion = self._motion_since(result.key, seen)
+                _, coming_motion = self._see(frame, stamp=0, key=result.key)
+                motion = None if coming_motion is None else coming_motion.result()
                 self._label(self._logits(seen, HighFeature(high, result.key, motion, doubt)), size)
             self._label(self._network.classify_low(seen.low.low), size)
             for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):

@@ -34,7 +34,7 @@ class MotionEstimator:
     """Dense optical flow between two pictures of one camera.
 
     DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) from OpenCV, on the CPU whatever the
-    network runs on: on a GPU the network's kernels run meanwhile. Not thread-safe.
+    network runs on. Not thread-safe.
     """
 
     def __init__(self, input_size: Size) -> None:
