@@ -13,6 +13,7 @@ KERNELS = Extension(
     "lowlat_seg_ros.network._kernels",
     sources=[
         "src/carried_logits.cpp",
+        "src/halved_image.cpp",
         "src/inverted_residual.cpp",
         "src/labels_from_logits.cpp",
         "src/matched_transport.cpp",

@@ -20,35 +20,30 @@ CALLS_BEFORE_CAPTURE: Final = 3  # cuDNN chooses its algorithms and the allocato
 
 
 class FastTrackStep(nn.Module):
-    """Normalising, Sl, deviation, propagation, classifier, enlarging and the largest logit of one frame."""
-
-    mean: Tensor
-    std: Tensor
+    """Sl, deviation, propagation, classifier, enlarging and the largest logit of one frame."""
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = network
-        reference = next(network.parameters())
-        for name, values in (("mean", network.config.mean), ("std", network.config.std)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1).to(reference))
-
-    def normalised(self, frame: Tensor) -> Tensor:
-        """(1, H, W, 3) uint8 RGB to (1, 3, H, W) of the network's type, channels last in memory."""
-        return (frame.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
 
     def forward(self, frame: Tensor, key: LowFeatures, key_high: Tensor) -> tuple[Tensor, Tensor]:
         """The labels (H, W) uint8 and the deviation (1,) of a frame (1, H, W, 3) uint8, from a key frame's features."""
-        current = self.network.low_features(self.normalised(frame))
+        current = self.network.low_features(image_of(frame))
         deviation = self.network.predicted_deviation(key, current)
         logits = self.network.classify(self.network.propagate(key_high, key, current).high)
         enlarged = functional.interpolate(logits, frame.shape[1:3], mode="bilinear", align_corners=False)
         return enlarged.max(dim=1).indices[0].to(torch.uint8), deviation
 
 
+def image_of(frame: Tensor) -> Tensor:
+    """(1, H, W, 3) uint8 RGB as the network takes it."""
+    return frame.permute(0, 3, 1, 2)
+
+
 class KeyFeatures(NamedTuple):
     """A key frame on the device."""
 
-    image: Tensor  # (1, 3, H, W), normalised
+    image: Tensor  # (1, 3, H, W) uint8
     low: LowFeatures
     high: Tensor
 
@@ -88,7 +83,7 @@ class FastTrack:
     def _see_key_frame(self, step: FastTrackStep, key_frame: NDArray[np.uint8]) -> KeyFeatures:
         self._host_frame.copy_(torch.from_numpy(key_frame).unsqueeze(0))
         self._frame.copy_(self._host_frame)
-        image = step.normalised(self._frame)
+        image = image_of(self._frame)
         low = step.network.low_features(image)
         return KeyFeatures(image, low, step.network.high_features(image, low.low))
 

@@ -196,7 +196,7 @@ def measure_engine(
 @torch.inference_mode()
 def _seen(network: SegmentationNetwork, frame: Frame, device: torch.device) -> SeenFrame:
     config = network.config
-    image = Preprocessor(config.input_size, config.mean, config.std, device)(frame)
+    image = Preprocessor(config.input_size, device)(frame)
     seen = SeenFrame(0, 0, image, network.low_features(image))
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # before any frame: the slow track's stream will read it

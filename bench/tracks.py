@@ -210,7 +210,7 @@ def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Fram
 def see_frame(network: SegmentationNetwork, frame: Frame) -> SeenFrame:
     """A frame that Sl has seen, on the CPU."""
     config = network.config
-    image = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))(frame)
+    image = Preprocessor(config.input_size, torch.device("cpu"))(frame)
     return SeenFrame(0, 0, image, network.low_features(image))
 
 

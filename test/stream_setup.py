@@ -176,7 +176,7 @@ class LabelsByHand:
 
     def __init__(self, network: SegmentationNetwork) -> None:
         self.network = network
-        self.preprocess = Preprocessor(INPUT_SIZE, network.config.mean, network.config.std, torch.device("cpu"))
+        self.preprocess = Preprocessor(INPUT_SIZE, torch.device("cpu"))
 
     @torch.inference_mode()
     def low(self, frame: Frame) -> LowFeatures:

@@ -34,7 +34,7 @@ def test_the_step_on_a_device_gives_the_engines_labels() -> None:
     network = stream_network()
     fast_track = FastTrack(step_of(network, CPU, torch.float32), FRAMES[0], CPU, "eager")
     labels = fast_track(FRAMES[2]).copy()
-    preprocess = Preprocessor(INPUT_SIZE, network.config.mean, network.config.std, CPU)
+    preprocess = Preprocessor(INPUT_SIZE, CPU)
     with torch.inference_mode():
         key_image = preprocess(FRAMES[0])
         key = network.low_features(key_image)

@@ -348,7 +348,7 @@ def test_what_float16_drops_is_seen_by_no_one(name: str) -> None:
                 weight.mul_(1 + (torch.rand(weight.shape, generator=generator) - 0.5) * FLOAT16_ROUNDING)
     config = stored.config
     street = next(SyntheticStreet(config.input_size).frames())
-    image = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))(street)
+    image = Preprocessor(config.input_size, torch.device("cpu"))(street)
     with torch.no_grad():
         logits = [prepare_for_inference(network)(image) for network in (stored, finer)]
     assert share_of_equal_labels(*logits) > 0.998

@@ -100,7 +100,7 @@ def test_a_single_frame_row_is_its_network_on_each_frame(row: str, clip: Path, m
     network = load_checkpoint(model)
     config = network.config
     forward = {"per-frame": network.forward, "single-frame": network.forward_fast}[row]
-    preprocess = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))
+    preprocess = Preprocessor(config.input_size, torch.device("cpu"))
     matrix = ConfusionMatrix(config.class_count)
     for frame in LabelledFolder(clip / "frames", clip / "labels"):
         with torch.inference_mode():

@@ -67,7 +67,7 @@ def test_what_makes_it_fast_changes_no_label(network: SegmentationNetwork, monke
 def labels_of(frames: list[NDArray[np.uint8]], network: SegmentationNetwork) -> NDArray[np.uint8]:
     """The full network's labels of the first frame, and those propagated from it to the others."""
     size = network.config.input_size
-    preprocess = Preprocessor(size, network.config.mean, network.config.std, torch.device("cpu"))
+    preprocess = Preprocessor(size, torch.device("cpu"))
     with torch.inference_mode():
         images = [preprocess(frame) for frame in frames]
         key, *others = (network.low_features(image) for image in images)

@@ -150,7 +150,7 @@ class PatchTransformer(nn.Module):
         self.to_logits = nn.Linear(16, class_count)
 
     def high_features(self, image: Tensor, low: Tensor) -> Tensor:
-        patches = self.embed(image)
+        patches = self.embed(image / 255)
         logits = self.to_logits(self.attend(patches.flatten(2).transpose(1, 2)))
         return logits.transpose(1, 2).unflatten(2, patches.shape[-2:])
 

@@ -60,7 +60,7 @@ class EvaluatedClip:
             EvaluatedFrame(index, item.name, item.image, _known_classes(item, config.class_count))
             for index, item in enumerate(clip)
         ]
-        self._preprocess = Preprocessor(config.input_size, config.mean, config.std, torch.device("cpu"))
+        self._preprocess = Preprocessor(config.input_size, torch.device("cpu"))
         self._motion_estimator = motion_estimator(config)
         self._motions: OrderedDict[tuple[int, int], Motion] = OrderedDict()
         self._low: dict[int, LowFeatures] = {}

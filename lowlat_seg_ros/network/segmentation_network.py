@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lowlat_seg_ros.network.classifier import Classifier
 from lowlat_seg_ros.network.config import ModelConfig, SharedBackboneConfig
 from lowlat_seg_ros.network.deviation import DeviationCodes, DeviationPredictor
+from lowlat_seg_ros.network.normalising import Normalising
 from lowlat_seg_ros.network.propagation import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor
 from lowlat_seg_ros.network.shared_backbone import SharedBackbone
 from lowlat_seg_ros.network.tracks import Tracks
@@ -54,7 +55,7 @@ class SegmentationNetwork(nn.Module):
         self.deviation_predictor = build_deviation_predictor(config, low_channels)
 
     def low_features(self, image: Tensor) -> LowFeatures:
-        """Sl. ``image`` is (B, 3, H, W), RGB, float, normalised by the config's mean and std."""
+        """Sl. ``image`` is (B, 3, H, W), RGB: uint8, or float and normalised by the config's mean and std."""
         return self.describe(self.tracks.low(image))
 
     def describe(self, low: Tensor) -> LowFeatures:
@@ -62,7 +63,7 @@ class SegmentationNetwork(nn.Module):
         return LowFeatures(low, self.kernel_predictor.guidance(low), self.deviation_predictor.guidance(low))
 
     def high_features(self, image: Tensor, low: Tensor) -> Tensor:
-        """Sh: F_h, (B, C_h, h, w), of an image (B, 3, H, W) and its F_l. Most networks use one of the two only."""
+        """Sh: F_h, (B, C_h, h, w), of such an image and its F_l. Most networks use one of the two only."""
         return self.tracks.high(image, low)
 
     def classify(self, high: Tensor) -> Tensor:
@@ -118,9 +119,10 @@ class SegmentationNetwork(nn.Module):
 
 def build_tracks(config: ModelConfig) -> Tracks:
     """Sl and Sh as the config describes them. Raises what ``SegmentationNetwork`` does."""
+    normalise = Normalising(config.mean, config.std)
     if isinstance(config.tracks, SharedBackboneConfig):
-        return SharedBackbone(config.tracks, config.high_channels)
-    return TwoNetworks(config.tracks, config.high_channels)
+        return SharedBackbone(config.tracks, config.high_channels, normalise)
+    return TwoNetworks(config.tracks, config.high_channels, normalise)
 
 
 def build_kernel_predictor(config: ModelConfig, low_channels: int) -> KernelPredictor | CorrelationKernels:

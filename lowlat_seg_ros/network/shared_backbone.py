@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.network.backbone import build_split_backbone
 from lowlat_seg_ros.network.config import ConfigError, SharedBackboneConfig
+from lowlat_seg_ros.network.normalising import Normalising
 from lowlat_seg_ros.network.pyramid_pooling import PyramidPooling, conv_norm_relu
 from lowlat_seg_ros.network.tracks import Tracks
 
@@ -44,8 +45,9 @@ class SharedBackbone(Tracks):
 
     high_needs_low = True
 
-    def __init__(self, config: SharedBackboneConfig, high_channels: int) -> None:
+    def __init__(self, config: SharedBackboneConfig, high_channels: int, normalise: Normalising) -> None:
         super().__init__()
+        self.normalise = normalise
         self.backbone_name = config.backbone
         self.backbone = build_split_backbone(config.backbone, config.split, config.output_stride)
         self.stride, self.low_channels = self.backbone.low_stride, self.backbone.low_channels
@@ -60,7 +62,7 @@ class SharedBackbone(Tracks):
         return [(self.backbone_name, self.backbone)]
 
     def low(self, image: Tensor) -> Tensor:
-        return self.backbone.low(image)
+        return self.backbone.low(self.normalise(image))
 
     def high(self, image: Tensor, low: Tensor | None) -> Tensor:
         if low is None:

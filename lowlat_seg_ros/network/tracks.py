@@ -22,9 +22,13 @@ class Tracks(nn.Module, ABC):
         """The parts that the base stage trains; the others keep their ImageNet weights."""
         return [self]
 
+    def low_parts(self) -> list[nn.Module]:
+        """The parts of Sl that can learn while Sh stays as it is; none where Sh goes on where Sl ends."""
+        return []
+
     @abstractmethod
     def low(self, image: Tensor) -> Tensor:
-        """Sl. ``image`` (B, 3, H, W) to F_l (B, low_channels, h, w)."""
+        """Sl. ``image`` (B, 3, H, W), uint8 or float and normalised, to F_l (B, low_channels, h, w)."""
 
     @abstractmethod
     def high(self, image: Tensor, low: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.network.config import ConfigError, TwoNetworksConfig
 from lowlat_seg_ros.network.ladder import Ladder
+from lowlat_seg_ros.network.normalising import Normalising
 from lowlat_seg_ros.network.pyramid_pooling import conv_norm_relu
 from lowlat_seg_ros.network.tracks import Tracks
 
@@ -28,8 +29,9 @@ class TwoNetworks(Tracks):
 
     high_needs_low = False
 
-    def __init__(self, config: TwoNetworksConfig, high_channels: int) -> None:
+    def __init__(self, config: TwoNetworksConfig, high_channels: int, normalise: Normalising) -> None:
         super().__init__()
+        self.normalise = normalise
         self.stride, self.low_channels = config.stride, config.low_channels
         self.low_scale, self.high_scale = config.low_scale, config.high_scale
         pooling = config.pyramid_bins, config.pyramid_channels
@@ -45,25 +47,20 @@ class TwoNetworks(Tracks):
         """All but the large network's first blocks: on its enlarged image they take half of a training step's time."""
         return [self.low_network, *self.high_network.parts_beyond(FROZEN_STRIDE), self.settle]
 
+    def low_parts(self) -> list[nn.Module]:
+        return [self.low_network]
+
     def low(self, image: Tensor) -> Tensor:
-        return self._onto_grid(self.low_network(scaled(image, self.low_scale)), image)
+        return self._onto_grid(self.low_network(self.normalise(image, self.low_scale)), image)
 
     def high(self, image: Tensor, low: Tensor | None) -> Tensor:
-        return self.settle(self._onto_grid(self.high_network(scaled(image, self.high_scale)), image))
+        return self.settle(self._onto_grid(self.high_network(self.normalise(image, self.high_scale)), image))
 
     def _onto_grid(self, feature: Tensor, image: Tensor) -> Tensor:
         grid = tuple(math.ceil(pixels / self.stride) for pixels in image.shape[-2:])
         if tuple(feature.shape[-2:]) == grid:
             return feature
         return functional.interpolate(feature, grid, mode="bilinear", align_corners=False)
-
-
-def scaled(image: Tensor, scale: float) -> Tensor:
-    """(B, 3, H, W) enlarged or made smaller; at half the size each pixel is the mean of four."""
-    if scale == 1:
-        return image
-    size = [max(1, round(pixels * scale)) for pixels in image.shape[-2:]]
-    return functional.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def ladder_end(stride: int, scale: float) -> int:

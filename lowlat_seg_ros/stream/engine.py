@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import Future
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ class StreamEngine:
         self._network = network
         self._slow_lane = slow_lane
         self._input_size = input_size or network.config.input_size
-        self._preprocess = Preprocessor(self._input_size, network.config.mean, network.config.std, torch.device(device))
+        self._preprocess = Preprocessor(self._input_size, torch.device(device))
         estimator = motion_estimator(network.config, self._input_size)
         self._motion = None if estimator is None else MotionBesideNetwork(estimator)
         self._stream = TrackStream(torch.device(device), FAST_PRIORITY)
@@ -101,18 +101,18 @@ class StreamEngine:
             self._collect_slow_track()
             try:
                 result = self._fast_track(frame, stamp, clock)
-            except (RuntimeError, MemoryError, FloatingPointError) as error:
+            except (RuntimeError, MemoryError, FloatingPointError, cv2.error) as error:
                 result = self._without_labels(frame, stamp, clock, error)
         self._sequence += 1
         return result
 
     def _fast_track(self, frame: NDArray[np.uint8], stamp: int, clock: StageClock) -> SegmentationResult:
         """The paper's figure 2, from the frame to its labels."""
-        seen, coming_motion = self._see(frame, stamp, self._cache.key)
+        seen = self._see(frame, stamp, self._cache.key)
         clock.finish("low")
         decision = self._decide(seen)
         clock.finish("schedule")
-        feature = self._high_feature(seen, decision, coming_motion, clock)
+        feature = self._high_feature(seen, decision, clock)
         logits = self._logits(seen, feature)
         labels = self._label(logits, frame_size(frame))
         clock.finish("labels")
@@ -135,18 +135,14 @@ class StreamEngine:
             warnings=self._take_warnings(),
         )
 
-    def _see(
-        self, frame: NDArray[np.uint8], stamp: int, key: KeyFrame | None
-    ) -> tuple[SeenFrame, Future[Motion] | None]:
+    def _see(self, frame: NDArray[np.uint8], stamp: int, key: KeyFrame | None) -> SeenFrame:
         """Sl, with the search for the motion since the key frame begun beside it."""
         resized = self._preprocess.resized(frame)
-        picture = coming_motion = None
+        motion = None
         if self._motion is not None:
-            picture = self._motion.picture(resized)
-            if key is not None and key.motion_picture is not None:
-                coming_motion = self._motion.begin(key.motion_picture, picture)
-        image = self._preprocess.normalised(resized)
-        return SeenFrame(self._sequence, stamp, image, self._network.low_features(image), picture), coming_motion
+            motion = self._motion.begin(resized, None if key is None else key.motion_picture)
+        image = self._preprocess.image(resized)
+        return SeenFrame(self._sequence, stamp, image, self._network.low_features(image), motion)
 
     def _decide(self, seen: SeenFrame) -> KeyFrameDecision:
         key = self._cache.key
@@ -155,9 +151,7 @@ class StreamEngine:
         frames_since_key = self._cache.frames_since_key(seen.sequence)
         return self.policy.decide(self._network, key.low, seen.low, frames_since_key)
 
-    def _high_feature(
-        self, seen: SeenFrame, decision: KeyFrameDecision, coming_motion: Future[Motion] | None, clock: StageClock
-    ) -> HighFeature | None:
+    def _high_feature(self, seen: SeenFrame, decision: KeyFrameDecision, clock: StageClock) -> HighFeature | None:
         """F_h of this frame; None where there is no key frame to propagate from yet."""
         key = self._cache.key
         if decision.is_key_frame and not self.low_latency:
@@ -168,7 +162,7 @@ class StreamEngine:
         if key is None:
             return None
         high, doubt = self._network.propagate(key.high, key.low, seen.low)
-        motion = None if coming_motion is None else coming_motion.result()
+        motion = seen.found_motion
         clock.finish("propagate")
         return HighFeature(high, key, motion, doubt)
 
@@ -277,7 +271,7 @@ class StreamEngine:
         size = size or self._input_size
         frame = np.zeros((size[1], size[0], 3), np.uint8)
         with torch.inference_mode(), self._stream.in_use():
-            seen, _ = self._see(frame, stamp=0, key=None)
+            seen = self._see(frame, stamp=0, key=None)
             in_slow_track = self._slow_lane.warm_up(SlowJob(seen, self._stream.mark()))
             in_place = run_sh(self._slow_lane.network, seen)
             for result in (in_slow_track, in_place):
@@ -286,8 +280,7 @@ class StreamEngine:
                 self._check_grid(result.key.high)
                 self._label(self._slow_lane.network.classify(result.key.high), size)
                 high, doubt = self._network.propagate(result.key.high, seen.low, seen.low)
-                _, coming_motion = self._see(frame, stamp=0, key=result.key)
-                motion = None if coming_motion is None else coming_motion.result()
+                motion = self._see(frame, stamp=0, key=result.key).found_motion
                 self._label(self._logits(seen, HighFeature(high, result.key, motion, doubt)), size)
             self._label(self._network.classify_low(seen.low.low), size)
             for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):

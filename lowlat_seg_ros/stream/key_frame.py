@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.stream.motion import Motion
+from lowlat_seg_ros.stream.motion_beside_network import FoundMotion
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,9 +20,19 @@ class SeenFrame:
 
     sequence: int  # frames since the engine's start
     stamp: int  # nanoseconds
-    image: Tensor  # (1, 3, H, W) float, normalised, at the network's input size
+    image: Tensor  # (1, 3, H, W) uint8, RGB, at the network's input size
     low: LowFeatures
-    motion_picture: NDArray[np.uint8] | None = None  # where logits are carried along the optical flow
+    coming_motion: Future[FoundMotion] | None = None  # where logits are carried along the optical flow
+
+    @property
+    def motion_picture(self) -> NDArray[np.uint8] | None:
+        """What later frames' motion is found from; waits for it."""
+        return None if self.coming_motion is None else self.coming_motion.result().picture
+
+    @property
+    def found_motion(self) -> Motion | None:
+        """Since the key frame that there was; waits for it."""
+        return None if self.coming_motion is None else self.coming_motion.result().motion
 
 
 @dataclass(frozen=True, eq=False)

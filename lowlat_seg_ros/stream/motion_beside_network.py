@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.stream.motion import Motion, MotionEstimator
 from lowlat_seg_ros.stream.threads import keep_off_this_core
+
+
+class FoundMotion(NamedTuple):
+    """What the thread makes of a frame."""
+
+    picture: NDArray[np.uint8]  # what later frames' motion is found from, if this one becomes a key frame
+    motion: Motion | None  # since the key frame; None without one
 
 
 class MotionBesideNetwork:
@@ -23,19 +31,21 @@ class MotionBesideNetwork:
         self._estimator = estimator
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="motion")
         self._thread_id = self._thread.submit(threading.get_native_id).result()
-        self._last: tuple[NDArray[np.uint8], Future[Motion]] | None = None  # with the key frame's picture it is from
+        # The thread's own: the last motion, with the key frame's picture that it is from.
+        self._last: tuple[NDArray[np.uint8], Motion] | None = None
 
-    def picture(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What motion is looked for in, as the estimator has it."""
-        return self._estimator.picture(frame)
-
-    def begin(self, key: NDArray[np.uint8], current: NDArray[np.uint8]) -> Future[Motion]:
-        """Start to look for the motion between two such pictures, beginning with the last one from the same ``key``."""
-        start = None
-        if self._last is not None and self._last[0] is key and self._last[1].exception() is None:
-            start = self._last[1].result()
+    def begin(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> Future[FoundMotion]:
+        """Start to look for the motion of a frame, (H, W, 3) uint8 RGB, since the key frame of that picture."""
         # Linux may wake a thread on the core of the one that wakes it, another being idle: the network would wait.
         keep_off_this_core(self._thread_id)
-        coming = self._thread.submit(self._estimator.between, key, current, start)
-        self._last = key, coming
-        return coming
+        return self._thread.submit(self._find, frame, key)
+
+    def _find(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> FoundMotion:
+        """Begins the search with the last motion where that is from the same key frame."""
+        picture = self._estimator.picture(frame)
+        if key is None:
+            return FoundMotion(picture, None)
+        start = self._last[1] if self._last is not None and self._last[0] is key else None
+        motion = self._estimator.between(key, picture, start)
+        self._last = key, motion
+        return FoundMotion(picture, motion)

@@ -24,7 +24,7 @@ class SlowNetwork(Protocol):
         ...
 
     def high_features(self, image: Tensor, low: Tensor) -> Tensor:
-        """F_h, (B, C_h, H / stride, W / stride) rounded up, of a normalised image (B, 3, H, W) and its F_l."""
+        """F_h, (B, C_h, H / stride, W / stride) rounded up, of an image (B, 3, H, W), uint8 RGB, and its F_l."""
         ...
 
     def classify(self, high: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class FastNetwork(Protocol):
 
     @property
     def config(self) -> ModelConfig:
-        """Of which the engine reads the input size, mean, std and how logits are carried."""
+        """Of which the engine reads the input size and how logits are carried."""
         ...
 
     @property
@@ -46,7 +46,7 @@ class FastNetwork(Protocol):
         ...
 
     def low_features(self, image: Tensor) -> LowFeatures:
-        """F_l and what the predictors make of it alone, of a normalised image (B, 3, H, W)."""
+        """F_l and what the predictors make of it alone, of an image (B, 3, H, W), uint8 RGB."""
         ...
 
     def classify_low(self, low: Tensor) -> Tensor:

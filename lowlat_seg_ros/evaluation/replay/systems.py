@@ -72,7 +72,7 @@ class PerFrameNetwork:
         config = network.config
         self._forward = forward or network
         self._input_size = config.input_size
-        self._preprocess = Preprocessor(self._input_size, config.mean, config.std, torch.device("cpu"))
+        self._preprocess = Preprocessor(self._input_size, torch.device("cpu"))
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

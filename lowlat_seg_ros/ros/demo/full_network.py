@@ -39,7 +39,7 @@ def _measure(
 ) -> list[float]:
     torch.set_num_threads(threads)
     size = network.config.input_size
-    preprocess = Preprocessor(size, network.config.mean, network.config.std, device)
+    preprocess = Preprocessor(size, device)
     milliseconds = []
     for frame in tqdm(frames, unit="frame", desc=f"full network, {threads} threads"):
         entry = time.perf_counter()
