@@ -90,7 +90,7 @@ class WithoutStatistics:
     """A stage whose BatchNorms keep their running averages, as if they were frozen."""
 
     def __init__(self, stage: Stage) -> None:
-        self.stage, self.weight = stage, stage.weight
+        self.stage, self.weight, self.logits = stage, stage.weight, stage.logits
         self.trained_modules = stage.trained_modules
 
     def loss(self, network: SegmentationNetwork, batch: Batch) -> torch.Tensor:

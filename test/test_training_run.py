@@ -118,6 +118,35 @@ def test_the_model_card_says_how_each_stage_was_trained(whole_run: Path) -> None
         assert text in card
 
 
+def test_sl_can_be_trained_under_an_sh_that_stays_as_it_is(tmp_path: Path) -> None:
+    """Another, smaller Sl for a network whose Sh is there already."""
+    options = write_setup(tmp_path, epochs=1)
+    trained = small_network(kind="two_networks", input_size=SIZE)
+    save_checkpoint(trained, tmp_path / "trained", "# trained\n")
+    smaller = small_config("two_networks", input_size=SIZE, low_channels=8)
+    write_yaml(tmp_path / "model.yaml", smaller.to_mapping())
+    options[-1] = str(tmp_path / "trained")
+    run = ["train", "base", "--keep-high", "--hold-out", "every 4", "--out", str(tmp_path / "run")]
+    assert main([*run, *options]) == 0
+    result = load_checkpoint(tmp_path / "run" / "base" / "checkpoint").state_dict()
+    before = load_checkpoint(tmp_path / "trained").state_dict()
+    kept = {name for name, tensor in before.items() if name in result and torch.equal(result[name], tensor)}
+    for part in ("tracks.high_network.", "tracks.settle.", "classifier."):
+        assert {name for name in before if name.startswith(part)} <= kept
+    blocks = {name for name in result if name.startswith("tracks.low_network.backbone.") and name.endswith("weight")}
+    assert blocks and not blocks & kept
+    (epoch,) = epochs_in(tmp_path / "run", "base")
+    network = load_checkpoint(tmp_path / "run" / "base" / "checkpoint")
+    assert len(epoch.split(",")) == 4 and network.config.tracks == smaller.tracks
+
+
+def test_an_sh_that_goes_on_where_sl_ends_cannot_stay_as_it_is(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = error_of(["train", "base", "--keep-high", "--out", str(tmp_path), *options], capsys)
+    assert "Sh of a shared backbone goes on where Sl ends; expected tracks of two networks to keep Sh" in said
+
+
 # --- Refused ----------------------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,9 @@ def add_train_command(commands: Any) -> None:
         default=IMAGENET,
         help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from",
     )
+    parser.add_argument(
+        "--keep-high", action="store_true", help="the stage base trains Sl alone and leaves Sh as it starts"
+    )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     _add_data_options(parser.add_argument_group("data", "also in the recipe's section 'data', under the same names"))
     _add_hardware_options(parser.add_argument_group("hardware"))
@@ -82,7 +85,7 @@ def train_command(options: argparse.Namespace) -> None:
     with joined_processes(options.device) as processes:
         hardware = Hardware(processes, options.parts, precision_for(processes.device))
         command = shlex.join(["lowlat-seg", *sys.argv[1:]])
-        run = Run(options.out, config, plans, data, options.start, options.resume, command, hardware)
+        run = Run(options.out, config, plans, data, options.start, options.keep_high, options.resume, command, hardware)
         folder = train_stages(run, stages)
         if processes.leads:
             print(f"the checkpoint is in {folder}")

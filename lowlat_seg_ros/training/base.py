@@ -39,6 +39,28 @@ class BaseStage:
         full_loss = label_loss(network.classify(network.high_features(images, low)), labels, self.weights)
         return full_loss + FAST_SHARE * label_loss(network.fast_classifier(low), labels, self.weights)
 
+    def logits(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
+        return network(batch[0])
+
+    def weight(self, batch: Sequence[Tensor]) -> Tensor:
+        return labels_weight(batch[-1], self.weights)
+
+
+class LowStage:
+    """The same for Sl alone: Sh and the classifier stay as they are."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
+        return [*network.tracks.low_parts(), network.fast_classifier]
+
+    def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
+        return label_loss(self.logits(network, batch), batch[-1], self.weights)
+
+    def logits(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
+        return network.forward_fast(batch[0].contiguous(memory_format=torch.channels_last))
+
     def weight(self, batch: Sequence[Tensor]) -> Tensor:
         return labels_weight(batch[-1], self.weights)
 

@@ -12,6 +12,13 @@ from lowlat_seg_ros.network.folding import prepare_for_inference
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 
 
+def propagated_logits(network: SegmentationNetwork, key_image: Tensor, image: Tensor) -> Tensor:
+    """Logits of an image by the fast track, its key frame's feature being the accurate one."""
+    key = network.low_features(key_image)
+    key_high = network.high_features(key_image, key.low)
+    return network.classify(network.propagate(key_high, key, network.low_features(image)).high)
+
+
 class FrozenBase:
     """A folded copy of Sl, Sh and the classifier, without gradients: a later stage spends most of its time in them."""
 

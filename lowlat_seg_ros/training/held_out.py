@@ -10,18 +10,18 @@ from torch import Tensor
 
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.training.labelling import predicted_labels
+from lowlat_seg_ros.training.labelling import GivesLogits, predicted_labels
 from lowlat_seg_ros.training.samples import EpochBatches, Samples, loader
 
 
-class ComputesLoss(Protocol):
+class ComputesLoss(GivesLogits, Protocol):
     def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor: ...
 
 
 def held_out_scores(
     network: SegmentationNetwork, stage: ComputesLoss, samples: Samples, device: torch.device
 ) -> dict[str, float]:
-    """Mean loss, and mIoU of the full network or, for pairs, of what is propagated.
+    """Mean loss, and mIoU of what the stage trains.
 
     The samples are those of epoch 0, so that the scores of all epochs are of the same pictures.
     """
@@ -34,6 +34,6 @@ def held_out_scores(
         for cpu_batch in loader(samples, batches, 0, device):
             batch = [tensor.to(device) for tensor in cpu_batch]
             losses.append(float(stage.loss(network, batch)))
-            for labels, truth in zip(predicted_labels(network, batch), batch[-1].cpu(), strict=True):
+            for labels, truth in zip(predicted_labels(network, stage, batch), batch[-1].cpu(), strict=True):
                 scores.add(labels, truth.to(torch.uint8).numpy())
     return {"held_out_loss": sum(losses) / len(losses), "held_out_mean_iou": scores.mean_iou()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,27 +18,26 @@ from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
 MOST_SHOWN = 4  # pictures of a batch
 
 
-def predicted_labels(network: SegmentationNetwork, batch: Sequence[Tensor]) -> NDArray[np.uint8]:
-    """(B, H, W) class ids of a batch of stills (image, labels), or of the later frames of pairs, propagated to."""
+class GivesLogits(Protocol):
+    """What of a stage labels a batch."""
+
+    def logits(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor: ...
+
+
+def predicted_labels(network: SegmentationNetwork, stage: GivesLogits, batch: Sequence[Tensor]) -> NDArray[np.uint8]:
+    """(B, H, W) class ids of the pictures that a stage's batch has labels of."""
     labels = batch[-1]
     with torch.no_grad():
-        logits = network(batch[0]) if len(batch) == 2 else propagated_logits(network, batch[0], batch[2])
-        enlarged = functional.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
+        logits = stage.logits(network, batch).float()
+        enlarged = functional.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
     return enlarged.argmax(dim=1).to(torch.uint8).cpu().numpy()
 
 
-def propagated_logits(network: SegmentationNetwork, key_image: Tensor, image: Tensor) -> Tensor:
-    """Logits of an image by the fast track, its key frame's feature being the accurate one."""
-    key = network.low_features(key_image)
-    key_high = network.high_features(key_image, key.low)
-    return network.classify(network.propagate(key_high, key, network.low_features(image)).high)
-
-
-def drawn_batch(network: SegmentationNetwork, batch: Sequence[Tensor]) -> NDArray[np.uint8]:
+def drawn_batch(network: SegmentationNetwork, stage: GivesLogits, batch: Sequence[Tensor]) -> NDArray[np.uint8]:
     """Of the batch's first pictures, side by side: the image, its labels, and the network's."""
     first = [tensor[:MOST_SHOWN] for tensor in batch]
     image, truth = first[0 if len(first) == 2 else 2], first[-1].to(torch.uint8).cpu().numpy()
-    predicted = predicted_labels(network, first)
+    predicted = predicted_labels(network, stage, first)
     rows = [
         np.hstack([denormalised(picture, network.config), *(_drawn(network.config, labels) for labels in (of, by))])
         for picture, of, by in zip(image.cpu(), truth, predicted, strict=True)

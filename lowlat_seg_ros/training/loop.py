@@ -143,7 +143,7 @@ class StageTraining:
         shown = self._data.held_out or self._data.samples
         samples = [shown[(epoch, index)] for index in range(min(4, len(shown)))]
         batch = [torch.stack(part).to(self._hardware.processes.device) for part in zip(*samples, strict=True)]
-        curves.picture("image, labels, predicted", drawn_batch(self._state.network, batch), step)
+        curves.picture("image, labels, predicted", drawn_batch(self._state.network, self._stage, batch), step)
 
 
 def begin(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.training.base import label_loss, labels_weight
-from lowlat_seg_ros.training.frozen_base import FrozenBase
+from lowlat_seg_ros.training.frozen_base import FrozenBase, propagated_logits
 
 TRANSPORT_SHARE = 0.4  # of the loss without fusion: else AdaptNet learns to do without the kernels
 MATCHING_SHARE = 1.0  # of how badly the moved F_l fits the later frame's, which tells the kernels what moved where
@@ -36,6 +36,9 @@ class PropagationStage:
             middle = network.describe(base.low(middle_image))
             key, key_high = middle, network.propagate(key_high, key, middle).high
         return self.propagation_loss(network, key_high, key, later, labels)
+
+    def logits(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
+        return propagated_logits(network, batch[0], batch[2])
 
     def weight(self, batch: Sequence[Tensor]) -> Tensor:
         return labels_weight(batch[-1], self.weights)

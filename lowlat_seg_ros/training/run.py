@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.network.checkpoint import load_trainable, save_checkpoint
-from lowlat_seg_ros.network.config import ModelConfig
+from lowlat_seg_ros.network.config import ModelConfig, TwoNetworksConfig
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.training.base import BaseStage, class_weights, still_maker, whole_still_maker
+from lowlat_seg_ros.training.base import BaseStage, LowStage, class_weights, still_maker, whole_still_maker
 from lowlat_seg_ros.training.card import StageRecord, card_with
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import DataSet, find_data
@@ -47,6 +47,7 @@ class Run:
         plans: each stage's recipe, by its name.
         data: what to train on.
         start: what the base stage starts from, as ``starting_network`` takes it.
+        keeps_high: the base stage trains Sl alone, and leaves Sh and its classifier as they are.
         goes_on: a stage that was interrupted continues after its last whole epoch.
         command: how the run was asked for, for the model card.
         hardware: what to train on.
@@ -57,6 +58,7 @@ class Run:
     plans: Mapping[str, StagePlan]
     data: DataPlan
     start: str = IMAGENET
+    keeps_high: bool = False
     goes_on: bool = False
     command: str = "lowlat-seg train"
     hardware: Hardware = field(default_factory=Hardware)
@@ -88,6 +90,8 @@ def train_stages(run: Run, stages: Sequence[str]) -> Path:
 
 def prepare(run: Run, stages: Sequence[str]) -> Surveyed:
     """Everything that can be wrong is found out before training starts."""
+    if run.keeps_high and not isinstance(run.config.tracks, TwoNetworksConfig):
+        raise PlanError("Sh of a shared backbone goes on where Sl ends; expected tracks of two networks to keep Sh")
     for stage in stages:
         check_folder(run, stage)
     check_stage_before(run, stages[0])
@@ -143,7 +147,7 @@ def train_stage(run: Run, stage: str, surveyed: Surveyed) -> None:
     weights = class_weights(surveyed.class_pixels, run.config.class_count).to(processes.device)
     folder = StageFolder(run.folder / stage, recipe_of(run, stage, surveyed.data), run.goes_on)
     data = data_for(run, stage, surveyed.data)
-    seconds = train(network, build_stage(stage, weights), data, plan, folder, run.hardware)
+    seconds = train(network, build_stage(run, stage, weights), data, plan, folder, run.hardware)
     if processes.leads:
         save_checkpoint(network, folder.path / CHECKPOINT_FOLDER, card_of(run, stage, surveyed.data, seconds))
 
@@ -179,10 +183,12 @@ def maker_for(stage: str, config: ModelConfig, plan: StagePlan) -> MakeSample:
     return still_maker(config, plan) if stage == "base" else pair_maker(config, plan)
 
 
-def build_stage(stage: str, weights: torch.Tensor) -> Stage:
+def build_stage(run: Run, stage: str, weights: torch.Tensor) -> Stage:
     if stage == "schedule":
         return ScheduleStage()
-    return BaseStage(weights) if stage == "base" else PropagationStage(weights)
+    if stage == "propagation":
+        return PropagationStage(weights)
+    return LowStage(weights) if run.keeps_high else BaseStage(weights)
 
 
 def recipe_of(run: Run, stage: str, data: DataSet) -> Recipe:
@@ -197,7 +203,7 @@ def recipe_of(run: Run, stage: str, data: DataSet) -> Recipe:
             "frames": names_digest(frames_for(stage, data)),
             "hold_out": run.data.hold_out,
         },
-        **({"start": run.start} if stage == STAGES[0] else {}),
+        **({"start": run.start, "keeps_high": run.keeps_high} if stage == STAGES[0] else {}),
     }
 
 

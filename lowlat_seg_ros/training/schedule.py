@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.training.frozen_base import FrozenBase
+from lowlat_seg_ros.training.frozen_base import FrozenBase, propagated_logits
 
 
 class ScheduleStage:
@@ -35,6 +35,9 @@ class ScheduleStage:
             for first, second in ((0, 1), (1, 2), (0, 2))
         ]
         return torch.stack(losses).mean()
+
+    def logits(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
+        return propagated_logits(network, batch[0], batch[2])
 
     def weight(self, batch: Sequence[Tensor]) -> Tensor:
         return batch[-1].new_tensor(len(batch[-1]), dtype=torch.float32)

@@ -33,6 +33,9 @@ class Stage(Protocol):
     def loss(self, network: SegmentationNetwork, batch: Batch) -> Tensor:
         """A scalar to be made small: a mean over what ``weight`` counts."""
 
+    def logits(self, network: SegmentationNetwork, batch: Batch) -> Tensor:
+        """What is scored and drawn, (B, classes, h, w), of the pictures that ``batch[-1]`` labels."""
+
     def weight(self, batch: Batch) -> Tensor:
         """How much a part of a batch counts beside the other parts, a scalar."""
 
