@@ -20,7 +20,7 @@ KERNELS = Extension(
         "src/spatially_variant_convolution.cpp",
         "src/used_cpu.cpp",
     ],
-    depends=["src/parallel_rows.hpp", "src/vectors.hpp"],
+    depends=["src/bilinear.hpp", "src/parallel_rows.hpp", "src/vectors.hpp"],
     extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-Wno-psabi"],
     optional=True,
 )

@@ -3,15 +3,17 @@
 // key, current, result  (h, w, C), the classes of a place side by side
 // flow                  (h, w, 2), x and y from a place to where it was in the key frame, in places
 // doubt                 (h, w), 0 where the flow is borne out, 1 where it is not
+// coarse_doubt          (h', w'), enlarged bilinearly, another reason to doubt it; or null
 
 #include <algorithm>
 
+#include "bilinear.hpp"
 #include "vectors.hpp"
 
 namespace {
 
 struct CarriedSizes {
-  int64_t height, width, classes;
+  int64_t height, width, classes, coarse_height, coarse_width;
 };
 
 struct Corner {
@@ -21,24 +23,24 @@ struct Corner {
 
 struct CarriedLogits {
   CarriedSizes size;
-  const float *key, *current, *flow, *doubt;
+  const float *key, *current, *flow, *doubt, *coarse_doubt;
+  const BilinearAxis &rows, &columns;  // of the coarse doubt
   float* result;
 
   template <Cpu>
   ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
     for (int64_t row = first_row; row < end_row; ++row) {
-      for (int64_t column = 0; column < size.width; ++column) {
-        const int64_t place = row * size.width + column;
-        carry(place, static_cast<float>(column) + flow[2 * place], static_cast<float>(row) + flow[2 * place + 1]);
-      }
+      for (int64_t column = 0; column < size.width; ++column) carry(row, column);
     }
   }
 
-  // To `place` from (x, y); what comes from outside, or from nowhere (nan), is not carried.
-  ALWAYS_INLINE void carry(int64_t place, float x, float y) const {
+  // What comes from outside, or from nowhere (nan), is not carried.
+  ALWAYS_INLINE void carry(int64_t row, int64_t column) const {
+    const int64_t place = row * size.width + column;
+    const float x = static_cast<float>(column) + flow[2 * place], y = static_cast<float>(row) + flow[2 * place + 1];
     const float right_end = static_cast<float>(size.width - 1), lower_end = static_cast<float>(size.height - 1);
     const bool is_inside = x >= 0 && y >= 0 && x <= right_end && y <= lower_end;
-    const float share = is_inside ? 1.0f - doubt[place] : 0.0f;
+    const float share = is_inside ? 1.0f - doubt_at(row, column) : 0.0f;
     const int64_t left = is_inside ? static_cast<int64_t>(x) : 0, upper = is_inside ? static_cast<int64_t>(y) : 0;
     const int64_t right = std::min(left + 1, size.width - 1), lower = std::min(upper + 1, size.height - 1);
     const float to_right = is_inside ? x - static_cast<float>(left) : 0.0f;
@@ -57,6 +59,19 @@ struct CarriedLogits {
     } else {
       for (int64_t label = 0; label < size.classes; ++label) mix<float>(place, label, 1.0f - share, corners);
     }
+  }
+
+  // The larger of both doubts; of nan and a number, the nan.
+  ALWAYS_INLINE float doubt_at(int64_t row, int64_t column) const {
+    const float fine = doubt[row * size.width + column];
+    if (coarse_doubt == nullptr) return fine;
+    const float* upper = coarse_doubt + rows.low[row] * size.coarse_width;
+    const float* lower = coarse_doubt + rows.high[row] * size.coarse_width;
+    const int64_t left = columns.low[column], right = columns.high[column];
+    const float down = rows.weight[row], to_right = columns.weight[column];
+    const float coarse = (1 - down) * ((1 - to_right) * upper[left] + to_right * upper[right]) +
+                         down * ((1 - to_right) * lower[left] + to_right * lower[right]);
+    return coarse <= fine ? fine : coarse;
   }
 
   template <typename Lanes>
@@ -80,7 +95,12 @@ struct CarriedLogits {
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) void carry_logits(
-    const float* key, const float* current, const float* flow, const float* doubt, float* result, CarriedSizes size,
-    int thread_count) {
-  parallel_rows(size.height, thread_count, CarriedLogits{size, key, current, flow, doubt, result});
+    const float* key, const float* current, const float* flow, const float* doubt, const float* coarse_doubt,
+    float* result, CarriedSizes size, int thread_count) {
+  const bool is_coarse = coarse_doubt != nullptr;
+  const BilinearAxis rows(is_coarse ? size.height : 0, size.coarse_height);
+  const BilinearAxis columns(is_coarse ? size.width : 0, size.coarse_width);
+  parallel_rows(
+      size.height, thread_count,
+      CarriedLogits{size, key, current, flow, doubt, coarse_doubt, rows, columns, result});
 }

@@ -8,31 +8,10 @@
 #include <memory>
 #include <vector>
 
+#include "bilinear.hpp"
 #include "vectors.hpp"
 
 namespace {
-
-// Where the pixels of one axis lie between its logits: pixel p between `low[p]` and `high[p]`, `weight[p]` towards high.
-struct Axis {
-  std::vector<int32_t> low, high;
-  std::vector<float> weight;  // padded, so that a whole vector may be loaded from any pixel on
-  std::vector<int64_t> first_between;  // for each logit the first pixel whose `low` it is or would be, and the end
-
-  Axis(int64_t pixels, int64_t logits)
-      : low(pixels), high(pixels), weight(pixels + LANES<float>), first_between(logits + 1) {
-    const float scale = static_cast<float>(logits) / static_cast<float>(pixels);
-    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-      const float position = std::max(0.0f, scale * (static_cast<float>(pixel) + 0.5f) - 0.5f);
-      low[pixel] = std::min(static_cast<int32_t>(position), static_cast<int32_t>(logits - 1));
-      high[pixel] = std::min(low[pixel] + 1, static_cast<int32_t>(logits - 1));
-      weight[pixel] = std::min(position - static_cast<float>(low[pixel]), 1.0f);
-    }
-    for (int64_t logit = 0, pixel = 0; logit <= logits; ++logit) {
-      while (pixel < pixels && low[pixel] < logit) ++pixel;
-      first_between[logit] = pixel;
-    }
-  }
-};
 
 struct LogitSizes {
   int64_t classes, height, width;
@@ -103,8 +82,8 @@ struct LabelRows {
   LogitSizes size;
   const float* logits;
   const uint8_t* largest;
-  const Axis& rows;
-  const Axis& columns;
+  const BilinearAxis& rows;
+  const BilinearAxis& columns;
   uint8_t* labels;
 
   template <Cpu>
@@ -187,7 +166,7 @@ extern "C" __attribute__((visibility("default"))) bool labels_from_logits(
   if (!std::all_of(row_is_finite.get(), row_is_finite.get() + size.height, [](bool finite) { return finite; })) {
     return false;
   }
-  const Axis rows(height, size.height), columns(width, size.width);
+  const BilinearAxis rows(height, size.height), columns(width, size.width);
   parallel_rows(height, thread_count, LabelRows{size, logits, largest.data(), rows, columns, labels});
   return true;
 }

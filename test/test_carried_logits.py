@@ -8,6 +8,7 @@ import pytest
 import torch
 from cpu_copies import CPU_COPIES, needs_library, running_copy
 from torch import Tensor
+from torch.nn import functional
 
 from lowlat_seg_ros.network.carried_logits import carried_logits, carry_in_torch, carry_on_cpu
 
@@ -48,6 +49,26 @@ def test_doubt_turns_to_what_the_current_frame_shows(carry: Carry) -> None:
     torch.testing.assert_close(
         carry(key, current, uniform_flow(0, 0, 3, 4), doubt), (1 - doubt) * key + doubt * current
     )
+
+
+@pytest.mark.parametrize("coarse_size", [(2, 2), (3, 5), (9, 12), (12, 20)])
+@pytest.mark.parametrize("carry", BODIES)
+def test_of_two_doubts_the_larger_counts(carry: Callable[..., Tensor], coarse_size: tuple[int, int]) -> None:
+    key, current = random_logits(11, 9, 12)
+    generator = torch.Generator().manual_seed(1)
+    doubt = torch.rand(9, 12, generator=generator)
+    coarse = torch.rand(1, 1, *coarse_size, generator=generator)
+    enlarged = functional.interpolate(coarse, (9, 12), mode="bilinear", align_corners=False)[0, 0]
+    larger = torch.maximum(doubt, enlarged)
+    result = carry(key, current, uniform_flow(0, 0, 9, 12), doubt, coarse)
+    torch.testing.assert_close(result, (1 - larger) * key + larger * current)
+
+
+@pytest.mark.parametrize("carry", BODIES)
+def test_a_doubt_that_is_nan_is_seen_in_the_result(carry: Callable[..., Tensor]) -> None:
+    key, current = random_logits(11, 4, 4)
+    coarse = torch.full((1, 1, 2, 2), torch.nan)
+    assert bool(carry(key, current, uniform_flow(0, 0, 4, 4), torch.zeros(4, 4), coarse).isnan().all())
 
 
 @pytest.mark.parametrize("carry", BODIES)

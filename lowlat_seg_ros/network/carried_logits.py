@@ -20,10 +20,12 @@ from lowlat_seg_ros.network.native_library import native_library, runs_in_cpp, t
 class CarriedSizes(ctypes.Structure):
     """``CarriedSizes`` of the C++ source."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("height", "width", "classes")]
+    _fields_ = [(name, ctypes.c_int64) for name in ("height", "width", "classes", "coarse_height", "coarse_width")]
 
 
-def carried_logits(key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor) -> Tensor:
+def carried_logits(
+    key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor, coarse_doubt: Tensor | None = None
+) -> Tensor:
     """The key frame's logits at each place of the current frame, mixed with its own by how much the flow is doubted.
 
     Computed in C++ on the CPU (``src/carried_logits.cpp``), by ``carry_in_torch`` elsewhere.
@@ -34,6 +36,7 @@ def carried_logits(key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tens
         flow: (h, w, 2), float32, x and y from each place to where it was in the key frame, in places.
         doubt: (h, w), float32: 0 takes the key frame's logits, 1 the current frame's. What comes from outside of the
             key frame is always the current frame's.
+        coarse_doubt: (1, 1, h', w'), float, enlarged bilinearly: the larger of both doubts counts.
 
     Returns:
         (1, classes, h, w); nan where either is.
@@ -48,26 +51,34 @@ def carried_logits(key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tens
             f"expected two pictures' logits of one shape with a flow and a doubt for each place, not "
             f"{tuple(key_logits.shape)}, {tuple(logits.shape)}, {tuple(flow.shape)} and {tuple(doubt.shape)}"
         )
-    if runs_in_cpp(key_logits, logits):
-        return carry_on_cpu(key_logits, logits, flow, doubt)
-    return carry_in_torch(key_logits, logits, flow, doubt)
+    carry = carry_on_cpu if runs_in_cpp(key_logits, logits) else carry_in_torch
+    return carry(key_logits, logits, flow, doubt, coarse_doubt)
 
 
-def carry_on_cpu(key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor) -> Tensor:
+def carry_on_cpu(
+    key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor, coarse_doubt: Tensor | None = None
+) -> Tensor:
     library = native_library()
     assert library is not None
     pictures = [tensor.contiguous(memory_format=torch.channels_last) for tensor in (key_logits, logits)]
     result = torch.empty_like(pictures[1])
-    operands = (*pictures, flow.float().contiguous(), doubt.float().contiguous(), result)
-    addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in operands]
+    doubts = [None if values is None else values.float().contiguous() for values in (doubt, coarse_doubt)]
+    operands = (*pictures, flow.float().contiguous(), *doubts, result)
+    addresses = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in operands]
     classes, height, width = logits.shape[1:]
-    library.carry_logits(*addresses, CarriedSizes(height, width, classes), ctypes.c_int(thread_count()))
+    coarse_size = (1, 1) if coarse_doubt is None else coarse_doubt.shape[-2:]
+    library.carry_logits(*addresses, CarriedSizes(height, width, classes, *coarse_size), ctypes.c_int(thread_count()))
     return result
 
 
-def carry_in_torch(key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor) -> Tensor:
+def carry_in_torch(
+    key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor, coarse_doubt: Tensor | None = None
+) -> Tensor:
     """The reference, for any device and floating-point dtype."""
     height, width = logits.shape[-2:]
+    if coarse_doubt is not None:
+        enlarged = functional.interpolate(coarse_doubt.float(), (height, width), mode="bilinear", align_corners=False)
+        doubt = torch.maximum(doubt, enlarged[0, 0])
     ends = torch.tensor([width - 1, height - 1], device=flow.device)
     rows, columns = (torch.arange(size, device=flow.device) for size in (height, width))
     source = flow + torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)

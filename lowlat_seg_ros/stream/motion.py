@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from lowlat_seg_ros.network.carried_logits import carried_logits
 from lowlat_seg_ros.network.config import ModelConfig
@@ -94,10 +93,7 @@ def carry(key_logits: Tensor, logits: Tensor, motion: Motion, doubt: Tensor | No
     """
     height, width = logits.shape[-2:]
     flow, doubts = (torch.from_numpy(array).to(logits.device) for array in motion_on_grid(motion, (width, height)))
-    if doubt is not None:
-        enlarged = functional.interpolate(doubt.float(), (height, width), mode="bilinear", align_corners=False)
-        doubts = torch.maximum(doubts, enlarged[0, 0])
-    return carried_logits(key_logits, logits, flow, doubts)
+    return carried_logits(key_logits, logits, flow, doubts, doubt)
 
 
 def motion_on_grid(motion: Motion, grid: Size) -> Motion:
