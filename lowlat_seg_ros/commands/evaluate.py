@@ -21,6 +21,7 @@ from lowlat_seg_ros.evaluation.replay.settings import DEFAULT_THRESHOLDS, Policy
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.ros.process_setup import keep_large_buffers, set_start_up_apart
 from lowlat_seg_ros.stream.threads import thread_counts
 from lowlat_seg_ros.whole_file import replace_file
 
@@ -192,6 +193,8 @@ def add_latency(
     single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
     policy = found.plan.settings.adaptive_policy()
     candidates = candidates_of(clip.network, compared, policy, threads, single_frame_threads)
+    keep_large_buffers()  # as the node's process does
+    set_start_up_apart()
     with found.timing("latency"):
         found.latency = measure_latency(
             candidates, clip.frames, len(found.classes), LatencySettings(options.rate, options.rounds)
