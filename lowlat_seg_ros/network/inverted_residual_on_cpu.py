@@ -51,6 +51,12 @@ class InvertedResidualOnCpu(nn.Module):
     def __init__(self, block: InvertedResidual) -> None:
         super().__init__()
         self.block = block
+        # Looked up once: a frame has a dozen blocks, and each would look up ten attributes of modules of modules.
+        depthwise = block.depthwise_conv
+        self._sizes = (
+            *(depthwise.out_channels, block.project_conv.out_channels, depthwise.kernel_size[0], depthwise.stride[0]),
+            *(depthwise.dilation[0], block.is_expanding, block.is_residual),
+        )
         # Not persistent: these are the block's own weights once more, in another order.
         for name, weight in packed_weights(block).items():
             self.register_buffer(name, weight.detach(), persistent=False)
@@ -61,28 +67,22 @@ class InvertedResidualOnCpu(nn.Module):
             result: Tensor = self.block(feature)
             return result
         feature = feature.contiguous(memory_format=torch.channels_last)
-        sizes = self._sizes(feature)
+        sizes = Sizes(feature.shape[2], feature.shape[3], feature.shape[1], *self._sizes)
         height, width = ((pixels - 1) // sizes.stride + 1 for pixels in feature.shape[-2:])
         shape = len(feature), sizes.channels, height, width
         result = torch.empty(shape, dtype=feature.dtype, memory_format=torch.channels_last)
         library = native_library()
         assert library is not None
+        weights = [weight.data_ptr() for weight in self.buffers(recurse=False)]
+        threads = ctypes.c_int(thread_count())
         for picture, target in zip(feature, result, strict=True):
-            pointers = Pointers(*(tensor.data_ptr() for tensor in (picture, *self.buffers(recurse=False), target)))
-            library.inverted_residual(pointers, sizes, ctypes.c_int(thread_count()))
+            pointers = Pointers(picture.data_ptr(), *weights, target.data_ptr())
+            library.inverted_residual(pointers, sizes, threads)
         return result
 
     def _is_for_cpp(self, feature: Tensor) -> bool:
         needs_gradient = torch.is_grad_enabled() and feature.requires_grad
         return runs_in_cpp(feature, self.project) and not needs_gradient
-
-    def _sizes(self, feature: Tensor) -> Sizes:
-        depthwise = self.block.depthwise_conv
-        return Sizes(
-            *(feature.shape[-2], feature.shape[-1], feature.shape[1], depthwise.out_channels),
-            *(self.block.project_conv.out_channels, depthwise.kernel_size[0], depthwise.stride[0]),
-            *(depthwise.dilation[0], self.block.is_expanding, self.block.is_residual),
-        )
 
 
 def run_blocks_in_cpp(network: nn.Module) -> None:
