@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -76,6 +77,17 @@ def test_the_callers_thread_does_not_look_itself() -> None:
     for _ in range(2):
         beside.begin(scene(), estimator.picture(scene())).result()
     assert len(set(estimator.threads)) == 1 and threading.get_native_id() not in estimator.threads
+
+
+def test_the_thread_ends_with_its_camera() -> None:
+    estimator = NotedEstimator()
+    beside = MotionBesideNetwork(estimator)
+    beside.begin(scene(), estimator.picture(scene())).result()
+    (thread,) = (each for each in threading.enumerate() if each.native_id == estimator.threads[0])
+    del beside
+    gc.collect()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a thread choose its cores")
