@@ -84,6 +84,21 @@ def test_only_the_large_networks_first_blocks_keep_their_imagenet_weights() -> N
     }
 
 
+def test_sl_may_do_without_its_backbones_last_stage() -> None:
+    """What is left of it is the whole one's first blocks, and the ladder begins a rung lower."""
+    whole = small_network(kind="two_networks")
+    shorter = small_network(kind="two_networks", low_backbone="efficientnet_lite0_to_stride_16")
+    ladders = [network.tracks.get_submodule("low_network") for network in (whole, shorter)]
+    blocks, fewer = (ladder.get_submodule("backbone").state_dict() for ladder in ladders)
+    assert {name: tensor.shape for name, tensor in fewer.items()}.items() <= {
+        name: tensor.shape for name, tensor in blocks.items()
+    }.items()
+    assert [ladder.rung_strides for ladder in ladders] == [[16, 8, 4], [8, 4]]
+    with torch.no_grad():
+        features = [network.low_features(random_image()).low for network in (whole, shorter)]
+    assert features[0].shape == features[1].shape
+
+
 def test_a_scale_that_leaves_no_ladder_is_refused() -> None:
     with pytest.raises(ConfigError, match="a scale of 0.25 puts stride 8 below 4 pixels; expected at least 0.5"):
         SegmentationNetwork(small_config("two_networks", low_scale=0.25))

@@ -14,8 +14,10 @@ SPLIT_BACKBONES: dict[str, Callable[[str, int], SplitBackbone]] = {
     "resnet50": lambda split, output_stride: ResNet(RESNET50_BLOCKS, split, output_stride),
     "resnet101": lambda split, output_stride: ResNet(RESNET101_BLOCKS, split, output_stride),
 }
+STRIDE_16_STAGES = 4  # of Lite0's seven; the last three hold nine tenths of its weights
 PYRAMID_BACKBONES: dict[str, Callable[[], EfficientNetLite]] = {
     "efficientnet_lite0": lambda: EfficientNetLite(LITE0_STAGES, "blocks.0", 32),
+    "efficientnet_lite0_to_stride_16": lambda: EfficientNetLite(LITE0_STAGES[:STRIDE_16_STAGES], "blocks.0", 16),
     "efficientnet_lite2": lambda: EfficientNetLite(LITE2_STAGES, "blocks.0", 32),
 }
 

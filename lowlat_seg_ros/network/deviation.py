@@ -45,12 +45,12 @@ class DeviationCodes(nn.Module):
 
     The reduced feature, by a softmax over its channels, says which of so many things a place shows; the more the two
     frames differ in that, the likelier that the place's labels have changed. It learns in a third of the steps that the
-    paper's layers take, and has no second convolution.
+    paper's layers take, and looks at no neighbours, which F_l has already done.
     """
 
     def __init__(self, low_channels: int, channels: int) -> None:
         super().__init__()
-        self.reduce = conv3x3(low_channels, channels)
+        self.reduce = nn.Conv2d(low_channels, channels, 1)
         self.regress = nn.Conv2d(channels, 1, 1)
         nn.init.constant_(self.regress.weight, FIRST_WEIGHT)
         nn.init.constant_(self.regress.get_parameter("bias"), FIRST_BIAS)

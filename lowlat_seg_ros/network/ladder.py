@@ -63,7 +63,7 @@ class Ladder(nn.Module):
             backbone: a key of backbone.PYRAMID_BACKBONES.
             stride: where the ladder ends, 4, 8 or 16.
             channels: of every rung and of the result.
-            pyramid_bins, pyramid_channels: of the pyramid pooling at stride 32.
+            pyramid_bins, pyramid_channels: of the pyramid pooling at the backbone's last stride.
 
         Raises:
             ConfigError: the backbone is not known.
@@ -72,9 +72,10 @@ class Ladder(nn.Module):
         self.backbone_name = backbone
         self.backbone = build_pyramid_backbone(backbone)
         widths = self.backbone.pyramid_channels
-        self.pyramid = PyramidPooling(widths[32], pyramid_bins, pyramid_channels)
+        self.top_stride = max(widths)
+        self.pyramid = PyramidPooling(widths[self.top_stride], pyramid_bins, pyramid_channels)
         self.top = conv_norm_relu(self.pyramid.out_channels, channels, 1)
-        self.rung_strides = [step for step in (16, 8, 4) if step >= stride]
+        self.rung_strides = [step for step in (16, 8, 4) if stride <= step < self.top_stride]
         self.rungs = nn.ModuleList(Rung(widths[step], channels) for step in self.rung_strides)
         self.detail_stride = stride // 2
         self.detail = Detail(widths[self.detail_stride], channels)
@@ -88,7 +89,7 @@ class Ladder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.backbone.pyramid(image)
-        feature = self.top(self.pyramid(features[32]))
+        feature = self.top(self.pyramid(features[self.top_stride]))
         for step, rung in zip(self.rung_strides, self.rungs, strict=True):
             feature = rung(feature, features[step])
         return torch.relu(feature + self.detail(features[self.detail_stride], feature.shape[-2:]))

@@ -137,7 +137,7 @@ class GatedFusion(nn.Module):
     def __init__(self, high_channels: int, adapt_channels: int, guidance_channels: int) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(high_channels, adapt_channels, 1)
-        self.combine = conv3x3(2 * adapt_channels, high_channels)
+        self.combine = nn.Conv2d(2 * adapt_channels, high_channels, 1)
         self.sensitivity = nn.Parameter(torch.full((guidance_channels,), FIRST_SENSITIVITY))
         for parameter in self.combine.parameters():
             nn.init.zeros_(parameter)  # an untrained fusion changes nothing

