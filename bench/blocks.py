@@ -25,7 +25,7 @@ from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.inverted_residual_on_cpu import InvertedResidualOnCpu
 from lowlat_seg_ros.network.native_library import native_library
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.ros.process_setup import keep_large_buffers
+from lowlat_seg_ros.steady_memory import keep_large_buffers
 
 ROUNDS = 20
 

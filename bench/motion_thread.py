@@ -26,7 +26,8 @@ from bench.turns import in_turn
 from lowlat_seg_ros.machine import usable_cores
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.ros.process_setup import set_start_up_apart, set_up_process
+from lowlat_seg_ros.ros.process_setup import set_up_process
+from lowlat_seg_ros.steady_memory import set_start_up_apart
 from lowlat_seg_ros.stream import engine, motion_beside_network
 from lowlat_seg_ros.stream.motion_beside_network import FoundMotion, MotionBesideNetwork
 from lowlat_seg_ros.stream.threads import thread_counts

@@ -27,7 +27,7 @@ from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.machine import usable_cores
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.ros.process_setup import set_start_up_apart
+from lowlat_seg_ros.steady_memory import set_start_up_apart
 from lowlat_seg_ros.stream.threads import thread_counts
 from lowlat_seg_ros.whole_file import replace_file
 

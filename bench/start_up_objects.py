@@ -11,7 +11,8 @@ from __future__ import annotations
 import gc
 import time
 
-from lowlat_seg_ros.ros.process_setup import set_start_up_apart, set_up_process
+from lowlat_seg_ros.ros.process_setup import set_up_process
+from lowlat_seg_ros.steady_memory import set_start_up_apart
 
 RUNS = 5
 

@@ -21,7 +21,7 @@ from lowlat_seg_ros.evaluation.replay.settings import DEFAULT_THRESHOLDS, Policy
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
 from lowlat_seg_ros.network.checkpoint import load_checkpoint
 from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.ros.process_setup import keep_large_buffers, set_start_up_apart
+from lowlat_seg_ros.steady_memory import keep_large_buffers, set_start_up_apart
 from lowlat_seg_ros.stream.threads import thread_counts
 from lowlat_seg_ros.whole_file import replace_file
 

@@ -6,8 +6,9 @@ import os
 import sys
 from typing import Final, NoReturn
 
-from lowlat_seg_ros.ros.process_setup import set_start_up_apart, set_up_process
+from lowlat_seg_ros.ros.process_setup import set_up_process
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
+from lowlat_seg_ros.steady_memory import set_start_up_apart
 
 LONGEST_WAIT_SECONDS: Final = 0.2
 

@@ -6,18 +6,11 @@ without sleeping threads a core that another program takes costs tenfold.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
 from pathlib import Path
 from typing import Final
 
-_MEBIBYTE: Final = 1 << 20
-
-# From glibc's malloc.h; mallopt(3).
-_M_TRIM_THRESHOLD: Final = -1
-_M_TOP_PAD: Final = -2
-_M_MMAP_THRESHOLD: Final = -3
+from lowlat_seg_ros.steady_memory import keep_large_buffers
 
 _PROFILE: Final = "FASTDDS_DEFAULT_PROFILES_FILE"
 _PROFILE_UP_TO_JAZZY: Final = "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -28,21 +21,6 @@ def set_up_process() -> None:
     keep_large_buffers()
     choose_transport_profile()
     let_threads_sleep()
-
-
-def keep_large_buffers() -> None:
-    """Let malloc reuse image-sized buffers where it would return them to the kernel and fault them in again.
-
-    Does nothing where the C library is not glibc.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return
-    # glibc accepts at most 32 MiB as the size from which it maps a buffer by itself.
-    mallopt(_M_MMAP_THRESHOLD, 32 * _MEBIBYTE)
-    mallopt(_M_TRIM_THRESHOLD, 1024 * _MEBIBYTE)
-    mallopt(_M_TOP_PAD, 64 * _MEBIBYTE)
 
 
 def choose_transport_profile() -> None:
@@ -63,16 +41,6 @@ def let_threads_sleep() -> None:
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def set_start_up_apart() -> None:
-    """Keep Python's garbage collector away from what the start-up made: to be called once the node is ready.
-
-    A full collection looks at every object that the imports left, and the frame in whose time it falls waits for it:
-    70 ms with torch and rclpy in memory, under 0.1 ms afterwards (bench/start_up_objects.py).
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def transport_profile() -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from typing import NamedTuple
@@ -38,6 +39,11 @@ def keep_off_this_core(thread_id: int) -> None:
     """
     if sys.platform != "linux":
         return
-    others = os.sched_getaffinity(0) - {ctypes.CDLL(None).sched_getcpu()}
+    others = os.sched_getaffinity(0) - {_c_library().sched_getcpu()}
     if others:
         os.sched_setaffinity(thread_id, others)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
