@@ -19,8 +19,14 @@ VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", 
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Without anything that a user might have set."""
     for name in (*VARIABLES, "ROS_DISTRO", "AMENT_PREFIX_PATH"):
-        monkeypatch.delenv(name, raising=False)
+        unset(monkeypatch, name)
     return monkeypatch
+
+
+def unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Set first, so that it is unset again after the test, whoever sets it meanwhile."""
+    monkeypatch.setenv(name, "")
+    monkeypatch.delenv(name)
 
 
 def chosen() -> dict[str, str]:
@@ -55,8 +61,8 @@ def test_what_the_user_chose_stays(environment: pytest.MonkeyPatch, name: str) -
 
 
 def test_threads_sleep_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    unset(monkeypatch, "GOMP_SPINCOUNT")
+    unset(monkeypatch, "OMP_WAIT_POLICY")
     let_threads_sleep()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
