@@ -24,7 +24,7 @@ class StageTimes:
     low: float = 0.0  # resizing, normalising, Sl
     schedule: float = 0.0  # the policy's measure and decision
     high: float = 0.0  # Sh, where this call waited for it
-    propagate: float = 0.0  # kernels, spatially variant convolution, AdaptNet, fusion, optical flow
+    propagate: float = 0.0  # kernels, spatially variant convolution, AdaptNet, fusion, waiting for the optical flow
     labels: float = 0.0  # classifier, carried logits, upsampling, largest logit, the frame's size
     total: float = 0.0  # from entry to return, also what is in no stage
 
