@@ -46,11 +46,8 @@ class BaseStage:
         return labels_weight(batch[-1], self.weights)
 
 
-class LowStage:
+class LowStage(BaseStage):
     """The same for Sl alone: Sh and the classifier stay as they are."""
-
-    def __init__(self, weights: Tensor) -> None:
-        self.weights = weights
 
     def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
         return [*network.tracks.low_parts(), network.fast_classifier]
@@ -60,9 +57,6 @@ class LowStage:
 
     def logits(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
         return network.forward_fast(batch[0].contiguous(memory_format=torch.channels_last))
-
-    def weight(self, batch: Sequence[Tensor]) -> Tensor:
-        return labels_weight(batch[-1], self.weights)
 
 
 def label_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
