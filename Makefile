@@ -16,7 +16,7 @@ test: setup
 	@exec $(CONTAINED) python -m pytest test
 
 demo: setup
-	@exec $(CONTAINED) python -m lowlat_seg_ros.ros.demo --clip "$(CLIP)" --out demo_out
+	@exec $(CONTAINED) python -m lowlat_seg_ros.demo --clip "$(CLIP)" --out demo_out
 
 # CamVid's labelled clip where it is at hand (its labels make the scores), the synthetic street otherwise.
 CAMVID := $(wildcard ../shared/camvid/val)
@@ -43,4 +43,4 @@ lint: setup
 	@.venv/bin/mypy
 
 clean:
-	rm -rf .venv build install log demo_out replay_out lowlat_seg_ros/network/_kernels*.so
+	rm -rf .venv build install log demo_out replay_out lowlat_seg_ros/kernels/_kernels*.so

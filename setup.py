@@ -10,7 +10,7 @@ PACKAGE_XML = Path(__file__).with_name("package.xml")
 # No extension module: a plain C library that Python loads with ctypes and that wants neither Python's headers nor
 # torch's. Where there is no compiler the installation goes on without it.
 KERNELS = Extension(
-    "lowlat_seg_ros.network._kernels",
+    "lowlat_seg_ros.kernels._kernels",
     sources=[
         "src/carried_logits.cpp",
         "src/halved_image.cpp",

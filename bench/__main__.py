@@ -49,9 +49,9 @@ def _run(options: argparse.Namespace) -> int:
         return 1
     from bench.run import ResultsError, measure_all, measure_soak_only, require_addable, write_results
     from lowlat_seg_ros.data.clips import ClipError
-    from lowlat_seg_ros.network.checkpoint import CheckpointError
-    from lowlat_seg_ros.network.config import ConfigError
-    from lowlat_seg_ros.ros.demo import DemoError
+    from lowlat_seg_ros.demo import DemoError
+    from lowlat_seg_ros.models.checkpoint import CheckpointError
+    from lowlat_seg_ros.models.config import ConfigError
 
     try:
         if options.soak is not None or set(options.only) != set(SECTIONS):

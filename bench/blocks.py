@@ -21,11 +21,11 @@ import torch
 from bench.markdown import table
 from bench.spread import Spread
 from lowlat_seg_ros.evaluation.module_times import round_times
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
-from lowlat_seg_ros.network.inverted_residual_on_cpu import InvertedResidualOnCpu
-from lowlat_seg_ros.network.native_library import native_library
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.steady_memory import keep_large_buffers
+from lowlat_seg_ros.kernels.inverted_residual_on_cpu import InvertedResidualOnCpu
+from lowlat_seg_ros.kernels.native_library import native_library
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
 
 ROUNDS = 20
 

@@ -21,11 +21,11 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from bench.process_memory import cpu_seconds, resident_mebibytes
+from lowlat_seg_ros.demo import DemoError
+from lowlat_seg_ros.demo.child_process import ChildProcess
+from lowlat_seg_ros.demo.performance import SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS
+from lowlat_seg_ros.demo.recorder import Recorder, Recording
 from lowlat_seg_ros.ros.conversions import nanoseconds
-from lowlat_seg_ros.ros.demo import DemoError
-from lowlat_seg_ros.ros.demo.child_process import ChildProcess
-from lowlat_seg_ros.ros.demo.performance import SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS
-from lowlat_seg_ros.ros.demo.recorder import Recorder, Recording
 
 SECONDS_FOR_STRAGGLERS: Final = 1.0
 """What the last frames of a play get to come back; the newest of them may have been lost."""

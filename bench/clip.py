@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.environment import CAMVID
 from lowlat_seg_ros.data.clips import Clip, open_clip
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 Frame = NDArray[np.uint8]
 

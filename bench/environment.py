@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from lowlat_seg_ros.machine import cpu_model, usable_cores
-from lowlat_seg_ros.stream.threads import thread_counts
+from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
+from lowlat_seg_ros.runtime.threads import thread_counts
 
 CHECKOUT = Path(__file__).parents[1]
 RESULTS = CHECKOUT / "bench" / "results"

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.network.normalising import Normalising, scaled
-from lowlat_seg_ros.stream.labelling import label_image, label_in_torch
+from lowlat_seg_ros.fast.labelling import label_image, label_in_torch
+from lowlat_seg_ros.models.normalising import Normalising, scaled
 
 WIDTH, HEIGHT, CLASSES, STRIDE = 480, 360, 11, 8
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

@@ -31,10 +31,10 @@ from bench.gpu_measurements import (
     measure_overlap,
 )
 from bench.markdown import SPREAD_HEADINGS, SPREAD_NOTE, spread_cells, table
+from lowlat_seg_ros.data.atomic_write import replace_file
 from lowlat_seg_ros.evaluation.module_times import network_of
-from lowlat_seg_ros.network.checkpoint import CheckpointError, load_checkpoint
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.whole_file import replace_file
+from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 Frame = NDArray[np.uint8]
 

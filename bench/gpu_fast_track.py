@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
-from lowlat_seg_ros.stream.track_stream import FAST_PRIORITY, TrackStream
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
 
 How = Literal["eager", "compiled", "captured"]
 CALLS_BEFORE_CAPTURE: Final = 3  # cuDNN chooses its algorithms and the allocator grows in them

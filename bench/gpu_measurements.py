@@ -19,11 +19,11 @@ from bench.soak import growth
 from bench.spread import rounded, spread_mapping
 from bench.tracks import AS_SCHEDULED, NO_KEY_FRAMES, begin_stream
 from bench.turns import in_turn
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frame import SeenFrame
 from lowlat_seg_ros.stream.policy import KeyFramePolicy
-from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 Frame = NDArray[np.uint8]

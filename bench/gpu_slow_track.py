@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from bench.gpu_fast_track import KeyFeatures
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream.track_stream import SLOW_PRIORITY, TrackStream
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.track_stream import SLOW_PRIORITY, TrackStream
 
 Moment = Any  # a torch.cuda.Event on the current stream, or seconds where there is no stream
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.network.convolution_on_cpu import convolve_on_cpu, runs_on_cpu
-from lowlat_seg_ros.network.spatially_variant_convolution import shift_and_add
+from lowlat_seg_ros.kernels.convolution_on_cpu import convolve_on_cpu, runs_on_cpu
+from lowlat_seg_ros.kernels.spatially_variant_convolution import shift_and_add
 
 KERNEL_SIZE = 9
 REACH = KERNEL_SIZE // 2

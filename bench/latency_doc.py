@@ -31,7 +31,7 @@ from bench.markdown import (
     tracks_table,
 )
 from bench.timeline import draw_timeline
-from lowlat_seg_ros.whole_file import replace_file
+from lowlat_seg_ros.data.atomic_write import replace_file
 
 DOCUMENT: Final = CHECKOUT / "docs" / "latency.md"
 PICTURE: Final = "latency_timeline.png"

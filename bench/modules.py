@@ -10,7 +10,7 @@ import torch
 
 from bench.spread import rounded
 from lowlat_seg_ros.evaluation.module_times import Size, measure, module_calls
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 FAST_NETWORK: Final = "Sl with its own classifier, a fast single-frame network"
 

@@ -23,14 +23,15 @@ from bench.markdown import SPREAD_HEADINGS, environment_sentence, spread_cells, 
 from bench.spread import spread_mapping
 from bench.tracks import LOW_LATENCY, Case, TracksRig, tracks_rig
 from bench.turns import in_turn
-from lowlat_seg_ros.machine import usable_cores
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.fast import motion_beside_network
+from lowlat_seg_ros.fast.motion_beside_network import FoundMotion, MotionBesideNetwork
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.ros.process_setup import set_up_process
-from lowlat_seg_ros.steady_memory import set_start_up_apart
-from lowlat_seg_ros.stream import engine, motion_beside_network
-from lowlat_seg_ros.stream.motion_beside_network import FoundMotion, MotionBesideNetwork
-from lowlat_seg_ros.stream.threads import thread_counts
+from lowlat_seg_ros.runtime.machine import usable_cores
+from lowlat_seg_ros.runtime.steady_memory import set_start_up_apart
+from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.stream import engine
 
 ROUNDS = 5
 FRAMES_A_TURN = 60

@@ -19,10 +19,10 @@ from bench.slow_work import WatchedSlowNetwork
 from bench.spread import spread_mapping
 from bench.tracks import see_frame
 from bench.turns import in_turn
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
-from lowlat_seg_ros.machine import usable_cores
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.runtime.machine import usable_cores
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 SIZE = (1280, 720)
 ROUNDS = 5

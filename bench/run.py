@@ -23,13 +23,13 @@ from bench.scale import ScalePlan, measure_scale
 from bench.soak import measure_soak
 from bench.spread import rounded
 from bench.tracks import measure_tracks, tracks_rig
+from lowlat_seg_ros.data.atomic_write import replace_file
 from lowlat_seg_ros.evaluation.module_times import network_of
-from lowlat_seg_ros.machine import usable_cores
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.steady_memory import set_start_up_apart
-from lowlat_seg_ros.stream.threads import thread_counts
-from lowlat_seg_ros.whole_file import replace_file
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.machine import usable_cores
+from lowlat_seg_ros.runtime.steady_memory import set_start_up_apart
+from lowlat_seg_ros.runtime.threads import thread_counts
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 from bench.clip import Frame
 from bench.process_memory import resident_mebibytes
 from bench.spread import rounded
-from lowlat_seg_ros.evaluation.replay.settings import PolicySettings
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.fast.preprocessing import frame_size
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.replay.settings import PolicySettings
+from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.preprocessing import frame_size
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
-from lowlat_seg_ros.stream.threads import ThreadCounts
 
 SAMPLES = 100
 STAMP_STEP = 66_666_667  # nanoseconds; only their order matters here

@@ -12,7 +12,7 @@ import gc
 import time
 
 from lowlat_seg_ros.ros.process_setup import set_up_process
-from lowlat_seg_ros.steady_memory import set_start_up_apart
+from lowlat_seg_ros.runtime.steady_memory import set_start_up_apart
 
 RUNS = 5
 
@@ -22,7 +22,7 @@ def main() -> None:
     # What seg_node has in memory when it begins to take images.
     import rclpy  # noqa: F401
 
-    from lowlat_seg_ros.network.checkpoint import load_checkpoint
+    from lowlat_seg_ros.models.checkpoint import load_checkpoint
     from lowlat_seg_ros.ros.node import SegmentationNode  # noqa: F401
 
     network = load_checkpoint("default")

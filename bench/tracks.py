@@ -20,16 +20,16 @@ from bench.pacing import NANOSECONDS_A_SECOND, Pacer
 from bench.slow_work import ShRun, WatchedSlowNetwork
 from bench.spread import rounded, spread_mapping
 from bench.turns import in_turn
-from lowlat_seg_ros.evaluation.replay.settings import PolicySettings
-from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.replay.settings import PolicySettings
+from lowlat_seg_ros.replay.systems import PerFrameNetwork
+from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frame import SeenFrame
 from lowlat_seg_ros.stream.policy import PredictedDeviation
-from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
-from lowlat_seg_ros.stream.threads import ThreadCounts
 
 SystemName = Literal["full network", "two tracks, key frames wait", "two tracks, low latency"]
 Condition = Literal["idle", "busy", "as scheduled"]

@@ -10,13 +10,13 @@ from lowlat_seg_ros.commands.bag import add_bag_command
 from lowlat_seg_ros.commands.evaluate import add_evaluate_command
 from lowlat_seg_ros.commands.replay import ReplayError, add_replay_command
 from lowlat_seg_ros.commands.train import add_train_command
-from lowlat_seg_ros.data.bags import BagError
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.clips import ClipError
-from lowlat_seg_ros.evaluation.replay.comparison import Worse
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.network.checkpoint import CheckpointError
-from lowlat_seg_ros.network.config import ConfigError
+from lowlat_seg_ros.models.checkpoint import CheckpointError
+from lowlat_seg_ros.models.config import ConfigError
+from lowlat_seg_ros.replay.bags import BagError
+from lowlat_seg_ros.replay.comparison import Worse
 from lowlat_seg_ros.training.imagenet import WeightsError
 from lowlat_seg_ros.training.plan import PlanError
 from lowlat_seg_ros.training.run_state import RunError

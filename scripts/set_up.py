@@ -144,6 +144,7 @@ def build_package(sourced: list[str]) -> None:
     if is_current("package", made_from) and (CHECKOUT / "install").is_dir():
         return
     say("building the package and its messages")
+    shutil.rmtree(CHECKOUT / "install", ignore_errors=True)  # colcon leaves there what is no longer installed
     variables = dict(os.environ, PATH=f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}")
     if not sourced:
         variables["AMENT_PREFIX_PATH"] = variables["CMAKE_PREFIX_PATH"] = str(ENVIRONMENT)
@@ -153,9 +154,6 @@ def build_package(sourced: list[str]) -> None:
         "colcon build",
         variables,
     )
-    for file in (CHECKOUT / "install").rglob("*"):
-        if file.is_symlink() and not file.exists():  # its source file is gone
-            file.unlink()
     link_kernels()
     check_package()
     leave_stamp("package", made_from)
@@ -163,7 +161,7 @@ def build_package(sourced: list[str]) -> None:
 
 def link_kernels() -> None:
     """Show the checkout's own modules the library that was built, as they also run without the install folder."""
-    link = CHECKOUT / "lowlat_seg_ros" / "network" / "_kernels.so"
+    link = CHECKOUT / "lowlat_seg_ros" / "kernels" / "_kernels.so"
     link.unlink(missing_ok=True)
     for library in (CHECKOUT / "install").rglob(link.name):
         link.symlink_to(os.path.relpath(library, link.parent))

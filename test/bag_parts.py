@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from lowlat_seg_ros.data.rosbag2.decompression import zstd
-from lowlat_seg_ros.data.rosbag2.messages import COMPRESSED_IMAGE, IMAGE, Header, serialized_image, typestore
+from lowlat_seg_ros.replay.decompression import zstd
+from lowlat_seg_ros.replay.messages import COMPRESSED_IMAGE, IMAGE, Header, serialized_image, typestore
 
 PERIOD = 100_000_000
 SIZE = (16, 12)

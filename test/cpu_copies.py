@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from lowlat_seg_ros.network.native_library import native_library
+from lowlat_seg_ros.kernels.native_library import native_library
 
 CPU_COPIES = {"any CPU": 0, "AVX2": 1, "AVX-512": 2}  # as ``Cpu`` of src/parallel_rows.hpp
 NOT_BUILT = "the C++ kernels are not built: make setup"

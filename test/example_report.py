@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS
 from lowlat_seg_ros.data.drawing import colourise
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
-from lowlat_seg_ros.evaluation.page import write_page
-from lowlat_seg_ros.evaluation.replay.report import (
+from lowlat_seg_ros.replay.report import (
     Agreement,
     BagReport,
     CameraReport,
@@ -34,7 +32,9 @@ from lowlat_seg_ros.evaluation.replay.report import (
     SystemReport,
     json_text,
 )
-from lowlat_seg_ros.evaluation.replay.timeline import FrameRecord, Status, Timeline
+from lowlat_seg_ros.replay.report_page import write_page
+from lowlat_seg_ros.replay.timeline import FrameRecord, Status, Timeline
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 PERIOD_MS = 1000 / 15
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lowlat_seg_ros.network.config import KINDS, ModelConfig, load_config
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.config import KINDS, ModelConfig, load_config
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 MODELS = Path(__file__).parents[1] / "config" / "models"
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from small_networks import small_network
 from torch import Tensor, nn
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.fast.labelling import label_image
+from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.labelling import label_image
 from lowlat_seg_ros.stream.networks import FastNetwork, SlowNetwork
 from lowlat_seg_ros.stream.policy import KeyFramePolicy
-from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_lane import SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack

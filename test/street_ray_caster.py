@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import PAVEMENT, ROAD
-from lowlat_seg_ros.data.street.backdrop import Backdrop
-from lowlat_seg_ros.data.street.body import Body
-from lowlat_seg_ros.data.street.camera import Camera
-from lowlat_seg_ros.data.street.cross_section import ROAD as ROAD_LANE
-from lowlat_seg_ros.data.street.ground import Ground
-from lowlat_seg_ros.data.street.panel import Panel
-from lowlat_seg_ros.data.street.surface import Surface
+from lowlat_seg_ros.street.backdrop import Backdrop
+from lowlat_seg_ros.street.body import Body
+from lowlat_seg_ros.street.camera import Camera
+from lowlat_seg_ros.street.cross_section import ROAD as ROAD_LANE
+from lowlat_seg_ros.street.ground import Ground
+from lowlat_seg_ros.street.panel import Panel
+from lowlat_seg_ros.street.surface import Surface
 
 NEAREST = 0.6
 UNSEEN = 254

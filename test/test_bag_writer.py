@@ -19,12 +19,12 @@ from bag_parts import label_map, picture
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.cli import main
-from lowlat_seg_ros.data.bag_writer import START, Compression, Storage, WrittenBag, write_bag
-from lowlat_seg_ros.data.bags import BagError, open_bag
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.labelled_clips import LabelledFrame, labelled_frames, read_class_ids
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+from lowlat_seg_ros.replay.bag_writer import START, Compression, Storage, WrittenBag, write_bag
+from lowlat_seg_ros.replay.bags import BagError, open_bag
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 CHECKOUT = Path(__file__).parents[1]
 COUNT = 8
@@ -159,7 +159,7 @@ def test_an_exception_leaves_nothing_behind(tmp_path: Path, storage: Storage) ->
 WRITES_AND_WAITS = """
 import sys, time
 sys.path[:0] = sys.argv[2:]
-from lowlat_seg_ros.data.bag_writer import write_bag
+from lowlat_seg_ros.replay.bag_writer import write_bag
 from lowlat_seg_ros.data.labelled_clips import LabelledFrame
 from bag_parts import label_map, picture
 def endless():

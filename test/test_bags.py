@@ -26,8 +26,8 @@ from bag_parts import (
 )
 from rosbags.rosbag2 import Reader
 
-from lowlat_seg_ros.data.bags import BagError, BagFrame, open_bag, truth_topic
-from lowlat_seg_ros.data.rosbag2.messages import IMAGE, Header, serialized_image
+from lowlat_seg_ros.replay.bags import BagError, BagFrame, open_bag, truth_topic
+from lowlat_seg_ros.replay.messages import IMAGE, Header, serialized_image
 
 STORED = [("mcap", "none"), ("mcap", "storage"), ("sqlite3", "none")]
 STORED += [(storage, mode) for storage in ("mcap", "sqlite3") for mode in ("message", "file")]

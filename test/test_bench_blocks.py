@@ -8,8 +8,8 @@ from cpu_copies import needs_library
 from small_networks import small_network
 
 from bench.blocks import block_table, measure_blocks, with_torchs_operators
-from lowlat_seg_ros.network.folding import prepare_for_inference
-from lowlat_seg_ros.network.inverted_residual_on_cpu import InvertedResidualOnCpu
+from lowlat_seg_ros.kernels.inverted_residual_on_cpu import InvertedResidualOnCpu
+from lowlat_seg_ros.runtime.folding import prepare_for_inference
 
 pytestmark = needs_library
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.carrying import compared, score_table, street
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
 
 
 def test_both_ways_are_scored_on_the_same_frames() -> None:

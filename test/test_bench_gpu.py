@@ -22,8 +22,8 @@ from bench.gpu_measurements import (
     measure_overlap,
 )
 from bench.gpu_slow_track import BusySlowTrack, Span, overlapping_share
-from lowlat_seg_ros.stream.labelling import label_image
-from lowlat_seg_ros.stream.preprocessing import Preprocessor
+from lowlat_seg_ros.fast.labelling import label_image
+from lowlat_seg_ros.fast.preprocessing import Preprocessor
 
 CHECKOUT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

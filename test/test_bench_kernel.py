@@ -11,7 +11,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.kernel import KERNEL_SIZE, bodies_for, markdown, measure_kernels
-from lowlat_seg_ros.network.native_library import native_library
+from lowlat_seg_ros.kernels.native_library import native_library
 
 COMPARED = {"shift and add", "unfold and einsum", "memory copy"} | ({"C++"} if native_library() else set())
 

@@ -10,8 +10,8 @@ from small_networks import small_network
 
 from bench import motion_thread
 from bench.motion_thread import WAYS, measure_ways
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
-from lowlat_seg_ros.stream.motion import MotionEstimator
+from lowlat_seg_ros.fast.motion import MotionEstimator
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 
 def test_all_ways_find_the_same_motion() -> None:

@@ -23,7 +23,7 @@ from bench.markdown import node_table, overhead_table, scale_table, stages_table
 from bench.node import FLOOR_CHAIN, SHIPPED_CHAIN, SMALL_CHAIN, NodePlan, answered, measure_node, quarters_ratio
 from bench.run import ResultsError, require_addable, write_results
 from bench.scale import ScalePlan, enlarged, measure_scale, scale_loads
-from lowlat_seg_ros.network.checkpoint import save_checkpoint
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 CHECKOUT = Path(__file__).parents[1]
 SIZES = ((96, 72), (128, 96))

@@ -24,9 +24,9 @@ from bench.tracks import (
     tracks_rig,
 )
 from lowlat_seg_ros.evaluation.module_times import FULL_NETWORK
+from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.slow_lane import SlowJob
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
-from lowlat_seg_ros.stream.threads import ThreadCounts
 
 RATE_HZ = 50.0
 FRAMES_A_TURN = 12

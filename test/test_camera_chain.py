@@ -18,7 +18,7 @@ from test_parameters import settings
 from torch import Tensor
 
 from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated
 from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FixedInterval

@@ -10,7 +10,7 @@ from cpu_copies import CPU_COPIES, needs_library, running_copy
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.network.carried_logits import carried_logits, carry_in_torch, carry_on_cpu
+from lowlat_seg_ros.kernels.carried_logits import carried_logits, carry_in_torch, carry_on_cpu
 
 Carry = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 BODIES = [carry_in_torch, pytest.param(carry_on_cpu, marks=needs_library)]

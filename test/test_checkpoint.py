@@ -18,13 +18,13 @@ from safetensors import safe_open
 from small_networks import MODELS, random_image, small_config, small_network
 from torch import Tensor, nn
 
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
-from lowlat_seg_ros.network import checkpoint
-from lowlat_seg_ros.network.checkpoint import CheckpointError, load_checkpoint, load_trainable, save_checkpoint
-from lowlat_seg_ros.network.config import load_config
-from lowlat_seg_ros.network.folding import prepare_for_inference
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream.preprocessing import Preprocessor
+from lowlat_seg_ros.fast.preprocessing import Preprocessor
+from lowlat_seg_ros.models import checkpoint
+from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint, load_trainable, save_checkpoint
+from lowlat_seg_ros.models.config import load_config
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.folding import prepare_for_inference
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 # float16 keeps 11 significant bits, so that rounding changes a number by at most this share of it …
 FLOAT16_ROUNDING = 2.0**-11

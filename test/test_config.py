@@ -11,7 +11,7 @@ import yaml
 from small_networks import MODELS, small_config
 
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS
-from lowlat_seg_ros.network.config import (
+from lowlat_seg_ros.models.config import (
     ConfigError,
     SharedBackboneConfig,
     TwoNetworksConfig,

@@ -30,10 +30,10 @@ from bag_parts import (
     write_bag_of,
 )
 
-from lowlat_seg_ros.data.bags import BagError, BagFrame, open_bag
-from lowlat_seg_ros.data.rosbag2 import mcap_file
-from lowlat_seg_ros.data.rosbag2.decompression import zstd
-from lowlat_seg_ros.data.rosbag2.messages import IMAGE
+from lowlat_seg_ros.replay import mcap_file
+from lowlat_seg_ros.replay.bags import BagError, BagFrame, open_bag
+from lowlat_seg_ros.replay.decompression import zstd
+from lowlat_seg_ros.replay.messages import IMAGE
 
 COUNT = 40
 BIG = (160, 120)  # so that a chunk holds some of the frames, and the bag some chunks

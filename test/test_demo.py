@@ -18,8 +18,8 @@ pytest.importorskip("rclpy")
 from node_setup import PATIENCE, wait_until
 from stream_setup import moving_frames, stream_network
 
-from lowlat_seg_ros.network.checkpoint import save_checkpoint
-from lowlat_seg_ros.ros.demo.report import percentiles
+from lowlat_seg_ros.demo.report import percentiles
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 FRAME_COUNT = 8
 SIZE = (96, 72)
@@ -38,7 +38,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start_demo(material: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     given = ["--clip", str(material / "clip"), "--model", str(material / "model"), "--rate", "4", "--out", str(out)]
-    command = [sys.executable, "-m", "lowlat_seg_ros.ros.demo", *given, *more]
+    command = [sys.executable, "-m", "lowlat_seg_ros.demo", *given, *more]
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

@@ -22,7 +22,7 @@ from stream_setup import (
 )
 from torch import Tensor
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack

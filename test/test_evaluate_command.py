@@ -21,10 +21,10 @@ from lowlat_seg_ros.data.plot import HEIGHT, WIDTH
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, MARKDOWN_FILE
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.network.checkpoint import load_checkpoint, save_checkpoint
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream.labelling import label_image
-from lowlat_seg_ros.stream.preprocessing import Preprocessor
+from lowlat_seg_ros.fast.labelling import label_image
+from lowlat_seg_ros.fast.preprocessing import Preprocessor
+from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 FRAMES = 6
 SIZE = (96, 72)

@@ -21,7 +21,7 @@ from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, policy_curv
 from lowlat_seg_ros.evaluation.propagation_ways import propagation_scores, translations
 from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
 from lowlat_seg_ros.evaluation.rows import TrackSettings, evaluate_rows
-from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.models.segmentation_network import LowFeatures
 from lowlat_seg_ros.stream.policy import PredictedDeviation
 
 FRAMES = 14

@@ -10,9 +10,9 @@ import torch
 from cpu_copies import CPU_COPIES, needs_library, running_copy
 from torch import Tensor, nn
 
-from lowlat_seg_ros.network.efficientnet_lite import InvertedResidual
-from lowlat_seg_ros.network.folding import prepare_for_inference
-from lowlat_seg_ros.network.inverted_residual_on_cpu import InvertedResidualOnCpu
+from lowlat_seg_ros.kernels.inverted_residual_on_cpu import InvertedResidualOnCpu
+from lowlat_seg_ros.models.efficientnet_lite import InvertedResidual
+from lowlat_seg_ros.runtime.folding import prepare_for_inference
 
 pytestmark = needs_library
 

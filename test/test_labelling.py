@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.network.native_library import native_library
-from lowlat_seg_ros.stream.labelling import label_image, label_in_torch, unlabelled_image
-from lowlat_seg_ros.stream.labels_on_cpu import can_label_on_cpu, label_on_cpu
+from lowlat_seg_ros.fast.labelling import label_image, label_in_torch, unlabelled_image
+from lowlat_seg_ros.kernels.labels_on_cpu import can_label_on_cpu, label_on_cpu
+from lowlat_seg_ros.kernels.native_library import native_library
 
 
 @pytest.mark.parametrize("class_count", [1, 2, 11, 255])

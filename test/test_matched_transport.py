@@ -8,10 +8,10 @@ from cpu_copies import CPU_COPIES, needs_library, running_copy
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.network import propagation
-from lowlat_seg_ros.network.matched_transport import can_match_in_cpp, matched_transport
-from lowlat_seg_ros.network.propagation import CorrelationKernels
-from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
+from lowlat_seg_ros.fast import adaptive as propagation
+from lowlat_seg_ros.fast.adaptive import CorrelationKernels
+from lowlat_seg_ros.kernels.matched_transport import can_match_in_cpp, matched_transport
+from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
 
 pytestmark = needs_library
 # Height, width, guidance channels, kernel size, and the channels of each feature.
@@ -51,7 +51,7 @@ def test_it_is_what_the_three_steps_give(
     shape: tuple[int, int, int, int, tuple[int, ...]], threads: int, cpu: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     height, width, channels, kernel_size, feature_channels = shape
-    monkeypatch.setattr("lowlat_seg_ros.network.matched_transport.thread_count", lambda: threads)
+    monkeypatch.setattr("lowlat_seg_ros.kernels.matched_transport.thread_count", lambda: threads)
     kernels = predictor(channels, kernel_size)
     key = unit_guidance(1, channels, height, width)
     current = functional.normalize(key + 0.3 * unit_guidance(2, channels, height, width), dim=1)

@@ -13,7 +13,7 @@ from small_networks import small_config, small_network
 from torch import Tensor
 
 from lowlat_seg_ros.evaluation.module_times import CARRYING, FULL_NETWORK, WARM_UP_ROUNDS, main, measure, module_calls
-from lowlat_seg_ros.network.checkpoint import save_checkpoint
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 ROWS = [
     "Lower part of the network, Sl",

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from small_networks import small_network
 from stream_setup import INPUT_SIZE, LabelsByHand
 
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.fast.labelling import label_image
+from lowlat_seg_ros.fast.motion import Motion, MotionEstimator, carry, motion_estimator, motion_on_grid
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream import engine as engine_module
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.labelling import label_image
-from lowlat_seg_ros.stream.motion import Motion, MotionEstimator, carry, motion_estimator, motion_on_grid
 from lowlat_seg_ros.stream.policy import FixedInterval
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 

@@ -10,11 +10,11 @@ import torch
 from small_networks import random_image, small_config, small_network
 from torch import Tensor, nn
 
-from lowlat_seg_ros.network.backbone import build_split_backbone
-from lowlat_seg_ros.network.config import ConfigError
-from lowlat_seg_ros.network.propagation import CorrelationKernels, Fusion
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
-from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
+from lowlat_seg_ros.fast.adaptive import CorrelationKernels, Fusion
+from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
+from lowlat_seg_ros.models.backbone import build_split_backbone
+from lowlat_seg_ros.models.config import ConfigError
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
 
 BASE = ("tracks.", "classifier.")
 PROPAGATION = ("kernel_predictor.", "adapt_net.", "fusion.")

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy")
 from node_setup import FakeCamera, TestBench, own_namespace, running_node
 from stream_setup import moving_frames, stream_network
 
-from lowlat_seg_ros.network.checkpoint import save_checkpoint
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 NAMES = ("front", "vehicle/rear", "")
 

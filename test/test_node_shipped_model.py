@@ -15,8 +15,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, ROAD, SKY
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 
 def test_the_street_has_its_classes_on_key_frames_and_between(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import FakeCamera, NodeProcess, TestBench, own_namespace, running_node
 from stream_setup import stream_network
 
-from lowlat_seg_ros.network.checkpoint import save_checkpoint
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 CLASSES = 11
 

@@ -143,11 +143,11 @@ def test_pip_install_gives_the_library_without_ros(tmp_path: Path) -> None:
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-c", IMPORT_EVERYTHING, str(target)]
     modules = subprocess.run(command, env=variables, cwd=tmp_path, check=True, text=True, stdout=subprocess.PIPE).stdout
-    rooms = {"network", "stream", "data", "evaluation", "training", "cli"}
+    rooms = {"models", "stream", "data", "evaluation", "training", "cli"}
     assert {f"lowlat_seg_ros.{room}" for room in rooms} <= set(modules.split())
     assert not (target / "lowlat_seg_ros" / "ros").exists()
     assert (target / "lowlat_seg_ros" / "models" / "default" / "weights.safetensors").is_file()
-    assert (target / "lowlat_seg_ros" / "evaluation" / "page" / "templates" / "page.html").is_file()
+    assert (target / "lowlat_seg_ros" / "replay" / "templates" / "page.html").is_file()
     assert (target / "share" / "lowlat_seg_ros" / "config" / "models" / "paper.yaml").is_file()
     assert (target / "bin" / "lowlat-seg").is_file()
-    assert list((target / "lowlat_seg_ros" / "network").glob("_kernels*.so"))
+    assert list((target / "lowlat_seg_ros" / "kernels").glob("_kernels*.so"))

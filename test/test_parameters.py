@@ -15,8 +15,8 @@ from small_networks import small_config
 
 from lowlat_seg_ros.ros.device import choose_device
 from lowlat_seg_ros.ros.parameters import DECLARATIONS, ParameterError, Settings, presented
+from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, PredictedDeviation
-from lowlat_seg_ros.stream.threads import thread_counts
 
 PARAMETER_FILE = Path(__file__).parents[1] / "config" / "seg.yaml"
 DEFAULTS = {declaration.name: declaration.default for declaration in DECLARATIONS}

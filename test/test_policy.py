@@ -8,7 +8,7 @@ import pytest
 import torch
 from stream_setup import stream_network
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
 from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFrameDecision, PredictedDeviation
 
 

@@ -79,7 +79,7 @@ def test_image_sized_buffers_are_kept_in_the_process() -> None:
     program = """
 import resource
 import sys
-from lowlat_seg_ros.steady_memory import keep_large_buffers
+from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
 if sys.argv[1] == "kept":
     keep_large_buffers()
 def faults_of_an_image():
@@ -102,7 +102,7 @@ print(max([faults_of_an_image() for _ in range(5)][1:]))
 def test_garbage_collection_leaves_the_start_ups_objects_alone_and_finds_later_cycles() -> None:
     program = """
 import gc
-from lowlat_seg_ros.steady_memory import set_start_up_apart
+from lowlat_seg_ros.runtime.steady_memory import set_start_up_apart
 before = len(gc.get_objects())
 set_start_up_apart()
 cycle = []

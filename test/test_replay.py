@@ -14,12 +14,12 @@ from json_schema import violations
 from stream_setup import stream_network
 from test_replay_report import SCHEMA
 
-from lowlat_seg_ros.data.bags import BagError
-from lowlat_seg_ros.data.rosbag2.messages import IMAGE, Header, serialized_image
-from lowlat_seg_ros.evaluation.replay.profile import Profile
-from lowlat_seg_ros.evaluation.replay.replay import Model, Outcome, replay_bag
-from lowlat_seg_ros.evaluation.replay.report import SystemReport, json_text
-from lowlat_seg_ros.evaluation.replay.settings import PolicySettings, ReplaySettings
+from lowlat_seg_ros.replay.bags import BagError
+from lowlat_seg_ros.replay.messages import IMAGE, Header, serialized_image
+from lowlat_seg_ros.replay.profile import Profile
+from lowlat_seg_ros.replay.replay import Model, Outcome, replay_bag
+from lowlat_seg_ros.replay.report import SystemReport, json_text
+from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 
 # The cameras of these bags have a period of 100 ms.
 QUICK = Profile("quick", fast_ms=40, key_frame_ms=45, slow_ms=120, full_ms=90, single_ms=20)

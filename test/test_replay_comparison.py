@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from example_report import example_report
 
-from lowlat_seg_ros.evaluation.replay.comparison import Worse, compare, comparison_text, require_no_worse
-from lowlat_seg_ros.evaluation.replay.fleet_report import done_bag, failed_bag, fleet_mapping
-from lowlat_seg_ros.evaluation.replay.markdown import fleet_markdown, report_markdown
-from lowlat_seg_ros.evaluation.replay.report import Report
+from lowlat_seg_ros.replay.comparison import Worse, compare, comparison_text, require_no_worse
+from lowlat_seg_ros.replay.fleet_report import done_bag, failed_bag, fleet_mapping
+from lowlat_seg_ros.replay.markdown import fleet_markdown, report_markdown
+from lowlat_seg_ros.replay.report import Report
 
 
 def with_scores(report: Report, **changes: Any) -> Report:

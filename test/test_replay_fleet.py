@@ -18,13 +18,13 @@ from small_networks import small_network
 from stream_setup import stream_network
 
 from lowlat_seg_ros.cli import main
-from lowlat_seg_ros.evaluation.replay.fleet import find_bags, report_folders
-from lowlat_seg_ros.evaluation.replay.jobs import Job
-from lowlat_seg_ros.evaluation.replay.profile import reference_profile
-from lowlat_seg_ros.evaluation.replay.replay import Model, replay_bag
-from lowlat_seg_ros.evaluation.replay.report_files import finished_report, write_outcome
-from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings
-from lowlat_seg_ros.network.checkpoint import save_checkpoint
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
+from lowlat_seg_ros.replay.fleet import find_bags, report_folders
+from lowlat_seg_ros.replay.jobs import Job
+from lowlat_seg_ros.replay.profile import reference_profile
+from lowlat_seg_ros.replay.replay import Model, replay_bag
+from lowlat_seg_ros.replay.report_files import finished_report, write_outcome
+from lowlat_seg_ros.replay.settings import ReplaySettings
 
 CHECKOUT = Path(__file__).parents[1]
 FINISHED = {"index.html", "pictures", "report.json", "report.md"}

@@ -29,19 +29,19 @@ from stream_setup import stream_network
 from test_replay_report import SCHEMA
 
 from lowlat_seg_ros.cli import main
-from lowlat_seg_ros.data.bag_writer import START, write_bag
 from lowlat_seg_ros.data.labelled_clips import LabelledFrame
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
-from lowlat_seg_ros.evaluation.replay.jobs import Failure, Job
-from lowlat_seg_ros.evaluation.replay.markdown import report_markdown
-from lowlat_seg_ros.evaluation.replay.profile import Profile, reference_profile
-from lowlat_seg_ros.evaluation.replay.replay import Model, Outcome, load_model, replay_bag
-from lowlat_seg_ros.evaluation.replay.report import json_text
-from lowlat_seg_ros.evaluation.replay.settings import PolicySettings, ReplaySettings
-from lowlat_seg_ros.network.checkpoint import save_checkpoint
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
+from lowlat_seg_ros.replay.bag_writer import START, write_bag
+from lowlat_seg_ros.replay.jobs import Failure, Job
+from lowlat_seg_ros.replay.markdown import report_markdown
+from lowlat_seg_ros.replay.profile import Profile, reference_profile
+from lowlat_seg_ros.replay.replay import Model, Outcome, load_model, replay_bag
+from lowlat_seg_ros.replay.report import json_text
+from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.ros.conversions import nanoseconds
+from lowlat_seg_ros.ros.live import replay_bag_live, run_live
 from lowlat_seg_ros.ros.live_performance import LiveOptions, PlayerEvents, policy_parameters
-from lowlat_seg_ros.ros.replay_live import replay_bag_live, run_live
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 FRAME_COUNT = 9
 RATE_HZ = 10.0

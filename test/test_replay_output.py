@@ -14,12 +14,12 @@ from bag_parts import image, write_bag_of
 from stream_setup import stream_network
 
 from lowlat_seg_ros.cli import main
-from lowlat_seg_ros.evaluation.replay.output_folder import made_folder, own_folder
-from lowlat_seg_ros.evaluation.replay.profile import reference_profile
-from lowlat_seg_ros.evaluation.replay.replay import Model, Outcome, replay_bag
-from lowlat_seg_ros.evaluation.replay.report_files import UNFINISHED_FOLDER, write_outcome
-from lowlat_seg_ros.evaluation.replay.settings import ReplaySettings
 from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.replay.output_folder import made_folder, own_folder
+from lowlat_seg_ros.replay.profile import reference_profile
+from lowlat_seg_ros.replay.replay import Model, Outcome, replay_bag
+from lowlat_seg_ros.replay.report_files import UNFINISHED_FOLDER, write_outcome
+from lowlat_seg_ros.replay.settings import ReplaySettings
 
 
 @pytest.fixture(scope="module")

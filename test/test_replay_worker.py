@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
-from lowlat_seg_ros.evaluation.replay.systems import Labelled
-from lowlat_seg_ros.evaluation.replay.worker import Worker
+from lowlat_seg_ros.replay.frames import ReplayFrame
+from lowlat_seg_ros.replay.systems import Labelled
+from lowlat_seg_ros.replay.worker import Worker
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 

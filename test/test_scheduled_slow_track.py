@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.models.segmentation_network import LowFeatures
 from lowlat_seg_ros.stream.key_frame import SeenFrame
 from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowJob

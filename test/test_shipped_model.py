@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS, ROAD, SKY
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.rows import Row, TrackSettings, evaluate_rows
-from lowlat_seg_ros.network import local_correlation, spatially_variant_convolution
-from lowlat_seg_ros.network.checkpoint import load_checkpoint, load_trainable
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream import labelling
-from lowlat_seg_ros.stream.labelling import label_image
-from lowlat_seg_ros.stream.preprocessing import Preprocessor
+from lowlat_seg_ros.fast import labelling
+from lowlat_seg_ros.fast.labelling import label_image
+from lowlat_seg_ros.fast.preprocessing import Preprocessor
+from lowlat_seg_ros.kernels import local_correlation, spatially_variant_convolution
+from lowlat_seg_ros.models.checkpoint import load_checkpoint, load_trainable
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 CLIP = Path(__file__).parents[2] / "shared" / "camvid"
 SETTINGS = TrackSettings(interval=5, threshold=0.125, minimum_interval=4, maximum_interval=8, delay_frames=(1,))

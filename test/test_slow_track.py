@@ -178,7 +178,7 @@ def test_only_the_slow_thread_is_niced() -> None:
 THREAD_COUNTS = """
 import threading, torch
 {settle}
-from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.models.segmentation_network import LowFeatures
 from lowlat_seg_ros.stream.key_frame import SeenFrame
 from lowlat_seg_ros.stream.slow_lane import SlowJob
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack

@@ -15,11 +15,11 @@ from cpu_copies import CPU_COPIES, running_copy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lowlat_seg_ros.network import convolution_on_gpu, native_library
-from lowlat_seg_ros.network import spatially_variant_convolution as module
-from lowlat_seg_ros.network.convolution_on_cpu import convolve_on_cpu
-from lowlat_seg_ros.network.propagation import KernelPredictor
-from lowlat_seg_ros.network.spatially_variant_convolution import (
+from lowlat_seg_ros.fast.adaptive import KernelPredictor
+from lowlat_seg_ros.kernels import convolution_on_gpu, native_library
+from lowlat_seg_ros.kernels import spatially_variant_convolution as module
+from lowlat_seg_ros.kernels.convolution_on_cpu import convolve_on_cpu
+from lowlat_seg_ros.kernels.spatially_variant_convolution import (
     kernel_reach,
     shift_and_add,
     spatially_variant_convolution,

@@ -22,10 +22,10 @@ from stream_setup import (
 )
 from torch import Tensor
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
+from lowlat_seg_ros.fast.preprocessing import Preprocessor
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
 from lowlat_seg_ros.stream.key_frame import KeyFrame, KeyFrameCache
 from lowlat_seg_ros.stream.policy import FixedInterval
-from lowlat_seg_ros.stream.preprocessing import Preprocessor
 
 # --- 1: step ---------------------------------------------------------------------------------------------------------
 

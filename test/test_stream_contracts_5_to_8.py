@@ -25,9 +25,9 @@ from stream_setup import (
 )
 from torch import Tensor, nn
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
+from lowlat_seg_ros.fast.labelling import label_image
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.labelling import label_image
 from lowlat_seg_ros.stream.policy import FixedInterval, PredictedDeviation
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack

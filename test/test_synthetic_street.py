@@ -17,8 +17,8 @@ from lowlat_seg_ros.data.classes import (
     SKY,
 )
 from lowlat_seg_ros.data.clips import FOLDER_RATE_HZ, open_clip
-from lowlat_seg_ros.data.street.ground import Ground
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+from lowlat_seg_ros.street.ground import Ground
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 SMALL = (160, 120)
 THIN = (POLE, SIGN_SYMBOL, PEDESTRIAN, BICYCLIST)

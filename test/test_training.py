@@ -15,8 +15,8 @@ from small_networks import small_config, small_network
 from torch import nn
 
 from lowlat_seg_ros.data.classes import BICYCLIST, CAR, PEDESTRIAN, ROAD, SKY, UNLABELLED
-from lowlat_seg_ros.network.config import load_config
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.config import load_config
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training import pairs
 from lowlat_seg_ros.training.augmentation import noisy, random_clouds, random_noise, random_view
 from lowlat_seg_ros.training.base import BaseStage, class_weights, label_loss, still_maker

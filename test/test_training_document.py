@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import PredictedDeviation
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 CHECKOUT = Path(__file__).parents[1]
 WALK = (CHECKOUT / "docs" / "training.md").read_text().split("\n## ")[1]

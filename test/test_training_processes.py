@@ -15,7 +15,7 @@ from small_networks import small_network
 from training_setup import STAGES, write_setup
 from two_processes import WEIGHTS_FILE
 
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.processes import Processes
 from lowlat_seg_ros.training.samples import EpochBatches, Samples

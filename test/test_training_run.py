@@ -19,8 +19,8 @@ from training_setup import RECIPE, STAGES, write_setup, write_yaml
 
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.video_writer import VideoWriter
-from lowlat_seg_ros.network.checkpoint import WEIGHTS_FILE, CheckpointError, load_checkpoint, save_checkpoint
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.checkpoint import WEIGHTS_FILE, CheckpointError, load_checkpoint, save_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.run_state import HISTORY_FILE, STATE_FILE, RunError, RunState, first_difference
 from lowlat_seg_ros.training.start import take_weights
 

@@ -14,7 +14,7 @@ from small_networks import small_network
 from torch import nn
 from training_setup import RECIPE
 
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.base import class_weights
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import find_data

@@ -10,10 +10,10 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from lowlat_seg_ros.data.bag_writer import Compression, Storage, write_bag
-from lowlat_seg_ros.data.bags import Bag, BagError, open_bag, truth_topic
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.labelled_clips import labelled_frames
+from lowlat_seg_ros.replay.bag_writer import Compression, Storage, write_bag
+from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag, truth_topic
 
 NANOSECONDS_A_SECOND = 1e9
 

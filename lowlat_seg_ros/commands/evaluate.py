@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
+from lowlat_seg_ros.data.atomic_write import replace_file
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
-from lowlat_seg_ros.evaluation.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.steady_memory import keep_large_buffers, set_start_up_apart
-from lowlat_seg_ros.stream.threads import thread_counts
-from lowlat_seg_ros.whole_file import replace_file
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
+from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers, set_start_up_apart
+from lowlat_seg_ros.runtime.threads import thread_counts
 
 
 def add_evaluate_command(commands: Any) -> None:

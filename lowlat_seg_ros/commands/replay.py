@@ -16,26 +16,26 @@ from typing import Any
 import torch
 
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
-from lowlat_seg_ros.evaluation.replay.cluster import run_on_cluster
-from lowlat_seg_ros.evaluation.replay.comparison import compare, comparison_text, require_no_worse
-from lowlat_seg_ros.evaluation.replay.fleet import FLEET_FILE, FLEET_MARKDOWN_FILE, Fleet, find_bags, report_folders
-from lowlat_seg_ros.evaluation.replay.fleet_report import FLEET_FORMAT
-from lowlat_seg_ros.evaluation.replay.jobs import Endings, Failure, Job
-from lowlat_seg_ros.evaluation.replay.measure_profile import measure_profile
-from lowlat_seg_ros.evaluation.replay.output_folder import own_folder
-from lowlat_seg_ros.evaluation.replay.processes import run_in_processes
-from lowlat_seg_ros.evaluation.replay.profile import Profile, load_profile, reference_profile
-from lowlat_seg_ros.evaluation.replay.replay import Model, load_model
-from lowlat_seg_ros.evaluation.replay.report import FORMAT, json_text
-from lowlat_seg_ros.evaluation.replay.report_files import (
+from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.replay.cluster import run_on_cluster
+from lowlat_seg_ros.replay.comparison import compare, comparison_text, require_no_worse
+from lowlat_seg_ros.replay.fleet import FLEET_FILE, FLEET_MARKDOWN_FILE, Fleet, find_bags, report_folders
+from lowlat_seg_ros.replay.fleet_report import FLEET_FORMAT
+from lowlat_seg_ros.replay.jobs import Endings, Failure, Job
+from lowlat_seg_ros.replay.measure_profile import measure_profile
+from lowlat_seg_ros.replay.output_folder import own_folder
+from lowlat_seg_ros.replay.processes import run_in_processes
+from lowlat_seg_ros.replay.profile import Profile, load_profile, reference_profile
+from lowlat_seg_ros.replay.replay import Model, load_model
+from lowlat_seg_ros.replay.report import FORMAT, json_text
+from lowlat_seg_ros.replay.report_files import (
     MARKDOWN_FILE,
     PAGE_FILE,
     REPORT_FILE,
     read_document,
 )
-from lowlat_seg_ros.evaluation.replay.settings import POLICIES, PolicySettings, ReplaySettings
-from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.whole_file import replace_file
+from lowlat_seg_ros.replay.settings import POLICIES, PolicySettings, ReplaySettings
 
 PROFILE_FILE = "profile.json"
 
@@ -193,8 +193,8 @@ def run_in_node(jobs: Sequence[Job], rate: float, rounds: int, progress: Callabl
         from lowlat_seg_ros.ros.process_setup import set_up_process
 
         set_up_process()  # before rclpy is imported
+        from lowlat_seg_ros.ros.live import run_live
         from lowlat_seg_ros.ros.live_performance import LiveOptions
-        from lowlat_seg_ros.ros.replay_live import run_live
     except ImportError as error:
         raise SettingsError(
             f"--live needs ROS 2 and this package built for it ({error}); source the workspace, or use scripts/with_ros"

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lowlat_seg_ros.network.config import load_config
+from lowlat_seg_ros.models.config import load_config
 from lowlat_seg_ros.training.data_plan import load_data_plan
 from lowlat_seg_ros.training.plan import PlanError, load_plan
 from lowlat_seg_ros.training.processes import joined_processes

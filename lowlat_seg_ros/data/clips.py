@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 STREET: Final = "street"
 """The word that opens the synthetic street; a folder of that name is opened as `./street`."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.camvid import DataError, read_ids
 from lowlat_seg_ros.data.classes import CAMVID_VOID, UNLABELLED
 from lowlat_seg_ros.data.clips import Clip, PictureFolder, natural_order
-from lowlat_seg_ros.data.synthetic_street import SyntheticStreet
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 LABEL_SUFFIX: Final = ".png"  # the one format of pictures that every tool writes class ids to without loss
 

@@ -18,10 +18,10 @@ from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
 from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, SegmentationNetwork
-from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
-from lowlat_seg_ros.stream.motion import Motion, carry, motion_estimator
-from lowlat_seg_ros.stream.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.fast.labelling import label_image, unlabelled_image
+from lowlat_seg_ros.fast.motion import Motion, carry, motion_estimator
+from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
 
 MOTIONS_KEPT: Final = 256  # of half a megabyte each; asked for by distance, each begins with one of the last round
 

@@ -16,14 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedFrame
-from lowlat_seg_ros.evaluation.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.machine import cpu_model, usable_cores
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.replay.systems import PerFrameNetwork
+from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
+from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import KeyFramePolicy
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
-from lowlat_seg_ros.stream.threads import ThreadCounts
 
 TWO_TRACKS: Final = "two tracks"
 WARM_UP_CALLS: Final = 3

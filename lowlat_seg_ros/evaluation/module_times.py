@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowlat_seg_ros.network.checkpoint import CheckpointError, load_checkpoint
-from lowlat_seg_ros.network.config import ConfigError, load_config
-from lowlat_seg_ros.network.folding import prepare_for_inference
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream.motion import carry, motion_estimator
+from lowlat_seg_ros.fast.motion import carry, motion_estimator
+from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint
+from lowlat_seg_ros.models.config import ConfigError, load_config
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.folding import prepare_for_inference
 
 FULL_NETWORK = "Full network (Sl, Sh, classifier)"
 CARRYING = "Optical flow, carried logits"

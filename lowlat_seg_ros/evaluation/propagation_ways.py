@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lowlat_seg_ros.evaluation.distances import farthest_distance
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.network.spatially_variant_convolution import spatially_variant_convolution
+from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
 
 DISTANCES: Final = (5, 10)
 """Frames from the key frame."""

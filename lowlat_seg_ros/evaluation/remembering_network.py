@@ -6,8 +6,8 @@ import hashlib
 
 from torch import Tensor
 
-from lowlat_seg_ros.network.config import ModelConfig
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
+from lowlat_seg_ros.models.config import ModelConfig
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
 
 
 class RememberingNetwork:

@@ -15,7 +15,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from lowlat_seg_ros.data.bags import Bag, BagFrame
+from lowlat_seg_ros.replay.bags import Bag, BagFrame
 from lowlat_seg_ros.ros.clip_playback import RELIABLE, SECONDS_TO_BE_TAKEN
 from lowlat_seg_ros.ros.conversions import NANOSECONDS_A_SECOND, image_message, stamp_of
 

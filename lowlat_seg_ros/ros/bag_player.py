@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _play(arguments: list[str], signals: StopSignals) -> int:
     from rclpy.utilities import remove_ros_args
 
-    from lowlat_seg_ros.data.bags import BagError, open_bag
+    from lowlat_seg_ros.replay.bags import BagError, open_bag
     from lowlat_seg_ros.ros.bag_playback import BagPlayback, BagPlaybackOptions
 
     options = _parser().parse_args(remove_ros_args(["bag_player", *arguments])[1:])

@@ -14,8 +14,8 @@ from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Image
 
 from lowlat_seg_ros.data.drawing import overlay
+from lowlat_seg_ros.models.config import Colour, ModelConfig
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
-from lowlat_seg_ros.network.config import Colour, ModelConfig
 from lowlat_seg_ros.ros.conversions import (
     BadImage,
     ChainTimes,

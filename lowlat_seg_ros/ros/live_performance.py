@@ -14,12 +14,12 @@ from pathlib import Path
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from lowlat_seg_ros.evaluation.replay.settings import PolicySettings, ReplaySettings
+from lowlat_seg_ros.demo import DemoError
+from lowlat_seg_ros.demo.child_process import ChildProcess
+from lowlat_seg_ros.demo.performance import SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS
+from lowlat_seg_ros.demo.recorder import Recorder, recorder_node
+from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.ros.bag_playback import played_topic
-from lowlat_seg_ros.ros.demo import DemoError
-from lowlat_seg_ros.ros.demo.child_process import ChildProcess
-from lowlat_seg_ros.ros.demo.performance import SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS
-from lowlat_seg_ros.ros.demo.recorder import Recorder, recorder_node
 from lowlat_seg_ros.ros.live_recording import Answer, LiveRecording, SentFrame
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
+from lowlat_seg_ros.demo.recorder import FASTEST_COMPRESSION, Recording
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.conversions import nanoseconds
-from lowlat_seg_ros.ros.demo.recorder import FASTEST_COMPRESSION, Recording
 
 
 class SentFrame(NamedTuple):

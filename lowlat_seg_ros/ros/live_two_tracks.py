@@ -9,12 +9,12 @@ from itertools import pairwise
 from statistics import median
 from typing import Final, cast
 
-from lowlat_seg_ros.data.rosbag2.problems import Problems
-from lowlat_seg_ros.evaluation.replay.frames import ReplayFrame
-from lowlat_seg_ros.evaluation.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
-from lowlat_seg_ros.evaluation.replay.systems import Labelled, System
-from lowlat_seg_ros.evaluation.replay.worker import Observer
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
+from lowlat_seg_ros.replay.frames import ReplayFrame
+from lowlat_seg_ros.replay.problems import Problems
+from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
+from lowlat_seg_ros.replay.systems import Labelled, System
+from lowlat_seg_ros.replay.worker import Observer
 from lowlat_seg_ros.ros.conversions import nanoseconds
 from lowlat_seg_ros.ros.live_performance import LiveOptions, LivePerformance
 from lowlat_seg_ros.ros.live_recording import Answer

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from lowlat_seg_ros.ros.process_setup import set_up_process
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
-from lowlat_seg_ros.steady_memory import set_start_up_apart
+from lowlat_seg_ros.runtime.steady_memory import set_start_up_apart
 
 LONGEST_WAIT_SECONDS: Final = 0.2
 
@@ -47,7 +47,7 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
 def _run_node(signals: StopSignals) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
-    from lowlat_seg_ros.network.checkpoint import CheckpointError
+    from lowlat_seg_ros.models.checkpoint import CheckpointError
     from lowlat_seg_ros.ros.node import SegmentationNode
     from lowlat_seg_ros.ros.parameters import ParameterError
 

@@ -16,9 +16,9 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from lowlat_seg_ros.network.checkpoint import load_checkpoint
-from lowlat_seg_ros.network.config import ModelConfig
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.config import ModelConfig
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.ros.device import choose_device, in_words
 from lowlat_seg_ros.ros.parameters import (
@@ -29,10 +29,10 @@ from lowlat_seg_ros.ros.parameters import (
     show_presented,
     unknown_parameters,
 )
+from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.slow_lane import SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
-from lowlat_seg_ros.stream.threads import thread_counts
 
 NODE_NAME: Final = "lowlat_seg"
 DIAGNOSTICS_PERIOD_SECONDS: Final = 1.0

@@ -15,7 +15,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lowlat_seg_ros.network.config import Colour, ModelConfig
+from lowlat_seg_ros.models.config import Colour, ModelConfig
 from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 
 MODELS_OWN_NAMES: Final = [""]

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from lowlat_seg_ros.steady_memory import keep_large_buffers
+from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
 
 _PROFILE: Final = "FASTDDS_DEFAULT_PROFILES_FILE"
 _PROFILE_UP_TO_JAZZY: Final = "FASTRTPS_DEFAULT_PROFILES_FILE"

@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lowlat_seg_ros.fast.labelling import label_image, unlabelled_image
+from lowlat_seg_ros.fast.motion import Motion, carry, motion_estimator
+from lowlat_seg_ros.fast.motion_beside_network import MotionBesideNetwork
+from lowlat_seg_ros.fast.preprocessing import Preprocessor, Size, check_frame, frame_size
+from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
 from lowlat_seg_ros.stream.key_frame import KeyFrame, KeyFrameCache, SeenFrame
-from lowlat_seg_ros.stream.labelling import label_image, unlabelled_image
-from lowlat_seg_ros.stream.motion import Motion, carry, motion_estimator
-from lowlat_seg_ros.stream.motion_beside_network import MotionBesideNetwork
 from lowlat_seg_ros.stream.networks import FastNetwork
 from lowlat_seg_ros.stream.policy import FeatureDifference, KeyFrameDecision, KeyFramePolicy, PredictedDeviation
-from lowlat_seg_ros.stream.preprocessing import Preprocessor, Size, check_frame, frame_size
 from lowlat_seg_ros.stream.result import SegmentationResult, StageClock
 from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane, SlowResult, describe_error, run_sh
-from lowlat_seg_ros.stream.track_stream import FAST_PRIORITY, TrackStream
 
 FIRST_FRAME = KeyFrameDecision(True, "first frame")
 NO_KEY_YET = KeyFrameDecision(False)  # the first frame is still in the slow track

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures
-from lowlat_seg_ros.stream.motion import Motion
-from lowlat_seg_ros.stream.motion_beside_network import FoundMotion
+from lowlat_seg_ros.fast.motion import Motion
+from lowlat_seg_ros.fast.motion_beside_network import FoundMotion
+from lowlat_seg_ros.models.segmentation_network import LowFeatures
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from lowlat_seg_ros.network.config import ModelConfig
-from lowlat_seg_ros.network.segmentation_network import LowFeatures, Propagated
+from lowlat_seg_ros.models.config import ModelConfig
+from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated
 
 
 class SlowNetwork(Protocol):

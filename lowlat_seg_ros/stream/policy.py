@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from lowlat_seg_ros.network.segmentation_network import LowFeatures
+from lowlat_seg_ros.models.segmentation_network import LowFeatures
 from lowlat_seg_ros.stream.networks import FastNetwork
 
 KeyReason = Literal["", "first frame", "interval", "maximum interval", "deviation", "feature difference"]

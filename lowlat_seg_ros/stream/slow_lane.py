@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from lowlat_seg_ros.runtime.track_stream import TrackStream
 from lowlat_seg_ros.stream.key_frame import KeyFrame, SeenFrame
 from lowlat_seg_ros.stream.networks import SlowNetwork
-from lowlat_seg_ros.stream.track_stream import TrackStream
 
 
 @dataclass(frozen=True, eq=False)

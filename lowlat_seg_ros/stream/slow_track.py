@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from lowlat_seg_ros.runtime.track_stream import SLOW_PRIORITY, TrackStream
 from lowlat_seg_ros.stream.networks import SlowNetwork
 from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane, SlowResult, run_sh
-from lowlat_seg_ros.stream.track_stream import SLOW_PRIORITY, TrackStream
 
 MAXIMUM_NICENESS = 19
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.network.config import ModelConfig
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.config import ModelConfig
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.augmentation import random_view
 from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.pairs import motions_of

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from lowlat_seg_ros.network.checkpoint import CARD_FILE
+from lowlat_seg_ros.models.checkpoint import CARD_FILE
 from lowlat_seg_ros.training.plan import StagePlan
 from lowlat_seg_ros.training.processes import Processes
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.labelling import GivesLogits, predicted_labels
 from lowlat_seg_ros.training.samples import EpochBatches, Samples, loader
 

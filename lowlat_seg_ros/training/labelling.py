@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lowlat_seg_ros.data.drawing import colourise
-from lowlat_seg_ros.network.config import ModelConfig
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.config import ModelConfig
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 MOST_SHOWN = 4  # pictures of a batch
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.curves import STEPS_A_POINT, Curves, kept_curves
 from lowlat_seg_ros.training.held_out import held_out_scores
 from lowlat_seg_ros.training.labelling import drawn_batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from lowlat_seg_ros.network.config import ModelConfig
+from lowlat_seg_ros.models.config import ModelConfig
 from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.pairs import SHORTEST_DISTANCE, filmed_pair, motions_of, synthesise_pair
 from lowlat_seg_ros.training.plan import StagePlan

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.network.checkpoint import load_trainable, save_checkpoint
-from lowlat_seg_ros.network.config import ModelConfig, TwoNetworksConfig
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.checkpoint import load_trainable, save_checkpoint
+from lowlat_seg_ros.models.config import ModelConfig, TwoNetworksConfig
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.base import BaseStage, LowStage, class_weights, still_maker, whole_still_maker
 from lowlat_seg_ros.training.card import StageRecord, card_with
 from lowlat_seg_ros.training.data_plan import DataPlan

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.processes import Processes, done_by_leader
-from lowlat_seg_ros.whole_file import replace_file
 
 STATE_FILE = "last.pt"
 HISTORY_FILE = "epochs.csv"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lowlat_seg_ros.network.config import ModelConfig
+from lowlat_seg_ros.models.config import ModelConfig
 from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.processes import ALONE, Processes
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from lowlat_seg_ros.network.checkpoint import CheckpointError, load_trainable, weights_of
-from lowlat_seg_ros.network.config import ModelConfig
-from lowlat_seg_ros.network.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.models.checkpoint import CheckpointError, load_trainable, weights_of
+from lowlat_seg_ros.models.config import ModelConfig
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.imagenet import load_imagenet_weights
 
 IMAGENET = "imagenet"

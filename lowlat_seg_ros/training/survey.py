@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lowlat_seg_ros.data.atomic_write import replace_file
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.frame_source import FrameSource, VideoFrame, read_frame
 from lowlat_seg_ros.training.data_set import DataSet
 from lowlat_seg_ros.training.frames import TrainingFrame, read_training_frame
-from lowlat_seg_ros.whole_file import replace_file
 
 MOST_SHOWN = 20  # problems in one message; the rest are counted
 

@@ -1,0 +1,77 @@
+"""The demo's pictures: a video with the overlay and a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.clips import Clip
+from lowlat_seg_ros.data.drawing import contact_sheet, legend, mark_key_frame, overlay
+from lowlat_seg_ros.data.video_writer import VideoWriter
+from lowlat_seg_ros.demo import DemoError
+from lowlat_seg_ros.demo.performance import Performance
+from lowlat_seg_ros.models.config import ModelConfig
+
+OPACITY: Final = 0.55
+SHEET_TILES: Final = 12
+SHEET_COLUMNS: Final = 3
+
+
+def write_pictures(clip: Clip, performance: Performance, model: ModelConfig, folder: Path) -> None:
+    """Write `overlay.mp4`, every frame of the clip, and `contact_sheet.png`, some of them with the classes' names.
+
+    Raises:
+        ClipError, VideoError, DemoError, OSError: a file that cannot be read or written.
+    """
+    on_sheet = _evenly_chosen(_labelled_frames(performance), SHEET_TILES)
+    tiles = []
+    with VideoWriter(folder / "overlay.mp4", clip.size, clip.rate_hz) as video:
+        for number, (picture, caption) in enumerate(_pictures(clip, performance, model)):
+            video.write(picture)
+            if number in on_sheet:
+                tiles.append((picture, f"{clip.name}, frame {number}: {caption}"))
+    sheet = contact_sheet(tiles, SHEET_COLUMNS)
+    names = legend(model.classes, model.colours, sheet.shape[1])
+    _write_png(folder / "contact_sheet.png", np.vstack([sheet, names]))
+
+
+def _labelled_frames(performance: Performance) -> list[int]:
+    stamps = enumerate(performance.sent_stamps)
+    return [number for number, stamp in stamps if performance.recording.labels(stamp) is not None]
+
+
+def _evenly_chosen(numbers: list[int], count: int) -> set[int]:
+    places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
+    return {numbers[place] for place in places}
+
+
+def _pictures(clip: Clip, performance: Performance, model: ModelConfig) -> Iterator[tuple[NDArray[np.uint8], str]]:
+    """Every frame that was sent, with its labels over it, and what to say of it."""
+    stamps = performance.sent_stamps
+    sent = zip(clip.frames(), stamps, strict=False)  # a clip that loops or is cut short ends with the shorter one
+    for frame, stamp in tqdm(sent, total=len(stamps), unit="frame", desc="drawing"):
+        labels = performance.recording.labels(stamp)
+        message = performance.recording.key_frames.get(stamp)
+        if labels is None or message is None:
+            yield frame, "dropped"
+            continue
+        picture = overlay(frame, labels, model.colours, OPACITY)
+        if message.is_key_frame:
+            yield mark_key_frame(picture, message.key_reason), f"{message.total_ms:.0f} ms, key frame"
+        else:
+            yield picture, f"{message.total_ms:.0f} ms, key {message.key_age_frames} frames ago"
+
+
+def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Under its name only once it is whole."""
+    written, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not written:
+        raise DemoError(f"{path} cannot be encoded")
+    replace_file(path, data.tobytes())

@@ -1,0 +1,153 @@
+"""Adaptive feature propagation (the paper's section 3.3 and figure 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lowlat_seg_ros.kernels.local_correlation import local_correlation
+from lowlat_seg_ros.kernels.matched_transport import can_match_in_cpp, matched_transport
+from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
+
+# The share of an untrained kernel that lies on its centre is e^x / (e^x + H_K² - 1): about two thirds for 81 taps.
+IDENTITY_LOGIT = 5.0
+FIRST_SENSITIVITY = 1.0
+FIRST_SHARPNESS = 150.0  # of kernels from correlations: neighbouring places are alike to one part in a hundred
+
+
+def conv3x3(in_channels: int, channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, channels, 3, padding=1)
+
+
+class KernelPredictor(nn.Module):
+    """Predicts W, a kernel for each place, from the low-level features of the key frame and the current frame.
+
+    Section 4: each feature reduced by a 3x3 convolution, concatenated, a 3x3 convolution, a 1x1 convolution to H_K²
+    channels, ReLU between; one softmax over the H_K² makes each kernel sum to one. Untrained kernels are near the
+    identity, so that propagation begins as copying.
+    """
+
+    def __init__(self, low_channels: int, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.reduce = conv3x3(low_channels, channels)
+        self.combine = conv3x3(2 * channels, channels)
+        self.predict = nn.Conv2d(channels, kernel_size**2, 1)
+        self._start_near_identity()
+
+    def _start_near_identity(self) -> None:
+        nn.init.normal_(self.predict.weight, std=1e-3)
+        taps = self.predict.out_channels
+        bias = torch.zeros(taps)
+        bias[taps // 2] = IDENTITY_LOGIT
+        self.predict.bias = nn.Parameter(bias)
+
+    def guidance(self, low: Tensor) -> Tensor:
+        """The part that needs one frame only, (B, channels, h, w): a key frame's is computed once and kept."""
+        return torch.relu(self.reduce(low))
+
+    def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """W, (B, H_K², h, w); the taps of a place sum to one."""
+        combined = torch.relu(self.combine(torch.cat([key_guidance, guidance], dim=1)))
+        # Over the last dimension: over the channels of a channels-last tensor torch's softmax is slower on a CPU, and
+        # its result, no longer channels last, would have to be turned for equation 1.
+        taps_last = torch.softmax(self.predict(combined).permute(0, 2, 3, 1), dim=3)
+        return taps_last.permute(0, 3, 1, 2)
+
+    def transport(self, features: Sequence[Tensor], key_guidance: Tensor, guidance: Tensor) -> list[Tensor]:
+        """The key frame's features, each (B, C, h, w), moved to the current frame by equation 1."""
+        kernels = self(key_guidance, guidance)
+        return [spatially_variant_convolution(feature, kernels) for feature in features]
+
+
+class CorrelationKernels(nn.Module):
+    """Predicts W from how well the current frame's places match the key frame's places around them.
+
+    The paper's predictor has to learn from examples what matching is; a few hundred pictures teach it little more than
+    a blur. Here both features are reduced by one 3x3 convolution and brought to length one, their local correlation
+    says how alike any two places are, and a softmax over the H_K² makes a kernel of it. Identical frames give kernels
+    close to the identity, trained or not.
+    """
+
+    def __init__(self, low_channels: int, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.reduce = conv3x3(low_channels, channels)
+        # As a logarithm, so that steps of a learning rate that suits the convolution move it too.
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(FIRST_SHARPNESS)))
+        self.prior = nn.Parameter(torch.zeros(kernel_size**2))  # of each tap, whatever is seen
+
+    def guidance(self, low: Tensor) -> Tensor:
+        """The part that needs one frame only, (B, channels, h, w), of length one at each place."""
+        return functional.normalize(self.reduce(low), dim=1)
+
+    def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """W, (B, H_K², h, w); the taps of a place sum to one."""
+        likeness = local_correlation(key_guidance, guidance, self.kernel_size)
+        taps_last = torch.softmax(self.log_sharpness.exp() * likeness.permute(0, 2, 3, 1) + self.prior, dim=3)
+        return taps_last.permute(0, 3, 1, 2)
+
+    def transport(self, features: Sequence[Tensor], key_guidance: Tensor, guidance: Tensor) -> list[Tensor]:
+        """The key frame's features, each (B, C, h, w), moved to the current frame by equation 1."""
+        if can_match_in_cpp(*features, key_guidance, guidance, self.log_sharpness, self.prior):
+            sharpness = self.log_sharpness.exp().item()
+            return matched_transport(features, key_guidance, guidance, sharpness, self.prior)
+        kernels = self(key_guidance, guidance)
+        return [spatially_variant_convolution(feature, kernels) for feature in features]
+
+
+class AdaptNet(nn.Sequential):
+    """Three 3x3 convolutions that make the current low-level feature fit for fusion: (B, C_l, h, w) to (B, A, h, w)."""
+
+    def __init__(self, low_channels: int, channels: int) -> None:
+        super().__init__(
+            conv3x3(low_channels, channels),
+            nn.ReLU(inplace=True),
+            conv3x3(channels, channels),
+            nn.ReLU(inplace=True),
+            conv3x3(channels, channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Fusion(nn.Module):
+    """The paper's: the propagated and the adapted feature side by side, a 3x3 convolution, ReLU."""
+
+    def __init__(self, high_channels: int, adapt_channels: int) -> None:
+        super().__init__()
+        self.combine = conv3x3(high_channels + adapt_channels, high_channels)
+
+    def forward(self, propagated: Tensor, adapted: Tensor) -> Tensor:
+        """(B, C_h, h, w) and (B, A, h, w) to (B, C_h, h, w)."""
+        return torch.relu(self.combine(torch.cat([propagated, adapted], dim=1)))
+
+
+class GatedFusion(nn.Module):
+    """Corrects the propagated feature where the key frame does not explain the current one, and nowhere else.
+
+    The key frame's guidance, moved by the same kernels, is compared with the current frame's. Where the two agree the
+    gate is shut and what Sh found is left as it is; where they differ (something uncovered, something new) AdaptNet's
+    view of the current frame is added. A fusion without a gate learns on pictures that Sh was trained on, where Sh can
+    be believed, and then makes worse what Sh finds in others.
+    """
+
+    def __init__(self, high_channels: int, adapt_channels: int, guidance_channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(high_channels, adapt_channels, 1)
+        self.combine = nn.Conv2d(2 * adapt_channels, high_channels, 1)
+        self.sensitivity = nn.Parameter(torch.full((guidance_channels,), FIRST_SENSITIVITY))
+        for parameter in self.combine.parameters():
+            nn.init.zeros_(parameter)  # an untrained fusion changes nothing
+
+    def forward(self, propagated: Tensor, adapted: Tensor, gate: Tensor) -> Tensor:
+        """(B, C_h, h, w), (B, A, h, w) and what ``gate`` gives, (B, 1, h, w), to (B, C_h, h, w)."""
+        correction = self.combine(torch.cat([torch.relu(self.reduce(propagated)), adapted], dim=1))
+        return torch.addcmul(propagated, gate, correction).relu_()
+
+    def gate(self, moved_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """(B, 1, h, w): 0 where the two agree, towards 1 the more they differ."""
+        weights = self.sensitivity.abs()[None, :, None, None]
+        return 1 - torch.exp(-functional.conv2d((guidance - moved_guidance).abs(), weights.expand(1, -1, 1, 1)))

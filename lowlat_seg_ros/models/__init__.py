@@ -1,0 +1,1 @@
+"""Our own networks: descriptions, architectures, checkpoints and the shipped weights."""

@@ -1,0 +1,141 @@
+"""The whole network of the paper's figures 2 and 4, assembled from parts named after what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from lowlat_seg_ros.fast.adaptive import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor
+from lowlat_seg_ros.fast.deviation import DeviationCodes, DeviationPredictor
+from lowlat_seg_ros.models.classifier import Classifier
+from lowlat_seg_ros.models.config import ModelConfig, SharedBackboneConfig
+from lowlat_seg_ros.models.normalising import Normalising
+from lowlat_seg_ros.models.shared_backbone import SharedBackbone
+from lowlat_seg_ros.models.tracks import Tracks
+from lowlat_seg_ros.models.two_networks import TwoNetworks
+
+
+class LowFeatures(NamedTuple):
+    """What the fast track keeps of a frame: F_l, and the parts of both predictors that need no second frame."""
+
+    low: Tensor  # F_l, (B, C_l, h, w)
+    kernel_guidance: Tensor  # (B, kernel_channels, h, w)
+    deviation_guidance: Tensor  # (B, deviation_channels, h, w)
+
+
+class Propagated(NamedTuple):
+    """What the fast track makes of a key frame's F_h for the current frame."""
+
+    high: Tensor  # F_h, (B, C_h, h, w)
+    doubt: Tensor | None  # (B, 1, h, w): 0 where the key frame explains the current one, towards 1; of gated fusion
+
+
+class SegmentationNetwork(nn.Module):
+    """Sl, Sh, classifier, kernel predictor, AdaptNet, fusion and deviation predictor. Holds weights and no state.
+
+    Every feature lies on one grid of ``stride`` image pixels an element: (h, w) = (H, W) / stride, rounded up.
+
+    Raises:
+        ConfigError: the config names no known backbone or block, or grids that do not fit each other.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tracks = build_tracks(config)
+        self.stride = self.tracks.stride
+        low_channels = self.tracks.low_channels
+        self.classifier = Classifier(config.high_channels, config.class_count, config.subpixels)
+        self.fast_classifier = Classifier(low_channels, config.class_count, config.subpixels)
+        self.kernel_predictor = build_kernel_predictor(config, low_channels)
+        self.adapt_net = AdaptNet(low_channels, config.adapt_channels)
+        self.fusion = build_fusion(config)
+        self.deviation_predictor = build_deviation_predictor(config, low_channels)
+
+    def low_features(self, image: Tensor) -> LowFeatures:
+        """Sl. ``image`` is (B, 3, H, W), RGB: uint8, or float and normalised by the config's mean and std."""
+        return self.describe(self.tracks.low(image))
+
+    def describe(self, low: Tensor) -> LowFeatures:
+        """F_l with both predictors' one-frame parts."""
+        return LowFeatures(low, self.kernel_predictor.guidance(low), self.deviation_predictor.guidance(low))
+
+    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+        """Sh: F_h, (B, C_h, h, w), of such an image and its F_l. Most networks use one of the two only."""
+        return self.tracks.high(image, low)
+
+    def classify(self, high: Tensor) -> Tensor:
+        """Logits of an F_h, (B, classes, r h, r w), r the config's ``subpixels``."""
+        return self.classifier(high)
+
+    def classify_low(self, low: Tensor) -> Tensor:
+        """Logits of an F_l, without any key frame, (B, classes, r h, r w): what Sl sees alone."""
+        return self.fast_classifier(low)
+
+    def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
+        """devS(k, t), (B,): the fraction of pixels expected to carry another label than in the key frame."""
+        return self.deviation_predictor(key.deviation_guidance, current.deviation_guidance)
+
+    def transport(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
+        """The key frame's F_h moved to the current frame by equation 1, (B, C_h, h, w)."""
+        return self._moved([key_high], key, current)[0]
+
+    def _moved(self, features: Sequence[Tensor], key: LowFeatures, current: LowFeatures) -> list[Tensor]:
+        return self.kernel_predictor.transport(features, key.kernel_guidance, current.kernel_guidance)
+
+    def fuse(self, propagated: Tensor, current: LowFeatures, moved_guidance: Tensor) -> Propagated:
+        """A moved F_h completed by what AdaptNet sees in the current frame.
+
+        ``moved_guidance`` is the key frame's kernel guidance, moved as its F_h was; the paper's fusion does without.
+        """
+        adapted = self.adapt_net(current.low)
+        if not isinstance(self.fusion, GatedFusion):
+            return Propagated(self.fusion(propagated, adapted), None)
+        gate = self.fusion.gate(moved_guidance, current.kernel_guidance)
+        return Propagated(self.fusion(propagated, adapted, gate), gate)
+
+    def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
+        """F_h of the current frame from the key frame's: transported, then fused (figure 4)."""
+        if not isinstance(self.fusion, GatedFusion):
+            return self.fuse(self.transport(key_high, key, current), current, key.kernel_guidance)
+        propagated, moved_guidance = self._moved([key_high, key.kernel_guidance], key, current)
+        return self.fuse(propagated, current, moved_guidance)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The full network on one frame: Sl where Sh needs it, Sh, classifier; logits (B, classes, r h, r w)."""
+        low = self.tracks.low(image) if self.tracks.high_needs_low else None
+        return self.classify(self.tracks.high(image, low))
+
+    def forward_fast(self, image: Tensor) -> Tensor:
+        """Sl alone as a network for single frames, with a classifier of its own; logits (B, classes, r h, r w).
+
+        It helps Sl to learn (the auxiliary loss of Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section
+        3.3), and it is what the two tracks must beat.
+        """
+        return self.classify_low(self.tracks.low(image))
+
+
+def build_tracks(config: ModelConfig) -> Tracks:
+    """Sl and Sh as the config describes them. Raises what ``SegmentationNetwork`` does."""
+    normalise = Normalising(config.mean, config.std)
+    if isinstance(config.tracks, SharedBackboneConfig):
+        return SharedBackbone(config.tracks, config.high_channels, normalise)
+    return TwoNetworks(config.tracks, config.high_channels, normalise)
+
+
+def build_kernel_predictor(config: ModelConfig, low_channels: int) -> KernelPredictor | CorrelationKernels:
+    kind = CorrelationKernels if config.kernels == "correlation" else KernelPredictor
+    return kind(low_channels, config.kernel_channels, config.kernel_size)
+
+
+def build_deviation_predictor(config: ModelConfig, low_channels: int) -> DeviationPredictor | DeviationCodes:
+    kind = DeviationCodes if config.deviation == "codes" else DeviationPredictor
+    return kind(low_channels, config.deviation_channels)
+
+
+def build_fusion(config: ModelConfig) -> Fusion | GatedFusion:
+    if config.fusion == "gated":
+        return GatedFusion(config.high_channels, config.adapt_channels, config.kernel_channels)
+    return Fusion(config.high_channels, config.adapt_channels)

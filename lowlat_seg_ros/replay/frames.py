@@ -1,0 +1,91 @@
+"""The frames of a bag's cameras as a replay sees them, in the order in which they arrived."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
+from lowlat_seg_ros.replay.bags import Bag, BagFrame
+from lowlat_seg_ros.replay.problems import Problems
+
+PerFrame = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+class ReplayFrame:
+    """One frame of one camera. What several systems want of it is computed once, when the first one asks."""
+
+    def __init__(
+        self,
+        camera: str,
+        index: int,
+        arrival: int,
+        stamp: int,
+        image: NDArray[np.uint8],
+        truth: NDArray[np.uint8] | None,
+        full_network: PerFrame,
+    ) -> None:
+        """
+        Args:
+            camera: its topic.
+            index: frames of this camera before this one.
+            arrival: nanoseconds: when a node would have received it. Never before the last frame's.
+            stamp: nanoseconds: when it was taken, by its header.
+            image: (H, W, 3) uint8 RGB.
+            truth: (H, W) class ids, 255 = unlabelled.
+            full_network: labels an image by Sl, Sh and the classifier.
+        """
+        self.camera = camera
+        self.index = index
+        self.arrival = arrival
+        self.stamp = stamp
+        self.image = image
+        self.truth = truth
+        self._full_network = full_network
+
+    @cached_property
+    def full_labels(self) -> NDArray[np.uint8]:
+        """What the full network sees in it, (H, W)."""
+        return self._full_network(self.image)
+
+    @cached_property
+    def grey(self) -> NDArray[np.uint8]:
+        """The frame as the optical flow wants it."""
+        return grey_for_flow(self.image)
+
+
+def arriving_frames(
+    bag: Bag, cameras: tuple[str, ...], class_count: int, full_network: PerFrame, problems: Problems
+) -> Iterator[ReplayFrame]:
+    """The frames of all cameras, by their receive times, as they would have come from the vehicle's network.
+
+    A truth with ids that the model does not have is left out and noted in ``problems``.
+    """
+    streams = [_numbered(bag.frames(camera)) for camera in cameras]
+    for index, frame in heapq.merge(*streams, key=lambda numbered: numbered[1].received):
+        truth = _usable_truth(frame, class_count, problems)
+        yield ReplayFrame(frame.topic, index, frame.received, frame.stamp, frame.image, truth, full_network)
+
+
+def _numbered(frames: Iterator[BagFrame]) -> Iterator[tuple[int, BagFrame]]:
+    return enumerate(frames)
+
+
+def _usable_truth(frame: BagFrame, class_count: int, problems: Problems) -> NDArray[np.uint8] | None:
+    if frame.labels is None:
+        return None
+    largest = int(frame.labels.max(initial=0, where=frame.labels != UNLABELLED))
+    if largest < class_count:
+        return frame.labels
+    problems.add(
+        (frame.topic, "truth"),
+        f"{frame.topic} has a truth with the class id {largest}, and the model's ids end at {class_count - 1}; "
+        "it is left out",
+        frame.received,
+    )
+    return None

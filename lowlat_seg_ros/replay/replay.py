@@ -1,0 +1,208 @@
+"""One bag replayed offline: every frame through every system, in simulated time. Read ``replay_bag`` first."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lowlat_seg_ros.evaluation.optical_flow import FlowField
+from lowlat_seg_ros.models.checkpoint import load_checkpoint, locate
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.replay.bags import Bag, open_bag
+from lowlat_seg_ros.replay.disagreements import Disagreements
+from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
+from lowlat_seg_ros.replay.problems import BagError, Problems
+from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
+from lowlat_seg_ros.replay.report import BagReport, CameraReport, ModelReport, Report
+from lowlat_seg_ros.replay.settings import ReplaySettings
+from lowlat_seg_ros.replay.systems import (
+    FullNetwork,
+    ObservedTracks,
+    PerFrameNetwork,
+    SingleFrameNetwork,
+    System,
+    TwoTracks,
+)
+from lowlat_seg_ros.replay.tally import NANOSECONDS_A_SECOND, Tally
+from lowlat_seg_ros.replay.worker import FrameTaker, Observer, Worker
+
+Progress = Callable[[int, int], None]
+"""Is told how many frames are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and what names its weights."""
+
+    network: SegmentationNetwork
+    weights_sha256: str
+
+    def to_report(self) -> ModelReport:
+        config = self.network.config
+        return ModelReport(
+            config.name, list(config.classes), list(config.colours), config.input_size, self.weights_sha256
+        )
+
+
+def load_model(path_or_name: str) -> Model:
+    """A checkpoint's network; takes and raises what ``load_checkpoint`` does."""
+    _, weights = locate(path_or_name)
+    return Model(load_checkpoint(path_or_name), hashlib.sha256(weights.read_bytes()).hexdigest())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A replay's report, and the pictures that it names by their paths beside it."""
+
+    report: Report
+    pictures: dict[str, bytes]
+
+
+def replay_bag(
+    path: Path, model: Model, settings: ReplaySettings, profile: Profile, progress: Progress = lambda done, all: None
+) -> Outcome:
+    """What the node would have done on that drive, on a computer as the profile says.
+
+    The outcome depends on nothing else, but for the report's ``timings``. Memory does not grow with the bag, but for
+    some numbers a frame.
+
+    Raises:
+        BagError: the bag cannot be read, or lacks a camera that was asked for, or has none.
+    """
+    started = time.perf_counter()
+    with open_bag(path) as bag:
+        cameras = chosen_cameras(bag, settings.cameras)
+        drive = Drive(model.network, TwoTracks(model.network, settings, profile, cameras), profile, cameras)
+        total = sum(topic.message_count for topic in bag.topics if topic.name in cameras)
+        problems = Problems()
+        classes = model.network.config.class_count
+        full_network = PerFrameNetwork(model.network)
+        for done, frame in enumerate(arriving_frames(bag, cameras, classes, full_network, problems), start=1):
+            drive.arrive(frame)
+            progress(done, total)
+        drive.finish()
+        seen = [camera for camera in cameras if drive.arrivals[camera]]
+        if not seen:
+            raise BagError(f"{path} holds no picture that can be read: {' '.join(bag.problems)}")
+        reports, pictures = drive.report(seen)
+        report = Report(
+            bag=BagReport(bag.name, [*bag.problems, *problems.lines()]),
+            model=model.to_report(),
+            settings=settings.to_mapping(),
+            profile=profile.to_mapping(),
+            cameras=reports,
+            timings={"replay_s": round(time.perf_counter() - started, 3)},
+        )
+    return Outcome(report, pictures)
+
+
+def chosen_cameras(bag: Bag, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The topics of those names, or every camera of the bag; raises BagError, naming what there is."""
+    if not names and len(bag.camera_topics) > 1:
+        return bag.camera_topics
+    return tuple(dict.fromkeys(bag.choose_camera(name) for name in names or (None,)))
+
+
+class Drive:
+    """All systems, and what they make of all cameras."""
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        two_tracks: ObservedTracks,
+        profile: Profile,
+        cameras: tuple[str, ...],
+        two_tracks_worker: Callable[[System, dict[str, Observer]], FrameTaker] = Worker,
+        simulated: TwoTracks | None = None,
+    ) -> None:
+        """
+        Args:
+            network: of the systems that the two tracks are compared with.
+            two_tracks: the system in question.
+            profile: how long the others take.
+            cameras: topics.
+            two_tracks_worker: gives the frames to the two tracks.
+            simulated: the same in simulated time, where the two tracks are real ones.
+        """
+        config = network.config
+        self.arrivals: dict[str, list[int]] = {camera: [] for camera in cameras}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._first_stamps: dict[str, int] = {}
+        self._two_tracks = two_tracks
+        self._simulated = simulated
+        self._disagreements = {camera: Disagreements(camera, config.colours) for camera in cameras}
+        flows = {camera: FlowField() for camera in cameras}
+        self._tallies: list[dict[str, Tally]] = []
+        self._workers: list[FrameTaker] = []
+        beside: list[System] = [simulated] if simulated else []
+        for system in (two_tracks, *beside, FullNetwork(profile), SingleFrameNetwork(network, profile)):
+            tallies = {camera: self._tally(system, camera, config.class_count, flows[camera]) for camera in cameras}
+            self._tallies.append(tallies)
+            worker = two_tracks_worker if system is two_tracks else Worker
+            self._workers.append(worker(system, dict(tallies)))
+
+    def arrive(self, frame: ReplayFrame) -> None:
+        """The next frame of any camera, by its arrival."""
+        if not self.arrivals[frame.camera]:
+            self._sizes[frame.camera] = frame.image.shape[1], frame.image.shape[0]
+            self._first_stamps[frame.camera] = frame.stamp
+        self.arrivals[frame.camera].append(frame.arrival)
+        for worker in self._workers:
+            worker.arrive(frame)
+
+    def finish(self) -> None:
+        """Let everything end that has begun."""
+        for worker in self._workers:
+            worker.finish()
+        self._two_tracks.finish()
+        if self._simulated is not None:
+            self._simulated.finish()
+
+    def report(self, cameras: list[str]) -> tuple[list[CameraReport], dict[str, bytes]]:
+        """The reports of these cameras, which must have frames, and the pictures that they name."""
+        reports: list[CameraReport] = []
+        pictures: dict[str, bytes] = {}
+        for camera in cameras:
+            report, files = self._camera_report(camera)
+            reports.append(report)
+            pictures.update(files)
+        return reports, pictures
+
+    def _tally(self, system: System, camera: str, class_count: int, flow: FlowField) -> Tally:
+        if system is self._two_tracks:
+            lane, disagreements = self._two_tracks.lanes[camera], self._disagreements[camera]
+            return Tally(system, class_count, flow, lane=lane, disagreements=disagreements)
+        if isinstance(system, TwoTracks):
+            return Tally(system, class_count, flow, lane=system.lanes[camera])
+        return Tally(system, class_count, flow, is_full_network=isinstance(system, FullNetwork))
+
+    def _camera_report(self, camera: str) -> tuple[CameraReport, dict[str, bytes]]:
+        arrivals = self.arrivals[camera]
+        period_ms = usual_period_ms(arrivals)
+        systems = [tallies[camera].report(period_ms) for tallies in self._tallies]
+        disagreements, pictures = self._disagreements[camera].report(arrivals[0])
+        scores = systems[0].scores
+        report = CameraReport(
+            topic=camera,
+            size=self._sizes[camera],
+            first_stamp="{}.{:09d}".format(*divmod(self._first_stamps[camera], NANOSECONDS_A_SECOND)),
+            duration_s=round((arrivals[-1] - arrivals[0]) / NANOSECONDS_A_SECOND, 6),
+            period_ms=period_ms,
+            frames=len(arrivals),
+            frames_with_truth=scores.streaming_frames if scores else 0,
+            problems=self._two_tracks.problems[camera].lines(),
+            systems=systems,
+            disagreements=disagreements,
+        )
+        return report, pictures
+
+
+def usual_period_ms(arrivals: list[int]) -> float | None:
+    """The median time from frame to frame; None where there is one frame or no time passes: nothing is late then."""
+    period = float(np.median(np.diff(arrivals))) if len(arrivals) > 1 else 0.0
+    return period / NANOSECONDS_A_MILLISECOND or None

@@ -1,0 +1,109 @@
+"""A report's files in its folder: written so that none is ever half there, and found again by a resumed replay."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.replay.disagreements import PICTURES_FOLDER
+from lowlat_seg_ros.replay.jobs import Job
+from lowlat_seg_ros.replay.markdown import report_markdown
+from lowlat_seg_ros.replay.output_folder import made_folder
+from lowlat_seg_ros.replay.replay import Outcome
+from lowlat_seg_ros.replay.report import FORMAT, VERSION, json_text
+from lowlat_seg_ros.replay.report_page import write_page
+
+REPORT_FILE: Final = "report.json"
+MARKDOWN_FILE: Final = "report.md"
+PAGE_FILE: Final = "index.html"
+UNFINISHED_FOLDER: Final = ".unfinished"
+"""Beside a report that is being written; what a killed replay left is removed by the next."""
+
+
+def write_outcome(folder: Path, outcome: Outcome, command: str = "") -> None:
+    """Write report.json, report.md, index.html and pictures/ into ``folder``, made if it is missing.
+
+    All of it is written before an older report is touched: a disk that is full costs neither. The old page then goes
+    first and the new one comes last: a folder that has one has everything, and all of one replay.
+
+    Args:
+        folder: where an older report may stand.
+        outcome: the report and its pictures.
+        command: what makes the report again, for the page.
+
+    Raises:
+        OSError: it cannot be written; the folder is as it was.
+    """
+    with _unfinished_folder(folder) as unfinished:
+        for name, content in outcome.pictures.items():
+            replace_file(unfinished / name, content)
+        mapping = outcome.report.to_mapping()
+        replace_file(unfinished / MARKDOWN_FILE, report_markdown(mapping).encode())
+        replace_file(unfinished / REPORT_FILE, json_text(mapping).encode())
+        write_page(unfinished, command)
+        (folder / PAGE_FILE).unlink(missing_ok=True)
+        shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
+        for name in (PICTURES_FOLDER, MARKDOWN_FILE, REPORT_FILE, PAGE_FILE):
+            if (unfinished / name).exists():
+                os.replace(unfinished / name, folder / name)
+
+
+@contextmanager
+def _unfinished_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder within ``folder``, which is made if it is missing. Neither stays if nothing is put there."""
+    unfinished = folder / UNFINISHED_FOLDER
+    with made_folder(folder):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir()
+            yield unfinished
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, Any] | None:
+    """The report in ``folder`` if it is what the job would make; None if there is none, or another one."""
+    if not (folder / PAGE_FILE).is_file():
+        return None
+    try:
+        report = read_report(folder / REPORT_FILE)
+    except SettingsError:
+        return None
+    is_this_job = (
+        report["bag"]["name"] == job.bag.resolve().name
+        and report["settings"] == job.settings.to_mapping()
+        and report["profile"] == job.profile.to_mapping()
+        and report["model"]["weights_sha256"] == weights_sha256
+    )
+    return report if is_this_job else None
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report as ``report.json`` holds it; raises SettingsError for anything else."""
+    return read_document(path, (FORMAT,))
+
+
+def read_document(path: Path, formats: tuple[str, ...]) -> dict[str, Any]:
+    """A JSON file that says it is of one of these formats; raises SettingsError for anything else."""
+    document = read_json(path)
+    if document.get("format") not in formats or document.get("version") != VERSION:
+        raise SettingsError(f"{path} is no {' nor '.join(formats)} of version {VERSION}")
+    return document
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises SettingsError."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(document, Mapping):
+        raise SettingsError(f"{path} holds no JSON object")
+    return dict(document)

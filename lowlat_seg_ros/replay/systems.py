@@ -1,0 +1,153 @@
+"""The ways to label a drive that a replay compares: the two tracks, the full network, a fast single-frame network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lowlat_seg_ros.fast.labelling import label_image, unlabelled_image
+from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.replay.frames import ReplayFrame
+from lowlat_seg_ros.replay.problems import Problems
+from lowlat_seg_ros.replay.profile import Profile
+from lowlat_seg_ros.replay.settings import ReplaySettings
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.result import SegmentationResult, has_key
+from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
+from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
+
+
+class Labelled(NamedTuple):
+    """A frame's labels and what they cost."""
+
+    labels: NDArray[np.uint8]  # (H, W) of the frame
+    duration: int  # nanoseconds in the worker
+    result: SegmentationResult | None = None  # where a stream engine made them
+    key_distance: int | None = None  # camera frames between the key frame that they came from, if any, and this one
+
+
+class System(Protocol):
+    """One way to label frames. Deterministic: it knows no clock but ``now``."""
+
+    name: str
+    description: str
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        """Label a frame that the worker takes at ``now``, nanoseconds of simulated time."""
+
+
+class SlowTrackFigures(Protocol):
+    """What a slow track tells of one camera's key frames."""
+
+    delays: list[int]  # nanoseconds from hand-over to result, of every job done
+
+    def counts(self) -> SlowTrackCounts:
+        """Its runs of Sh so far."""
+
+
+class ObservedTracks(System, Protocol):
+    """Two tracks, simulated or real, with what is reported of them beside their labels. By camera topic."""
+
+    problems: dict[str, Problems]
+
+    @property
+    def lanes(self) -> Mapping[str, SlowTrackFigures]:
+        """Each camera's place at the slow track."""
+
+    def finish(self) -> None:
+        """Let everything end that has begun."""
+
+
+class PerFrameNetwork:
+    """A network without memory on one image: the full network, or a part that gives logits by itself."""
+
+    def __init__(self, network: SegmentationNetwork, forward: Callable[[Tensor], Tensor] | None = None) -> None:
+        """``forward``: an image to logits, by a part of the network; the full network unless given."""
+        config = network.config
+        self._forward = forward or network
+        self._input_size = config.input_size
+        self._preprocess = Preprocessor(self._input_size, torch.device("cpu"))
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB to (H, W) class ids; nothing but 255 where the logits are not finite."""
+        try:
+            return label_image(self._forward(self._preprocess(image)), self._input_size, frame_size(image))
+        except FloatingPointError:
+            return unlabelled_image(frame_size(image))
+
+
+class FullNetwork:
+    """The full network on every frame that the worker takes."""
+
+    name = "full network"
+    description = "Sh, after Sl where it builds on it, and the classifier on every frame, one after the other"
+
+    def __init__(self, profile: Profile) -> None:
+        self._duration = profile.nanoseconds("full_ms")
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        return Labelled(frame.full_labels, self._duration)
+
+
+class SingleFrameNetwork:
+    """Sl with a classifier of its own, on every frame that the worker takes."""
+
+    name = "fast single-frame network"
+    description = "Sl alone with a classifier of its own, on every frame, without memory"
+
+    def __init__(self, network: SegmentationNetwork, profile: Profile) -> None:
+        self._label = PerFrameNetwork(network, network.forward_fast)
+        self._duration = profile.nanoseconds("single_ms")
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        return Labelled(self._label(frame.image), self._duration)
+
+
+class TwoTracks:
+    """The stream engines of all cameras and the slow track that they share, in simulated time."""
+
+    name = "two tracks"
+
+    def __init__(
+        self, network: SegmentationNetwork, settings: ReplaySettings, profile: Profile, cameras: Iterable[str]
+    ) -> None:
+        waits = "" if settings.low_latency else "; key frames wait for Sh"
+        self.description = f"the fast track on every frame, Sh beside it on key frames{waits}"
+        self._durations = {name: profile.nanoseconds(name) for name in ("fast_ms", "key_frame_ms", "full_ms")}
+        self._track = ScheduledSlowTrack(network, profile.nanoseconds("slow_ms"), self._durations["key_frame_ms"])
+        self.lanes: dict[str, ScheduledLane] = {camera: self._track.open_lane() for camera in cameras}
+        policy = settings.policy.policy()
+        self._engines = {
+            camera: StreamEngine(network, lane, policy, low_latency=settings.low_latency)
+            for camera, lane in self.lanes.items()
+        }
+        self.problems = {camera: Problems() for camera in self.lanes}
+        self._indexes: dict[str, list[int]] = {camera: [] for camera in self.lanes}  # by the engine's sequence
+
+    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+        self._track.advance(now)
+        result = self._engines[frame.camera].segment(frame.image, frame.stamp)
+        for warning in result.warnings:
+            self.problems[frame.camera].add(warning.partition(":")[0], warning.removesuffix("."), result.sequence)
+        indexes = self._indexes[frame.camera]
+        indexes.append(frame.index)
+        distance = frame.index - indexes[result.sequence - result.key_age_frames] if has_key(result) else None
+        return Labelled(result.labels, self._durations[_duration_of(result)], result, distance)
+
+    def finish(self) -> None:
+        """Let the slow track end what it has begun and what waits for it."""
+        waiting_and_in_work = 2 * len(self.lanes)
+        self._track.advance(self._track.now + waiting_and_in_work * self._track.duration)
+
+
+def _duration_of(result: SegmentationResult) -> str:
+    if result.waited_for_slow_track:
+        return "full_ms"
+    return "key_frame_ms" if result.is_key_frame else "fast_ms"

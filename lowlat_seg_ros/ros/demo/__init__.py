@@ -1,8 +1,0 @@
-"""The demo: a clip played as a camera into the node, and pictures of what came out of it.
-
-python -m lowlat_seg_ros.ros.demo --clip street --out demo_out
-"""
-
-
-class DemoError(Exception):
-    """The demo could not do what it promises; the message is one sentence."""
