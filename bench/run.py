@@ -28,7 +28,7 @@ from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.machine import usable_cores
-from lowlat_seg_ros.runtime.steady_memory import set_start_up_apart
+from lowlat_seg_ros.runtime.steady_memory import freeze_gc
 from lowlat_seg_ros.runtime.threads import thread_counts
 
 
@@ -98,7 +98,7 @@ def _tracks(network: SegmentationNetwork, plan: Plan) -> dict[str, Any]:
     clip = measured_clip()
     frames = first_frames(clip, clip.frame_count)
     with tracks_rig(network, frames, clip.rate_hz, thread_counts(0, 0), usable_cores()) as rig:
-        set_start_up_apart()  # as the node does once it is ready
+        freeze_gc()  # as the node does once it is ready
         return {"clip": name_of(clip), **measure_tracks(rig, plan.track_rounds, plan.track_frames)}
 
 

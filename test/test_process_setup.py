@@ -102,9 +102,9 @@ print(max([faults_of_an_image() for _ in range(5)][1:]))
 def test_garbage_collection_leaves_the_start_ups_objects_alone_and_finds_later_cycles() -> None:
     program = """
 import gc
-from lowlat_seg_ros.runtime.steady_memory import set_start_up_apart
+from lowlat_seg_ros.runtime.steady_memory import freeze_gc
 before = len(gc.get_objects())
-set_start_up_apart()
+freeze_gc()
 cycle = []
 cycle.append(cycle)
 del cycle

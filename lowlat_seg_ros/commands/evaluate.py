@@ -22,7 +22,7 @@ from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsErro
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
-from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers, set_start_up_apart
+from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers, freeze_gc
 from lowlat_seg_ros.runtime.threads import thread_counts
 
 
@@ -194,7 +194,7 @@ def add_latency(
     policy = found.plan.settings.adaptive_policy()
     candidates = candidates_of(clip.network, compared, policy, threads, single_frame_threads)
     keep_large_buffers()  # as the node's process does
-    set_start_up_apart()
+    freeze_gc()
     with found.timing("latency"):
         found.latency = measure_latency(
             candidates, clip.frames, len(found.classes), LatencySettings(options.rate, options.rounds)

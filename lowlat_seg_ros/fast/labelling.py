@@ -40,7 +40,7 @@ def label_in_torch(logits: Tensor, input_size: Size) -> NDArray[np.uint8]:
         raise FloatingPointError("the logits hold values that are nan or infinite")
     width, height = input_size
     upsampled = functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
-    # max, not argmax: the same indices, the first of equals, at a quarter of the cost (bench/frame_ends.py).
+    # max, not argmax: the same indices, the first of equals, at a quarter of the cost (docs/latency.md).
     return upsampled.max(dim=1).indices[0].to(torch.uint8).cpu().numpy()
 
 

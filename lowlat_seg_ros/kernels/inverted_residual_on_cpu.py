@@ -89,7 +89,7 @@ def run_blocks_in_cpp(network: nn.Module) -> None:
     """Put ``InvertedResidualOnCpu`` in the place of every block with folded BatchNorm, where the C++ can run.
 
     Does nothing for weights that lie on a GPU, where the C++ is not built, or where the CPU has no AVX2: what compilers
-    make of it for such CPUs takes several times as long as torch's operators (``python -m bench.blocks``).
+    make of it for such CPUs takes several times as long as torch's operators (docs/latency.md).
     """
     library = native_library()
     if library is None or library.best_cpu() < AVX2:

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from lowlat_seg_ros.ros.process_setup import set_up_process
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
-from lowlat_seg_ros.runtime.steady_memory import set_start_up_apart
+from lowlat_seg_ros.runtime.steady_memory import freeze_gc
 
 LONGEST_WAIT_SECONDS: Final = 0.2
 
@@ -56,7 +56,7 @@ def _run_node(signals: StopSignals) -> int:
     executor.add_node(node)
     try:
         node.start()
-        set_start_up_apart()
+        freeze_gc()
         # Python runs signal handlers only between waits, so these must not be long.
         while not signals.arrived:
             executor.spin_once(timeout_sec=LONGEST_WAIT_SECONDS)

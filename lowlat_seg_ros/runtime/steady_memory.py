@@ -29,11 +29,11 @@ def keep_large_buffers() -> None:
     mallopt(_M_TOP_PAD, 64 * _MEBIBYTE)
 
 
-def set_start_up_apart() -> None:
-    """Keep Python's garbage collector away from what the start-up made: to be called once the node is ready.
+def freeze_gc() -> None:
+    """Keep Python's garbage collector away from what was made so far: to be called once the node is ready.
 
     A full collection looks at every object that the imports left, and the frame in whose time it falls waits for it:
-    70 ms with torch and rclpy in memory, under 0.1 ms afterwards (bench/start_up_objects.py).
+    70 ms with torch and rclpy in memory, under 0.1 ms afterwards (docs/latency.md).
     """
     gc.collect()
     gc.freeze()
