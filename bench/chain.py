@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import rclpy
+from lowlat_seg_ros.demo.child_process import ChildProcess
+from lowlat_seg_ros.demo.performance import SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS
+from lowlat_seg_ros.demo.recorder import Recorder, Recording
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -22,9 +25,6 @@ from sensor_msgs.msg import Image
 
 from bench.process_memory import cpu_seconds, resident_mebibytes
 from lowlat_seg_ros.demo import DemoError
-from lowlat_seg_ros.demo.child_process import ChildProcess
-from lowlat_seg_ros.demo.performance import SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS
-from lowlat_seg_ros.demo.recorder import Recorder, Recording
 from lowlat_seg_ros.ros.conversions import nanoseconds
 
 SECONDS_FOR_STRAGGLERS: Final = 1.0

@@ -20,8 +20,8 @@ from sensor_msgs.msg import Image
 from stream_setup import moving_frames
 
 from lowlat_seg_ros.data.image_message import image_to_rgb
-from lowlat_seg_ros.ros.clip_playback import Schedule
 from lowlat_seg_ros.ros.conversions import nanoseconds
+from lowlat_seg_ros.ros.player import Schedule
 
 FRAMES = moving_frames(6, (40, 30))
 
@@ -113,20 +113,20 @@ def test_a_clip_that_cannot_be_read_is_one_sentence(bench: TestBench, tmp_path: 
 
 
 def test_frames_are_due_one_period_apart_however_late_they_are_sent() -> None:
-    schedule = Schedule(period=100)
+    schedule = Schedule(tolerated_delay=100)
     due = []
-    for late in (0, 30, 99, 5):
-        due.append(schedule.due)
-        schedule.sent(schedule.due + late)
+    for number, late in enumerate((0, 30, 99, 5)):
+        due.append(schedule.due(100 * number))
+        schedule.sent(late)
     assert due == [0, 100, 200, 300]
     assert (schedule.put_off, schedule.latest) == (0, 99)
 
 
 def test_a_player_that_falls_behind_sends_no_burst() -> None:
-    schedule = Schedule(period=100)
+    schedule = Schedule(tolerated_delay=100)
     schedule.sent(0)
-    schedule.sent(350)  # was due at 100
-    assert schedule.due == 450
+    schedule.sent(350 - schedule.due(100))
+    assert schedule.due(200) == 450
     assert schedule.put_off == 250
 
 

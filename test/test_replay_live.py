@@ -33,14 +33,15 @@ from lowlat_seg_ros.data.labelled_clips import LabelledFrame
 from lowlat_seg_ros.models.checkpoint import save_checkpoint
 from lowlat_seg_ros.replay.bag_writer import START, write_bag
 from lowlat_seg_ros.replay.jobs import Failure, Job
+from lowlat_seg_ros.replay.live import policy_parameters, replay_bag_live, run_live
+from lowlat_seg_ros.replay.live_two_tracks import LiveOptions
 from lowlat_seg_ros.replay.markdown import report_markdown
 from lowlat_seg_ros.replay.profile import Profile, reference_profile
 from lowlat_seg_ros.replay.replay import Model, Outcome, load_model, replay_bag
 from lowlat_seg_ros.replay.report import json_text
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.ros.conversions import nanoseconds
-from lowlat_seg_ros.ros.live import replay_bag_live, run_live
-from lowlat_seg_ros.ros.live_performance import LiveOptions, PlayerEvents, policy_parameters
+from lowlat_seg_ros.ros.harness import Played
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 FRAME_COUNT = 9
@@ -324,15 +325,14 @@ def is_alive(process: str) -> bool:
 
 
 def test_a_player_that_waits_for_a_recordings_pause_to_end_is_no_silent_one() -> None:
-    events = PlayerEvents({"/image": []})
-    lines = [
-        '{"camera": "/image", "stamp": 1, "sent": 2}',
-        '{"waiting": 9}',
-        '{"longest_delay": 3, "put_off": 0, "left_out": 0}',
-    ]
-    events.read([*lines, "nothing after the player's last line"])
-    assert (events.count, events.waits, events.is_whole, events.longest_delay) == (1, 1, True, 3)
-    assert events.sent == {"/image": [(1, 2)]}
+    played = Played()
+    first = {"camera": "/image", "stamp": 1, "sent": 2}
+    for event in (first, {"waiting": 9}):
+        played.take(event)
+        assert (played.sent, played.end) == ([first], None)
+    played.take({"longest_delay": 3, "put_off": 0, "left_out": 0})
+    assert played.end is not None and played.end["longest_delay"] == 3
+    assert played.stamps == [1]
 
 
 def test_the_node_gets_the_replays_policy() -> None:

@@ -22,7 +22,7 @@ from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsErro
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
-from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers, freeze_gc
+from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
 
 

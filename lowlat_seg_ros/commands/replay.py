@@ -193,8 +193,9 @@ def run_in_node(jobs: Sequence[Job], rate: float, rounds: int, progress: Callabl
         from lowlat_seg_ros.ros.process_setup import set_up_process
 
         set_up_process()  # before rclpy is imported
-        from lowlat_seg_ros.ros.live import run_live
-        from lowlat_seg_ros.ros.live_performance import LiveOptions
+        import lowlat_seg_ros.ros.harness  # noqa: F401
+        from lowlat_seg_ros.replay.live import run_live
+        from lowlat_seg_ros.replay.live_two_tracks import LiveOptions
     except ImportError as error:
         raise SettingsError(
             f"--live needs ROS 2 and this package built for it ({error}); source the workspace, or use scripts/with_ros"

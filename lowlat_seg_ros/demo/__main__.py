@@ -1,4 +1,4 @@
-"""`python -m lowlat_seg_ros.demo`: parses, performs, draws, reports."""
+"""`python -m lowlat_seg_ros.demo`: parses, plays, draws, reports."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from lowlat_seg_ros.ros.process_setup import set_up_process
-from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
-
 INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; returns 0 if every frame was labelled or reported as dropped, else 1 after one sentence."""
+    from lowlat_seg_ros.ros.process_setup import set_up_process
+    from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
+
     StopSignals()
     try:
         set_up_process()
@@ -42,11 +42,12 @@ def _run(options: argparse.Namespace) -> int:
     from lowlat_seg_ros.demo import DemoError
     from lowlat_seg_ros.demo.run import run_demo
     from lowlat_seg_ros.models.checkpoint import CheckpointError
+    from lowlat_seg_ros.ros.harness import HarnessError
     from lowlat_seg_ros.ros.parameters import ParameterError
 
     try:
         run_demo(options.clip, options.rate, options.model, tuple(options.parameter), options.out)
-    except (CheckpointError, ClipError, DemoError, ParameterError, VideoError) as error:
+    except (CheckpointError, ClipError, DemoError, HarnessError, ParameterError, VideoError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except OSError as error:

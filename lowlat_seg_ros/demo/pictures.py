@@ -15,8 +15,7 @@ from lowlat_seg_ros.data.atomic_write import replace_file
 from lowlat_seg_ros.data.clips import Clip
 from lowlat_seg_ros.data.drawing import contact_sheet, legend, mark_key_frame, overlay
 from lowlat_seg_ros.data.video_writer import VideoWriter
-from lowlat_seg_ros.demo import DemoError
-from lowlat_seg_ros.demo.performance import Performance
+from lowlat_seg_ros.demo import DemoError, DemoRun
 from lowlat_seg_ros.models.config import ModelConfig
 
 OPACITY: Final = 0.55
@@ -24,16 +23,16 @@ SHEET_TILES: Final = 12
 SHEET_COLUMNS: Final = 3
 
 
-def write_pictures(clip: Clip, performance: Performance, model: ModelConfig, folder: Path) -> None:
+def write_pictures(clip: Clip, run: DemoRun, model: ModelConfig, folder: Path) -> None:
     """Write `overlay.mp4`, every frame of the clip, and `contact_sheet.png`, some of them with the classes' names.
 
     Raises:
         ClipError, VideoError, DemoError, OSError: a file that cannot be read or written.
     """
-    on_sheet = _evenly_chosen(_labelled_frames(performance), SHEET_TILES)
+    on_sheet = _evenly_chosen(_labelled_frames(run), SHEET_TILES)
     tiles = []
     with VideoWriter(folder / "overlay.mp4", clip.size, clip.rate_hz) as video:
-        for number, (picture, caption) in enumerate(_pictures(clip, performance, model)):
+        for number, (picture, caption) in enumerate(_pictures(clip, run, model)):
             video.write(picture)
             if number in on_sheet:
                 tiles.append((picture, f"{clip.name}, frame {number}: {caption}"))
@@ -42,9 +41,8 @@ def write_pictures(clip: Clip, performance: Performance, model: ModelConfig, fol
     _write_png(folder / "contact_sheet.png", np.vstack([sheet, names]))
 
 
-def _labelled_frames(performance: Performance) -> list[int]:
-    stamps = enumerate(performance.sent_stamps)
-    return [number for number, stamp in stamps if performance.recording.labels(stamp) is not None]
+def _labelled_frames(run: DemoRun) -> list[int]:
+    return [number for number, answer in enumerate(run.answers) if answer is not None]
 
 
 def _evenly_chosen(numbers: list[int], count: int) -> set[int]:
@@ -52,17 +50,15 @@ def _evenly_chosen(numbers: list[int], count: int) -> set[int]:
     return {numbers[place] for place in places}
 
 
-def _pictures(clip: Clip, performance: Performance, model: ModelConfig) -> Iterator[tuple[NDArray[np.uint8], str]]:
+def _pictures(clip: Clip, run: DemoRun, model: ModelConfig) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """Every frame that was sent, with its labels over it, and what to say of it."""
-    stamps = performance.sent_stamps
-    sent = zip(clip.frames(), stamps, strict=False)  # a clip that loops or is cut short ends with the shorter one
-    for frame, stamp in tqdm(sent, total=len(stamps), unit="frame", desc="drawing"):
-        labels = performance.recording.labels(stamp)
-        message = performance.recording.key_frames.get(stamp)
-        if labels is None or message is None:
+    sent = zip(clip.frames(), run.answers, strict=False)  # a clip that is cut short ends with the shorter one
+    for frame, answer in tqdm(sent, total=len(run.answers), unit="frame", desc="drawing"):
+        if answer is None:
             yield frame, "dropped"
             continue
-        picture = overlay(frame, labels, model.colours, OPACITY)
+        message = answer.key_frame
+        picture = overlay(frame, answer.labels(), model.colours, OPACITY)
         if message.is_key_frame:
             yield mark_key_frame(picture, message.key_reason), f"{message.total_ms:.0f} ms, key frame"
         else:

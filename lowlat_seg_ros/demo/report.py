@@ -1,19 +1,21 @@
-"""The figures of a performance: `latency.json` and the table that the demo prints."""
+"""The figures of a run: `latency.json` and the table that the demo prints."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from lowlat_seg_ros.demo.performance import Performance
-from lowlat_seg_ros.msg import KeyFrameDiagnostics
+from lowlat_seg_ros.demo import DemoRun
 from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
 from lowlat_seg_ros.stream.result import has_key
+
+if TYPE_CHECKING:
+    from lowlat_seg_ros.msg import KeyFrameDiagnostics
 
 STAGES = ("decode", "low", "schedule", "propagate", "labels", "publish", "total")
 
@@ -27,20 +29,20 @@ def percentiles(milliseconds: Sequence[float]) -> dict[str, float | int | None]:
     return {"frames": len(milliseconds), **{name: round(float(value), 3) for name, value in figures.items()}}
 
 
-def latency_report(performance: Performance) -> dict[str, Any]:
-    """All figures of one performance, ready for JSON.
+def latency_report(run: DemoRun) -> dict[str, Any]:
+    """All figures of one run, ready for JSON.
 
     Latency is callback entry to the return of the labels' publish call, in milliseconds; frames before the
     first key frame's feature was there, which Sl labels alone, and key frames are told apart.
     """
-    messages = [performance.recording.key_frames.get(stamp) for stamp in performance.sent_stamps]
+    messages = [None if answer is None else answer.key_frame for answer in run.answers]
     segmented = [message for message in messages if message is not None]
     early = [message for message in segmented if not has_key(message)]
     followed = [message for message in segmented if has_key(message)]
     return {
-        "frames_in": len(performance.sent_stamps),
-        "labels_out": performance.recording.labelled_count,
-        "dropped": performance.recording.dropped_count,
+        "frames_in": len(run.stamps),
+        "labels_out": len(segmented),
+        "dropped": run.dropped,
         "key_frames": sum(message.is_key_frame for message in segmented),
         "slow_track_failed": max((int(message.slow_track_failed) for message in segmented), default=0),
         "latency_ms": {
@@ -51,18 +53,18 @@ def latency_report(performance: Performance) -> dict[str, Any]:
         },
         "frames": [
             {"frame": number, "stamp_ns": stamp, **_frame(message)}
-            for number, (stamp, message) in enumerate(zip(performance.sent_stamps, messages, strict=True))
+            for number, (stamp, message) in enumerate(zip(run.stamps, messages, strict=True))
         ],
     }
 
 
-def environment(performance: Performance) -> dict[str, Any]:
+def environment(run: DemoRun) -> dict[str, Any]:
     """What the figures were measured on."""
     return {
         "cpu": cpu_model(),
         "cores": usable_cores(),
-        "device": performance.device,
-        "threads": performance.threads,
+        "device": run.device,
+        "threads": run.threads,
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -11,29 +11,29 @@ import math
 import sys
 from pathlib import Path
 
-from lowlat_seg_ros.ros.player import player_node, run_player
+from lowlat_seg_ros.ros.process_setup import run_process
 from lowlat_seg_ros.ros.stop_signals import StopSignals
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Play a bag; returns 0 at its end or after a signal, 1 for a bag that cannot be read."""
-    return run_player(_play, arguments)
+    return run_process(_play, arguments)
 
 
 def _play(arguments: list[str], signals: StopSignals) -> int:
     from rclpy.utilities import remove_ros_args
 
     from lowlat_seg_ros.replay.bags import BagError, open_bag
-    from lowlat_seg_ros.ros.bag_playback import BagPlayback, BagPlaybackOptions
+    from lowlat_seg_ros.ros.player import BagSource, Player, player_node
 
     options = _parser().parse_args(remove_ros_args(["bag_player", *arguments])[1:])
     try:
         with open_bag(options.bag) as bag:
             names = options.camera or bag.camera_topics or (None,)
             cameras = tuple(dict.fromkeys(bag.choose_camera(name) for name in names))
-            playback = BagPlaybackOptions(cameras, options.rate, options.loop, options.clock, options.supervised)
+            source = BagSource(bag, cameras, options.rate, options.loop)
             with player_node("bag_player", arguments, signals) as node:
-                BagPlayback(node, bag, playback).play()
+                Player(node, source, options.supervised, options.clock).run()
     except BagError as error:
         print(f"bag_player: {error}", file=sys.stderr)
         return 1

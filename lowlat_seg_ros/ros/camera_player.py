@@ -11,20 +11,20 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from lowlat_seg_ros.ros.player import player_node, run_player
+from lowlat_seg_ros.ros.process_setup import run_process
 from lowlat_seg_ros.ros.stop_signals import StopSignals
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Play a clip; returns 0 at its end or after a signal, 1 for a clip that cannot be read."""
-    return run_player(_play, arguments)
+    return run_process(_play, arguments)
 
 
 def _play(arguments: list[str], signals: StopSignals) -> int:
     from rclpy.utilities import remove_ros_args
 
     from lowlat_seg_ros.data.clips import ClipError, open_clip
-    from lowlat_seg_ros.ros.clip_playback import FROM_RGB, ClipPlayback, PlaybackOptions
+    from lowlat_seg_ros.ros.player import FROM_RGB, ClipOptions, ClipSource, Player, player_node
 
     options = _parser(FROM_RGB).parse_args(remove_ros_args(["camera_player", *arguments])[1:])
     try:
@@ -32,17 +32,16 @@ def _play(arguments: list[str], signals: StopSignals) -> int:
     except ClipError as error:
         print(f"camera_player: {error}", file=sys.stderr)
         return 1
-    playback = PlaybackOptions(
+    how = ClipOptions(
         topics=tuple(options.topic or ["image"]),
         encoding=options.encoding,
         frame_id=options.frame_id,
         rounds=None if options.loop else options.rounds,
         in_memory=options.in_memory,
-        supervised=options.supervised,
     )
     with player_node("camera_player", arguments, signals) as node:
         try:
-            ClipPlayback(node, clip, playback).play()
+            Player(node, ClipSource(clip, how), options.supervised).run()
         except ClipError as error:
             node.get_logger().fatal(str(error))
             return 1

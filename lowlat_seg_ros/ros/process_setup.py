@@ -7,9 +7,12 @@ without sleeping threads a core that another program takes costs tenfold.
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
 from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
 
 _PROFILE: Final = "FASTDDS_DEFAULT_PROFILES_FILE"
@@ -21,6 +24,21 @@ def set_up_process() -> None:
     keep_large_buffers()
     choose_transport_profile()
     let_threads_sleep()
+
+
+def run_process(run: Callable[[list[str], StopSignals], int], arguments: list[str] | None) -> int:
+    """``run(arguments, signals)`` in a process that moves images; returns its exit status, 0 after a signal.
+
+    Args:
+        run: imports all of ROS itself: what is set here is read when Fast DDS is loaded.
+        arguments: the process's own unless given.
+    """
+    signals = StopSignals()
+    try:
+        set_up_process()
+        return run(sys.argv[1:] if arguments is None else arguments, signals)
+    except Stopped:
+        return 0
 
 
 def choose_transport_profile() -> None:

@@ -4,25 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.replay.frames import ReplayFrame
 from lowlat_seg_ros.replay.problems import Problems
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
 from lowlat_seg_ros.replay.systems import Labelled, System
 from lowlat_seg_ros.replay.worker import Observer
-from lowlat_seg_ros.ros.conversions import nanoseconds
-from lowlat_seg_ros.ros.live_performance import LiveOptions, LivePerformance
-from lowlat_seg_ros.ros.live_recording import Answer
 from lowlat_seg_ros.stream.policy import KeyReason
 from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes, has_key
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
+if TYPE_CHECKING:
+    from lowlat_seg_ros.msg import KeyFrameDiagnostics
+    from lowlat_seg_ros.ros.recorder import Answer
+
 DECIMALS: Final = 3  # of a profile's milliseconds
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """How a bag is played."""
+
+    rate: float = 1.0  # seconds of the drive played in one second
+    rounds: int = 1
+
+
+class SentFrame(NamedTuple):
+    """A picture that went out, by the bag player's word."""
+
+    stamp: int  # nanoseconds, of its header
+    sent: int  # nanoseconds on the monotonic clock, which all processes of a machine share
+
+
+@dataclass(frozen=True)
+class LivePlay:
+    """What was sent and what came back, by camera topic, in the order of sending."""
+
+    sent: dict[str, list[SentFrame]]
+    answers: dict[str, list[Answer | None]]
+    dropped: dict[str, int]  # pictures that the node said were lost on their way to it
+    device: str
+    longest_delay: int  # nanoseconds: how late the player was at most
+    put_off: int  # nanoseconds: how much longer than the drive the play took
+    left_out: int  # nanoseconds of the drive's pauses that were not played
 
 
 class LiveTwoTracks:
@@ -30,15 +58,15 @@ class LiveTwoTracks:
 
     name = "two tracks, live"
 
-    def __init__(self, performance: LivePerformance, options: LiveOptions) -> None:
+    def __init__(self, play: LivePlay, options: LiveOptions) -> None:
         self.description = (
-            f"the node in a process of its own, over DDS, on {performance.device}, the bag played at rate "
+            f"the node in a process of its own, over DDS, on {play.device}, the bag played at rate "
             f"{options.rate:g}; the slow track's delays are its own run times, the other systems are simulated"
         )
-        self._answers = performance.answers
-        self._indexes = {camera: _indexes(answers) for camera, answers in performance.answers.items()}
-        self.lanes = {camera: LiveLane(_messages(answers)) for camera, answers in performance.answers.items()}
-        self.problems = {camera: _problems(performance, camera) for camera in performance.answers}
+        self._answers = play.answers
+        self._indexes = {camera: _indexes(answers) for camera, answers in play.answers.items()}
+        self.lanes = {camera: LiveLane(_messages(answers)) for camera, answers in play.answers.items()}
+        self.problems = {camera: _problems(play, camera) for camera in play.answers}
 
     def profile(self, other: Profile) -> Profile:
         """How long each thing took in the node, as medians; ``other``'s where the run does not tell."""
@@ -66,7 +94,7 @@ class LiveTwoTracks:
         result = result_of(answer)
         key = self._indexes[frame.camera].get(result.sequence - result.key_age_frames, frame.index)
         distance = frame.index - key if has_key(result) else None
-        return Labelled(result.labels, answer.arrived - now, result, distance)
+        return Labelled(result.labels, answer.image.arrived - now, result, distance)
 
     def finish(self) -> None:
         """All has ended."""
@@ -90,7 +118,7 @@ class LiveWorker:
         if answer is None:
             observer.frame_dropped(frame)
         else:
-            observer.frame_labelled(frame, answer.arrived, self._system.label(frame, frame.arrival))
+            observer.frame_labelled(frame, answer.image.arrived, self._system.label(frame, frame.arrival))
 
     def finish(self) -> None:
         """All has ended."""
@@ -120,6 +148,8 @@ class LiveLane:
 
 def result_of(answer: Answer) -> SegmentationResult:
     """The engine's result, as far as the node's messages tell."""
+    from lowlat_seg_ros.ros.conversions import nanoseconds
+
     message = answer.key_frame
     return SegmentationResult(
         labels=answer.labels(),
@@ -170,13 +200,13 @@ def _indexes(answers: list[Answer | None]) -> dict[int, int]:
     return {answer.key_frame.sequence: index for index, answer in enumerate(answers) if answer is not None}
 
 
-def _problems(performance: LivePerformance, camera: str) -> Problems:
+def _problems(play: LivePlay, camera: str) -> Problems:
     problems = Problems()
-    missing = sum(answer is None for answer in performance.answers[camera])
-    dropped = performance.dropped[camera]
+    missing = sum(answer is None for answer in play.answers[camera])
+    dropped = play.dropped[camera]
     if missing != dropped:
         problems.add("account", f"{missing} frames have no labels, and the node reported {dropped} as lost")
-    restarts = sum(message.key_reason == "first frame" for message in _messages(performance.answers[camera])) - 1
+    restarts = sum(message.key_reason == "first frame" for message in _messages(play.answers[camera])) - 1
     if restarts > 0:
         problems.add("restart", f"the stream began again {restarts} times, as where stamps go back")
     return problems

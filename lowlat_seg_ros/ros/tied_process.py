@@ -1,6 +1,6 @@
 """Run a module as a program that ends when the process that started it is gone, even if that was killed:
 
-python -m lowlat_seg_ros.demo.tied_process PARENT MODULE ARGUMENTS...
+python -m lowlat_seg_ros.ros.tied_process PARENT MODULE ARGUMENTS...
 """
 
 from __future__ import annotations
