@@ -49,9 +49,9 @@ def _run(options: argparse.Namespace) -> int:
         return 1
     from bench.run import ResultsError, measure_all, measure_soak_only, require_addable, write_results
     from lowlat_seg_ros.data.clips import ClipError
-    from lowlat_seg_ros.demo import DemoError
     from lowlat_seg_ros.models.checkpoint import CheckpointError
     from lowlat_seg_ros.models.config import ConfigError
+    from lowlat_seg_ros.ros.harness import HarnessError
 
     try:
         if options.soak is not None or set(options.only) != set(SECTIONS):
@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
             write_results(measure_all(options.model, options.only), options.out)
         else:
             write_results(measure_soak_only(options.model, options.soak), options.out)
-    except (CheckpointError, ClipError, ConfigError, DemoError, ResultsError) as error:
+    except (CheckpointError, ClipError, ConfigError, HarnessError, ResultsError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except OSError as error:

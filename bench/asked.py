@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from bench.process_memory import MEBIBYTE
+from bench.measuring import MEBIBYTE
 from bench.tracks import FULL, LOW_LATENCY
 
 FIRST_SIZE: Final = [1280, 720]

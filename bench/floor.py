@@ -1,4 +1,4 @@
-"""The floor under the node as a ROS node: a memory copy for a network."""
+"""What the floor under the node does: bench.floor_node runs it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from lowlat_seg_ros.ros.conversions import image_message, nanoseconds
 from lowlat_seg_ros.ros.diagnostics import DropCounter
 
 
-class FloorNode(Node):
+class Floor:
     """Copies an image's bytes and publishes an empty label image of its size."""
 
-    def __init__(self) -> None:
-        super().__init__("floor")
+    def __init__(self, node: Node) -> None:
+        self._node = node
         self._sequence = 0
         self._drops = DropCounter()
         self._copy = np.empty(0, np.uint8)
         self._labels = np.empty((0, 0), np.uint8)
-        self._publisher = self.create_publisher(Image, "~/labels", OUTPUT)
-        self._key_frames = self.create_publisher(KeyFrameDiagnostics, "~/keyframe", OUTPUT)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._images = self.create_subscription(Image, "image", self._on_image, NEWEST_IMAGE_ONLY)
-        self.create_timer(1.0, self._publish_diagnostics)
+        self._publisher = self._node.create_publisher(Image, "~/labels", OUTPUT)
+        self._key_frames = self._node.create_publisher(KeyFrameDiagnostics, "~/keyframe", OUTPUT)
+        self._diagnostics = self._node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._images = self._node.create_subscription(Image, "image", self._on_image, NEWEST_IMAGE_ONLY)
+        self._node.create_timer(1.0, self._publish_diagnostics)
 
     def _on_image(self, message: Image, information: MessageInfo) -> None:
         entry = time.perf_counter()
-        age = self.get_clock().now().nanoseconds - nanoseconds(message.header.stamp)
+        age = self._node.get_clock().now().nanoseconds - nanoseconds(message.header.stamp)
         copied = self._copied(message)
         self._publisher.publish(image_message(self._labels, "mono8", message.header))
         total = time.perf_counter() - entry
@@ -67,6 +67,6 @@ class FloorNode(Node):
             "keyframe subscribers": self._key_frames.get_subscription_count(),
         }
         values = [KeyValue(key=key, value=str(value)) for key, value in connections.items()]
-        name = f"{self.get_fully_qualified_name()}: {self._images.topic_name}"
+        name = f"{self._node.get_fully_qualified_name()}: {self._images.topic_name}"
         status = DiagnosticStatus(name=name, message="copying", hardware_id="cpu", values=values)
         self._diagnostics.publish(DiagnosticArray(status=[status]))

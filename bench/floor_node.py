@@ -10,43 +10,26 @@ from __future__ import annotations
 
 import sys
 
-from lowlat_seg_ros.ros.process_setup import set_up_process
-from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
+from lowlat_seg_ros.ros.process_setup import run_process
+from lowlat_seg_ros.ros.stop_signals import StopSignals
 
 
-def main() -> int:
-    """Run until SIGINT or SIGTERM; returns 0."""
-    signals = StopSignals()
-    try:
-        set_up_process()
-        _run(signals)
-    except Stopped:
-        pass
+def _run(arguments: list[str], signals: StopSignals) -> int:
+    """Until SIGINT or SIGTERM."""
+    from rclpy.executors import SingleThreadedExecutor
+
+    from bench.floor import Floor
+    from lowlat_seg_ros.ros.main import LONGEST_WAIT_SECONDS
+    from lowlat_seg_ros.ros.player import player_node
+
+    with player_node("floor", arguments, signals) as node:
+        Floor(node)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not signals.arrived:
+            executor.spin_once(timeout_sec=LONGEST_WAIT_SECONDS)
     return 0
 
 
-def _run(signals: StopSignals) -> None:
-    # Imported here: what set_up_process sets is read when Fast DDS is loaded.
-    import rclpy
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
-
-    from bench.floor import FloorNode
-    from lowlat_seg_ros.ros.main import LONGEST_WAIT_SECONDS
-
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = FloorNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not signals.arrived:
-            executor.spin_once(timeout_sec=LONGEST_WAIT_SECONDS)
-    finally:
-        signals.ignore()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process(_run, None))

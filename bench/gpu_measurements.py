@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 
 from bench.gpu_fast_track import FastTrack, How, step_of
 from bench.gpu_slow_track import BusySlowTrack, Span, milliseconds_between, now, overlapping_share
-from bench.process_memory import MEBIBYTE, resident_mebibytes
+from bench.measuring import MEBIBYTE, growth, in_turn, resident_mebibytes, rounded, spread_mapping
 from bench.slow_work import WatchedSlowNetwork
-from bench.soak import growth
-from bench.spread import rounded, spread_mapping
 from bench.tracks import AS_SCHEDULED, NO_KEY_FRAMES, begin_stream
-from bench.turns import in_turn
 from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 
-from bench.spread import rounded
+from bench.measuring import rounded
 from lowlat_seg_ros.evaluation.module_times import Size, measure, module_calls
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 

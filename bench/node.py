@@ -6,26 +6,23 @@ Three chains take turns: the floor (a memory copy for a network), the node with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from bench.chain import FLOOR, NODE, Chain, ChainOptions, FrameWay, Play, Stage, stage
+from bench.chain import FLOOR, Chain, FrameWay, Play
 from bench.clip import Frame, write_clip
-from bench.spread import rounded, spread_mapping
-from bench.turns import in_turn
-from lowlat_seg_ros.stream.result import has_key
+from bench.measuring import in_turn, rounded, spread_mapping
+from lowlat_seg_ros.ros.harness import NODE, Harness
 
 RATE_HZ: Final = 30.0
 SIZES: Final = ((1280, 720), (2048, 1024))
 CLIP_FRAMES: Final = 30  # a second; a camera holds them in memory
 
-FLOOR_CHAIN: Final = "floor"
-SMALL_CHAIN: Final = "small_input"
-SHIPPED_CHAIN: Final = "as_shipped"
 LONG_PLAY: Final = "long"
 
 WAY_STAGES: Final = ("age", "decode", "low", "schedule", "propagate", "labels", "publish")
@@ -33,7 +30,7 @@ WAY_STAGES: Final = ("age", "decode", "low", "schedule", "propagate", "labels", 
 
 
 @dataclass(frozen=True)
-class NodePlan:
+class NodeLoad:
     """How long the node is measured."""
 
     rounds: int = 2
@@ -44,66 +41,51 @@ class NodePlan:
     small_input: tuple[int, int] = (240, 180)
 
 
-def measure_node(frames: Sequence[Frame], plan: NodePlan, folder: Path) -> dict[str, Any]:
+def measure_node(frames: Sequence[Frame], load: NodeLoad, folder: Path) -> dict[str, Any]:
     """Play to the chains in turn, then a longer time to the one that keeps up.
 
     Args:
         frames: of the clip; CLIP_FRAMES of them or fewer, enlarged to each size.
-        plan: how long.
+        load: how long.
         folder: for the clips and the processes' logs; made if it is missing.
 
     Raises:
-        DemoError: a process ended or did not answer.
+        HarnessError: a process ended or did not answer.
     """
-    clips = {size: write_clip(list(frames), size, folder / _name(size)) for size in plan.sizes}
     seconds = len(frames) / RATE_HZ
-    with stage(folder) as made:
-        for options in _chains(plan):
-            chain = made.add(options)
-            for size, clip in clips.items():
-                chain.add_camera(_name(size), clip, RATE_HZ, round(plan.seconds_a_turn / seconds))
-        smallest = plan.sizes[0]
-        rounds = round(plan.seconds_without_loss / seconds)
-        made.chains[SMALL_CHAIN].add_camera(LONG_PLAY, clips[smallest], RATE_HZ, rounds)
-        made.wait_until_connected()
+    rounds = round(load.seconds_a_turn / seconds)
+    clips = {_name(size): (write_clip(list(frames), size, folder / _name(size)), rounds) for size in load.sizes}
+    model = f"model:={load.model}"
+    width, height = load.small_input
+    with Harness("bench", folder) as harness:
+        small = Chain(harness, "small_input", NODE, [model, f"input_size:=[{width}, {height}]"])
+        chains = (Chain(harness, "floor", FLOOR), small, Chain(harness, "as_shipped", NODE, [model]))
+        smallest = clips[_name(load.sizes[0])][0]
+        long_clip = {LONG_PLAY: (smallest, round(load.seconds_without_loss / seconds))}
+        for chain in chains:
+            chain.add_players(clips | long_clip if chain is small else clips, RATE_HZ)
+        harness.wait_until_connected()
         rows = []
-        for size in plan.sizes:
-            cases = {name: _play(made, chain, _name(size)) for name, chain in made.chains.items()}
-            rows += [_row(name, size, plays) for name, plays in in_turn(cases, plan.rounds).items()]
-        long_play = made.play(made.chains[SMALL_CHAIN], LONG_PLAY)
+        for size in load.sizes:
+            cases = {chain.name: partial(_play, chain, _name(size)) for chain in chains}
+            rows += [_row(name, size, plays) for name, plays in in_turn(cases, load.rounds).items()]
+        long_play = small.play(LONG_PLAY)
     return {
         "rate_hz": RATE_HZ,
-        "rounds": plan.rounds,
-        "seconds_a_turn": plan.seconds_a_turn,
-        "small_input": list(plan.small_input),
+        "rounds": load.rounds,
+        "seconds_a_turn": load.seconds_a_turn,
+        "small_input": list(load.small_input),
         "rows": rows,
-        "without_loss": {"seconds": plan.seconds_without_loss, **_row(SMALL_CHAIN, smallest, [long_play])},
+        "without_loss": {"seconds": load.seconds_without_loss, **_row(small.name, load.sizes[0], [long_play])},
     }
 
 
-def _chains(plan: NodePlan) -> list[ChainOptions]:
-    model = f"model:={plan.model}"
-    width, height = plan.small_input
-    return [
-        ChainOptions(FLOOR_CHAIN, FLOOR),
-        ChainOptions(SMALL_CHAIN, NODE, parameters=(model, f"input_size:=[{width}, {height}]")),
-        ChainOptions(SHIPPED_CHAIN, NODE, parameters=(model,)),
-    ]
-
-
-def _play(made: Stage, chain: Chain, camera: str) -> Callable[[int], Play]:
-    return lambda number: made.play(chain, camera)
+def _play(chain: Chain, clip: str, number: int) -> Play:
+    return chain.play(clip)
 
 
 def _name(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def answered(ways: Sequence[FrameWay]) -> list[FrameWay]:
-    """Those with labels, without the first ones, which have no key frame yet: their network is another one."""
-    labelled = [way for way in ways if way.labels_at is not None and way.message is not None]
-    followed = [way for way in labelled if way.message is not None and has_key(way.message)]
-    return followed or labelled  # the floor has no key frames at all
 
 
 def quarters_ratio(milliseconds: Sequence[float]) -> float | None:
@@ -115,8 +97,8 @@ def quarters_ratio(milliseconds: Sequence[float]) -> float | None:
 
 
 def _row(chain: str, size: tuple[int, int], plays: Sequence[Play]) -> dict[str, Any]:
-    turns = [answered(play.all_ways) for play in plays]
-    ways = [way for play in plays for way in play.all_ways]
+    turns = [play.answered for play in plays]
+    ways = [way for play in plays for way in play.ways]
     drifts = [quarters_ratio([way.end_to_end_ms for way in turn]) for turn in turns]
     measured = [drift for drift in drifts if drift is not None]
     return {

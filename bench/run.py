@@ -17,11 +17,11 @@ from bench.clip import first_frames, measured_clip, name_of
 from bench.environment import PAPER_MODEL, environment, machine_name
 from bench.kernel import measure_kernels
 from bench.markdown import report
+from bench.measuring import rounded
 from bench.modules import measure_modules
-from bench.node import CLIP_FRAMES, NodePlan, measure_node
-from bench.scale import ScalePlan, measure_scale
+from bench.node import CLIP_FRAMES, NodeLoad, measure_node
+from bench.scale import ScaleLoad, measure_scale
 from bench.soak import measure_soak
-from bench.spread import rounded
 from bench.tracks import measure_tracks, tracks_rig
 from lowlat_seg_ros.data.atomic_write import replace_file
 from lowlat_seg_ros.evaluation.module_times import network_of
@@ -33,7 +33,7 @@ from lowlat_seg_ros.runtime.threads import thread_counts
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchSize:
     """How much of everything; the default takes under six minutes on two quiet cores."""
 
     module_rounds: int = 20
@@ -44,22 +44,22 @@ class Plan:
     kernel_rounds: int = 7
     kernel_grids: tuple[tuple[int, int], ...] = ((45, 60), (64, 128))  # (h, w): the shipped model's, and issue 4's
     kernel_channels: tuple[int, ...] = (96, 256)
-    node: NodePlan = field(default_factory=NodePlan)
-    scale: ScalePlan = field(default_factory=ScalePlan)
+    node: NodeLoad = field(default_factory=NodeLoad)
+    scale: ScaleLoad = field(default_factory=ScaleLoad)
 
 
-FULL_PLAN: Final = Plan()
+FULL_PLAN: Final = BenchSize()
 
 
 class ResultsError(Exception):
     """Results that a run may not be added to; the message says what was expected."""
 
 
-def measure_all(model: str, names: Sequence[str], plan: Plan = FULL_PLAN) -> dict[str, Any]:
+def measure_all(model: str, names: Sequence[str], plan: BenchSize = FULL_PLAN) -> dict[str, Any]:
     """The chosen sections.
 
     Raises:
-        CheckpointError, ClipError, ConfigError, DemoError, OSError: in one sentence, what went wrong.
+        CheckpointError, ClipError, ConfigError, HarnessError, OSError: in one sentence, what went wrong.
     """
     network = load_checkpoint(model)
     results: dict[str, Any] = {"environment": environment(network.config.name)}
@@ -86,7 +86,7 @@ def measure_soak_only(model: str, frames: int) -> dict[str, Any]:
     return {"environment": environment(network.config.name), "soak": soak}
 
 
-def _modules(network: SegmentationNetwork, plan: Plan) -> list[dict[str, Any]]:
+def _modules(network: SegmentationNetwork, plan: BenchSize) -> list[dict[str, Any]]:
     paper = network_of(str(PAPER_MODEL))
     return [
         measure_modules(network, network.config.input_size, usable_cores(), plan.module_rounds),
@@ -94,7 +94,7 @@ def _modules(network: SegmentationNetwork, plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _tracks(network: SegmentationNetwork, plan: Plan) -> dict[str, Any]:
+def _tracks(network: SegmentationNetwork, plan: BenchSize) -> dict[str, Any]:
     clip = measured_clip()
     frames = first_frames(clip, clip.frame_count)
     with tracks_rig(network, frames, clip.rate_hz, thread_counts(0, 0), usable_cores()) as rig:
@@ -109,7 +109,7 @@ def _over_dds(measure: Callable[[Sequence[Any], Any, Path], dict[str, Any]], pla
         return {"clip": name_of(clip), **measure(frames, plan, Path(folder))}
 
 
-def _kernel(plan: Plan) -> dict[str, Any]:
+def _kernel(plan: BenchSize) -> dict[str, Any]:
     callers = torch.get_num_threads()
     torch.set_num_threads(usable_cores())
     try:

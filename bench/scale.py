@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bench.chain import NODE, Chain, ChainOptions, Play, Stage, stage
+from bench.chain import Chain, Play
 from bench.clip import Frame, write_clip
-from bench.node import answered
-from bench.spread import rounded, spread_mapping
-from bench.turns import in_turn
+from bench.measuring import in_turn, rounded, spread_mapping
+from lowlat_seg_ros.ros.harness import NODE, Harness
 
-CAMERA: Final = "camera"
+CLIP: Final = "clip"
 GRID: Final = 8  # pixels: the input's sides are multiples of it, so that no feature map is rounded up
 
 
 @dataclass(frozen=True)
-class ScalePlan:
+class ScaleLoad:
     """What load, and how long."""
 
     rounds: int = 2
@@ -31,32 +31,36 @@ class ScalePlan:
     input_size: tuple[int, int] = (480, 360)  # the model's own
 
 
-def measure_scale(frames: Sequence[Frame], plan: ScalePlan, folder: Path) -> dict[str, Any]:
+def measure_scale(frames: Sequence[Frame], load: ScaleLoad, folder: Path) -> dict[str, Any]:
     """One node for each load, all started at once and played to in turn; an idle node takes no core.
 
     Args:
         frames: of the clip.
-        plan: what load.
+        load: of all nodes.
         folder: for the clip and the processes' logs; made if it is missing.
 
     Raises:
-        DemoError: a process ended or did not answer.
+        HarnessError: a process ended or did not answer.
     """
     height, width = frames[0].shape[:2]
     clip = write_clip(list(frames), (width, height), folder / "clip")
-    loads = scale_loads(plan)
-    rounds = max(1, round(plan.seconds_a_turn * plan.rate_hz / len(frames)))
-    with stage(folder) as made:
-        for load in loads:
-            made.add(_chain(load, plan.model)).add_camera(CAMERA, clip, plan.rate_hz, rounds)
-        made.wait_until_connected()
-        cases = {load: _play(made, made.chains[load.name]) for load in loads}
-        plays = in_turn(cases, plan.rounds)
+    loads = scale_loads(load)
+    rounds = max(1, round(load.seconds_a_turn * load.rate_hz / len(frames)))
+    with Harness("bench", folder) as harness:
+        cases = {}
+        for one in loads:
+            width, height = one.input_size
+            parameters = [f"model:={load.model}", f"input_size:=[{width}, {height}]"]
+            chain = Chain(harness, one.name, NODE, parameters, one.cameras)
+            chain.add_players({CLIP: (clip, rounds)}, load.rate_hz)
+            cases[one] = partial(_play, chain)
+        harness.wait_until_connected()
+        plays = in_turn(cases, load.rounds)
     return {
-        "rate_hz": plan.rate_hz,
-        "rounds": plan.rounds,
-        "seconds_a_turn": plan.seconds_a_turn,
-        "rows": [_row(load, plays[load], plan) for load in loads],
+        "rate_hz": load.rate_hz,
+        "rounds": load.rounds,
+        "seconds_a_turn": load.seconds_a_turn,
+        "rows": [_row(one, plays[one], load.rate_hz) for one in loads],
     }
 
 
@@ -73,10 +77,10 @@ class Load:
         return f"cameras_{self.cameras}_pixels_{self.pixel_factor}"
 
 
-def scale_loads(plan: ScalePlan) -> list[Load]:
+def scale_loads(load: ScaleLoad) -> list[Load]:
     """First more cameras, then larger inputs."""
-    by_cameras = [Load(cameras, 1, plan.input_size) for cameras in plan.cameras]
-    return by_cameras + [Load(1, factor, enlarged(plan.input_size, factor)) for factor in plan.pixel_factors]
+    by_cameras = [Load(cameras, 1, load.input_size) for cameras in load.cameras]
+    return by_cameras + [Load(1, factor, enlarged(load.input_size, factor)) for factor in load.pixel_factors]
 
 
 def enlarged(size: tuple[int, int], factor: int) -> tuple[int, int]:
@@ -85,20 +89,14 @@ def enlarged(size: tuple[int, int], factor: int) -> tuple[int, int]:
     return width, height
 
 
-def _chain(load: Load, model: str) -> ChainOptions:
-    width, height = load.input_size
-    parameters = (f"model:={model}", f"input_size:=[{width}, {height}]")
-    return ChainOptions(load.name, NODE, load.cameras, parameters)
+def _play(chain: Chain, number: int) -> Play:
+    return chain.play(CLIP)
 
 
-def _play(made: Stage, chain: Chain) -> Callable[[int], Play]:
-    return lambda number: made.play(chain, CAMERA)
-
-
-def _row(load: Load, plays: Sequence[Play], plan: ScalePlan) -> dict[str, Any]:
-    turns = [answered(play.all_ways) for play in plays]
-    ways = [way for play in plays for way in play.all_ways]
-    seconds = len(ways) / plan.rate_hz / load.cameras
+def _row(load: Load, plays: Sequence[Play], rate_hz: float) -> dict[str, Any]:
+    turns = [play.answered for play in plays]
+    ways = [way for play in plays for way in play.ways]
+    seconds = len(ways) / rate_hz / load.cameras
     labelled = sum(way.labels_at is not None for way in ways)
     return {
         "cameras": load.cameras,

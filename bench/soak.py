@@ -6,12 +6,10 @@ import gc
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from bench.clip import Frame
-from bench.process_memory import resident_mebibytes
-from bench.spread import rounded
+from bench.measuring import growth, resident_mebibytes, rounded
 from lowlat_seg_ros.fast.preprocessing import frame_size
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import PolicySettings
@@ -49,11 +47,3 @@ def measure_soak(
         torch.set_num_threads(callers)
     gc.collect()
     return {"frames": count, "growth_mebibytes": rounded(growth(samples)), "resident_mebibytes": rounded(samples)}
-
-
-def growth(samples: Sequence[float]) -> float:
-    """How much more the last quarter's median is than the second's: the first is still filling the allocator."""
-    quarter = len(samples) // 4
-    if quarter < 1:
-        raise ValueError(f"there are {len(samples)} samples of the memory; expected 4 or more")
-    return float(np.median(samples[-quarter:]) - np.median(samples[quarter : 2 * quarter]))

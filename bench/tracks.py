@@ -16,10 +16,9 @@ from typing import Any, Final, Literal, NamedTuple
 import torch
 
 from bench.clip import Frame
+from bench.measuring import in_turn, rounded, spread_mapping
 from bench.pacing import NANOSECONDS_A_SECOND, Pacer
 from bench.slow_work import ShRun, WatchedSlowNetwork
-from bench.spread import rounded, spread_mapping
-from bench.turns import in_turn
 from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import PolicySettings

@@ -11,20 +11,18 @@ import pytest
 from bench.asked import Asked, asked_and_reached
 from bench.environment import environment, machine_name
 from bench.markdown import asked_table, report, table
+from bench.measuring import growth, in_turn, rounded, spread_mapping
 from bench.pacing import Pacer
-from bench.soak import growth
-from bench.spread import Spread, rounded, spread_mapping
-from bench.turns import in_turn
 
 MILLISECOND = 1_000_000
 
 
 def test_a_spread_is_over_all_frames_and_between_the_medians_of_turns() -> None:
-    spread = Spread.of([[1.0, 2.0, 9.0], [], [4.0, 4.0, 5.0]])
+    spread = spread_mapping([[1.0, 2.0, 9.0], [], [4.0, 4.0, 5.0]])
     assert spread is not None
-    assert (spread.count, spread.p50, spread.max) == (6, 4.0, 9.0)
-    assert (spread.lowest_turn, spread.highest_turn) == (2.0, 4.0)
-    assert spread.p50 <= spread.p95 <= spread.p99 <= spread.max
+    assert (spread["count"], spread["p50"], spread["max"]) == (6, 4.0, 9.0)
+    assert (spread["lowest_turn"], spread["highest_turn"]) == (2.0, 4.0)
+    assert spread["p50"] <= spread["p95"] <= spread["p99"] <= spread["max"]
 
 
 def test_a_spread_of_nothing_is_none() -> None:
@@ -32,9 +30,9 @@ def test_a_spread_of_nothing_is_none() -> None:
 
 
 def test_percentiles_of_a_hundred_frames_are_where_they_should_be() -> None:
-    spread = Spread.of([[float(value) for value in range(101)]])
+    spread = spread_mapping([[float(value) for value in range(101)]])
     assert spread is not None
-    assert (spread.p50, spread.p95, spread.p99, spread.max) == (50, 95, 99, 100)
+    assert tuple(spread[name] for name in ("p50", "p95", "p99", "max")) == (50, 95, 99, 100)
 
 
 def test_results_hold_microseconds_and_no_nan() -> None:

@@ -17,12 +17,12 @@ from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import PATIENCE, wait_until
 from stream_setup import moving_frames, stream_network
 
-from bench.chain import FrameWay
+from bench.chain import FrameWay, answered
 from bench.environment import environment, machine_name
 from bench.markdown import node_table, overhead_table, scale_table, stages_table
-from bench.node import FLOOR_CHAIN, SHIPPED_CHAIN, SMALL_CHAIN, NodePlan, answered, measure_node, quarters_ratio
+from bench.node import NodeLoad, measure_node, quarters_ratio
 from bench.run import ResultsError, require_addable, write_results
-from bench.scale import ScalePlan, enlarged, measure_scale, scale_loads
+from bench.scale import ScaleLoad, enlarged, measure_scale, scale_loads
 from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 CHECKOUT = Path(__file__).parents[1]
@@ -38,10 +38,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(model: str, tmp_path: Path) -> None:
-    plan = NodePlan(rounds=1, seconds_a_turn=1, seconds_without_loss=1, sizes=SIZES, model=model, small_input=(48, 40))
+    plan = NodeLoad(rounds=1, seconds_a_turn=1, seconds_without_loss=1, sizes=SIZES, model=model, small_input=(48, 40))
     node = measure_node(moving_frames(6), plan, tmp_path / "made for it")
     assert json.loads(json.dumps(node)) == node
-    chains = (FLOOR_CHAIN, SMALL_CHAIN, SHIPPED_CHAIN)
+    chains = ("floor", "small_input", "as_shipped")
     assert [(tuple(row["size"]), row["chain"]) for row in node["rows"]] == [(s, c) for s in SIZES for c in chains]
     for row in (*node["rows"], node["without_loss"]):
         assert row["sent"] == 30
@@ -54,7 +54,7 @@ def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(m
 
 
 def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp_path: Path) -> None:
-    plan = ScalePlan(1, 1, 10.0, cameras=(1, 2), pixel_factors=(2,), model=model, input_size=(64, 48))
+    plan = ScaleLoad(1, 1, 10.0, cameras=(1, 2), pixel_factors=(2,), model=model, input_size=(64, 48))
     scale = measure_scale(moving_frames(5), plan, tmp_path / "made for it")
     assert json.loads(json.dumps(scale)) == scale
     assert [(row["cameras"], row["input_size"]) for row in scale["rows"]] == [
@@ -70,7 +70,7 @@ def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp
 
 
 def test_loads_grow_by_cameras_and_by_pixels() -> None:
-    loads = scale_loads(ScalePlan(cameras=(1, 2), pixel_factors=(2, 4), input_size=(480, 360)))
+    loads = scale_loads(ScaleLoad(cameras=(1, 2), pixel_factors=(2, 4), input_size=(480, 360)))
     assert [(load.cameras, load.input_size) for load in loads] == [
         (1, (480, 360)),
         (2, (480, 360)),

@@ -28,7 +28,8 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
     """Play the clip into the node, write pictures and figures into `folder` and print the table.
 
     Raises:
-        CheckpointError, ClipError, DemoError, HarnessError, ParameterError, VideoError, OSError: in one sentence, what went wrong.
+        CheckpointError, ClipError, DemoError, HarnessError, ParameterError, VideoError, OSError: in one
+            sentence, what went wrong.
     """
     from lowlat_seg_ros.ros.device import choose_device
 

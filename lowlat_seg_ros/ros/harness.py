@@ -1,4 +1,4 @@
-"""Several processes that play to each other over DDS: node, player and, in this process, recorders of what is published.
+"""Processes that play to each other over DDS: nodes, players and, in this process, recorders of what is published.
 
 Shared by the demo, live replay and the bench.
 """
@@ -137,6 +137,7 @@ class Played:
     """What a supervised player has told of one play."""
 
     sent: list[dict[str, Any]] = field(default_factory=list)  # of each frame, in order: at least its "stamp"
+    seconds: float = 0.0  # that the play took
     end: dict[str, Any] | None = None  # its last word: "longest_delay", "put_off" (nanoseconds), …
 
     def take(self, event: dict[str, Any]) -> None:
@@ -239,7 +240,7 @@ class Harness:
                 raise HarnessError(f"{names} were not ready within {SECONDS_TO_START:g} seconds")
             self._work()
 
-    def play(self, player: Player, progress: Callable[[int], None] = lambda count: None) -> Played:
+    def play(self, player: Player, progress: Callable[[int], object] = lambda count: None) -> Played:
         """Let a player play once, until its last word; ``progress`` is told how many frames it has sent.
 
         Raises:
@@ -247,7 +248,7 @@ class Harness:
         """
         played = Played()
         player.give_sign()
-        last_sign = time.monotonic()
+        began = last_sign = time.monotonic()
         while played.end is None:
             self._work()
             while played.end is None and not player.events.empty():
@@ -256,6 +257,7 @@ class Harness:
             progress(len(played.sent))
             if time.monotonic() - last_sign > SECONDS_WITHOUT_PROGRESS:
                 raise HarnessError(f"{player.name} sent nothing for {SECONDS_WITHOUT_PROGRESS:g} seconds")
+        played.seconds = time.monotonic() - began
         return played
 
     def wait_for_answers(

@@ -29,7 +29,7 @@ class ArrivedLabels(NamedTuple):
 
     stamp: int  # nanoseconds, of its header
     arrived: int  # nanoseconds on the monotonic clock, which all processes of a machine share
-    arrived_by_clock: int  # nanoseconds of the system's clock, as a camera's stamps are
+    by_clock: int  # nanoseconds of the system's clock, as a camera's stamps are
     shape: tuple[int, int]  # height, width
     compressed: bytes  # none where the labels are let go
 
