@@ -63,7 +63,8 @@ class Play:
 def answered(ways: Sequence[FrameWay]) -> list[FrameWay]:
     """Those with labels, without the first ones, which have no key frame yet: their network is another one."""
     labelled = [way for way in ways if way.labels_at is not None and way.message is not None]
-    return [way for way in labelled if has_key(way.message)] or labelled  # the floor has no key frames at all
+    followed = [way for way in labelled if way.message is not None and has_key(way.message)]
+    return followed or labelled  # the floor has no key frames at all
 
 
 class Chain:

@@ -30,7 +30,7 @@ from bench.gpu_measurements import (
     measure_memory,
     measure_overlap,
 )
-from bench.markdown import SPREAD_HEADINGS, SPREAD_NOTE, spread_cells, table
+from bench.report import SPREAD_HEADINGS, SPREAD_NOTE, spread_cells, table
 from lowlat_seg_ros.data.atomic_write import replace_file
 from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint

@@ -12,7 +12,7 @@ import ctypes
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.report import kernel_table
 from lowlat_seg_ros.kernels.convolution_on_cpu import convolve_on_cpu, runs_on_cpu
 from lowlat_seg_ros.kernels.spatially_variant_convolution import shift_and_add
 
@@ -140,19 +141,6 @@ def resident_kib(field: str) -> int:
     raise LookupError(f"/proc/self/status has no {field}")
 
 
-def markdown(rows: Sequence[KernelRow]) -> str:
-    lines = [
-        "| h x w | channels | threads | body | ms | p10 to p90 | x reference | extra MiB |",
-        "|---|---:|---:|---|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row.height}x{row.width} | {row.channels} | {row.threads} | {row.body} | {row.milliseconds:.2f} "
-            f"| {row.p10:.2f} to {row.p90:.2f} | {row.times_reference:.2f} | {row.extra_mib:.1f} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="The spatially variant convolution, compared on this CPU.")
     parser.add_argument("--rounds", type=int, default=21)
@@ -162,7 +150,7 @@ def main() -> None:
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         rows += measure_kernels(arguments.rounds)
-    print(markdown(rows))
+    print(kernel_table({"kernel": {"rows": list(map(asdict, rows))}}))
 
 
 if __name__ == "__main__":

@@ -8,46 +8,22 @@ A table stands between `<!-- bench: NAME -->` and `<!-- /bench -->`; what is aro
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
-
 from bench.environment import CHECKOUT
-from bench.markdown import (
-    asked_table,
-    environment_sentence,
-    kernel_table,
-    key_frames_table,
-    modules_table,
-    node_table,
-    overhead_table,
-    scale_table,
-    stages_table,
-    tracks_table,
-)
+from bench.report import TABLES
 from bench.timeline import draw_timeline
 from lowlat_seg_ros.data.atomic_write import replace_file
 
 DOCUMENT: Final = CHECKOUT / "docs" / "latency.md"
 PICTURE: Final = "latency_timeline.png"
 
-TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "environment": lambda results: environment_sentence(results["environment"]),
-    "modules": lambda results: "\n\n".join(map(modules_table, results["modules"])),
-    "tracks": lambda results: tracks_table(results["tracks"]),
-    "key frames": lambda results: key_frames_table(results["tracks"]),
-    "stages": stages_table,
-    "node": lambda results: node_table(results["node"]["rows"]),
-    "overhead": lambda results: overhead_table(results["node"]["rows"]),
-    "kernel": lambda results: kernel_table(results["kernel"]),
-    "scale": lambda results: scale_table(results["scale"]),
-    "asked": asked_table,
-}
 PLACE: Final = re.compile(r"(<!-- bench: (?P<name>[a-z ]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
@@ -85,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = json.loads(options.results.read_text(encoding="utf-8"))
         text = filled(options.document.read_text(encoding="utf-8"), results)
         if "tracks" in results:
-            picture = draw_timeline(results["tracks"]["timeline"])
-            encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-            replace_file(options.document.parent / PICTURE, encoded.tobytes())
+            picture = io.BytesIO()
+            draw_timeline(results["tracks"]["timeline"]).savefig(picture)
+            replace_file(options.document.parent / PICTURE, picture.getvalue())
         replace_file(options.document, text.encode())
     except (DocumentError, OSError, ValueError) as error:
         print(f"bench.latency_doc: {error}", file=sys.stderr)

@@ -16,10 +16,10 @@ import torch
 from bench.clip import first_frames, measured_clip, name_of
 from bench.environment import PAPER_MODEL, environment, machine_name
 from bench.kernel import measure_kernels
-from bench.markdown import report
 from bench.measuring import rounded
 from bench.modules import measure_modules
 from bench.node import CLIP_FRAMES, NodeLoad, measure_node
+from bench.report import report
 from bench.scale import ScaleLoad, measure_scale
 from bench.soak import measure_soak
 from bench.tracks import measure_tracks, tracks_rig

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from matplotlib.colors import same_color
+from matplotlib.patches import Rectangle
 
-from bench.latency_doc import DOCUMENT, PICTURE, PLACE, TABLES, DocumentError, filled, main
-from bench.timeline import HEIGHT, SH_COLOUR, SLOW_TOP, STAGES, WIDTH, TimeScale, draw_timeline
-from lowlat_seg_ros.data.drawing import KEY_FRAME_COLOUR, Colour, Picture
+from bench.latency_doc import DOCUMENT, PICTURE, PLACE, DocumentError, filled, main
+from bench.report import TABLES
+from bench.timeline import STAGES, draw_timeline
 
 TEXT = "Before.\n<!-- bench: asked -->\nold\n<!-- /bench -->\nBetween.\n<!-- bench: scale -->\nolder\n<!-- /bench -->\n"
 
@@ -25,27 +26,22 @@ def record() -> dict[str, Any]:
     return {"frames": frames, "sh_runs": [[-5.0, 10.0], [72.0, 140.0]]}
 
 
-def columns_of(picture: Picture, colour: Colour, row: int) -> np.ndarray:
-    return np.flatnonzero((picture[row] == colour).all(axis=1))
+def bars(colour: str) -> list[tuple[float, float]]:
+    """Where the record's bars of a colour begin and end, in milliseconds."""
+    (axes,) = draw_timeline(record()).axes
+    drawn = [bar for bar in axes.patches if isinstance(bar, Rectangle) and same_color(bar.get_facecolor(), colour)]
+    return [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in drawn if bar.get_width() > 0]
 
 
 def test_bars_lie_where_their_times_are() -> None:
-    picture = draw_timeline(record())
-    scale = TimeScale(170.0)
-    assert picture.shape[0] > HEIGHT and picture.shape[1:] == (WIDTH, 3)
-    sh = columns_of(picture, SH_COLOUR, SLOW_TOP + 5)
-    assert (sh.min(), sh.max() + 1) == (scale.column(0.0), scale.column(140.0))
-    assert not ((sh > scale.column(10.0)) & (sh < scale.column(72.0))).any()
-    low = columns_of(picture, STAGES["low"][1], 60)
-    assert low.min() == scale.column(0.0)
-    key = columns_of(picture, KEY_FRAME_COLOUR, 60)
-    assert scale.column(50.0) - 4 <= key.min() and key.max() <= scale.column(70.0) + 4
+    assert bars(STAGES["high"][1]) == [(0.0, 10.0), (72.0, 140.0)]
+    assert bars(STAGES["low"][1]) == [(50.0 * number, 50.0 * number + 8) for number in range(4)]
 
 
-def test_ticks_are_round_and_about_ten() -> None:
-    assert list(TimeScale(170.0).ticks()) == list(range(0, 171, 20))
-    assert list(TimeScale(1340.0).ticks()) == list(range(0, 1341, 200))
-    assert list(TimeScale(4.0).ticks()) == [0, 1, 2, 3, 4]
+def test_key_frames_are_framed() -> None:
+    (axes,) = draw_timeline(record()).axes
+    framed = [bar for bar in axes.patches if isinstance(bar, Rectangle) and not bar.get_fill()]
+    assert [(bar.get_x(), bar.get_width()) for bar in framed] == [(50.0, 20.0)]
 
 
 def test_a_record_without_frames_is_one_sentence() -> None:

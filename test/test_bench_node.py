@@ -19,8 +19,8 @@ from stream_setup import moving_frames, stream_network
 
 from bench.chain import FrameWay, answered
 from bench.environment import environment, machine_name
-from bench.markdown import node_table, overhead_table, scale_table, stages_table
 from bench.node import NodeLoad, measure_node, quarters_ratio
+from bench.report import node_table, overhead_table, scale_table, stages_table
 from bench.run import ResultsError, require_addable, write_results
 from bench.scale import ScaleLoad, enlarged, measure_scale, scale_loads
 from lowlat_seg_ros.models.checkpoint import save_checkpoint
@@ -49,7 +49,7 @@ def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(m
         assert row["end_to_end_ms"]["p50"] >= row["to_callback_ms"]["p50"] > 0
     assert node["rows"][0]["overhead_ms"]["p50"] < node["rows"][0]["end_to_end_ms"]["p50"]
     results = {"node": node}
-    for text in (node_table(node["rows"]), overhead_table(node["rows"]), stages_table(results)):
+    for text in (node_table(results), overhead_table(results), stages_table(results)):
         assert "|" in text and "None" not in text
 
 
@@ -66,7 +66,7 @@ def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp
     for row in scale["rows"]:
         assert 0 < row["labelled_hz"] <= row["offered_hz"]
         assert row["resident_mebibytes"] > 50 and row["cpu_share"] >= 0
-    assert "None" not in scale_table(scale)
+    assert "None" not in scale_table({"scale": scale})
 
 
 def test_loads_grow_by_cameras_and_by_pixels() -> None:
