@@ -22,7 +22,7 @@ from bench.node import CLIP_FRAMES, NodeLoad, measure_node
 from bench.report import report
 from bench.scale import ScaleLoad, measure_scale
 from bench.soak import measure_soak
-from bench.tracks import measure_tracks, tracks_rig
+from bench.tracks import TracksRig, measure_tracks
 from lowlat_seg_ros.data.atomic_write import replace_file
 from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
@@ -97,7 +97,7 @@ def _modules(network: SegmentationNetwork, plan: BenchSize) -> list[dict[str, An
 def _tracks(network: SegmentationNetwork, plan: BenchSize) -> dict[str, Any]:
     clip = measured_clip()
     frames = first_frames(clip, clip.frame_count)
-    with tracks_rig(network, frames, clip.rate_hz, thread_counts(0, 0), usable_cores()) as rig:
+    with TracksRig(network, frames, clip.rate_hz, thread_counts(0, 0), usable_cores()) as rig:
         freeze_gc()  # as the node does once it is ready
         return {"clip": name_of(clip), **measure_tracks(rig, plan.track_rounds, plan.track_frames)}
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -110,7 +110,7 @@ class Turn:
 
 
 class TracksRig:
-    """One network in all three systems, ready to be played to."""
+    """One network in all three systems, ready to be played to; a context manager that restores torch's threads."""
 
     def __init__(
         self,
@@ -135,6 +135,7 @@ class TracksRig:
         self._pacer_of = pacer_of
         self._threads = threads
         self._full_network_threads = full_network_threads
+        self._callers_threads = torch.get_num_threads()
         torch.set_num_threads(threads.fast)
         self._watched = WatchedSlowNetwork(network)
         self._slow_track = ThreadedSlowTrack(self._watched, intra_op_threads=threads.slow)
@@ -144,8 +145,12 @@ class TracksRig:
         self._full_network = PerFrameNetwork(network)
         self.seen = see_frame(network, frames[0])
 
-    def close(self) -> None:
+    def __enter__(self) -> TracksRig:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._slow_track.close()
+        torch.set_num_threads(self._callers_threads)
 
     def turn(self, case: Case, frame_count: int, first: int = 0) -> Turn:
         """Play ``frame_count`` frames of the clip, from number ``first`` on and in a circle, to a system."""
@@ -211,25 +216,6 @@ def see_frame(network: SegmentationNetwork, frame: Frame) -> SeenFrame:
     config = network.config
     image = Preprocessor(config.input_size, torch.device("cpu"))(frame)
     return SeenFrame(0, 0, image, network.low_features(image))
-
-
-@contextmanager
-def tracks_rig(
-    network: SegmentationNetwork,
-    frames: Sequence[Frame],
-    rate_hz: float,
-    threads: ThreadCounts,
-    full_network_threads: int,
-    pacer_of: Callable[[int, int], Pacer] = Pacer,
-) -> Iterator[TracksRig]:
-    """A rig that is closed at the end, with the caller's number of threads as it was."""
-    callers = torch.get_num_threads()
-    rig = TracksRig(network, frames, rate_hz, threads, full_network_threads, pacer_of)
-    try:
-        yield rig
-    finally:
-        rig.close()
-        torch.set_num_threads(callers)
 
 
 def measure_tracks(rig: TracksRig, rounds: int, frames_a_turn: int) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from bench.tracks import (
     Case,
     TracksRig,
     measure_tracks,
-    tracks_rig,
 )
 from lowlat_seg_ros.evaluation.module_times import FULL_NETWORK
 from lowlat_seg_ros.runtime.threads import ThreadCounts
@@ -43,7 +42,7 @@ def rig() -> Iterator[TracksRig]:
     def pacer_of(period: int, count: int) -> Pacer:
         return Pacer(period, count, clock=lambda: waited[0], sleep=wait)
 
-    with tracks_rig(stream_network(), moving_frames(8), RATE_HZ, ThreadCounts(1, 1), 1, pacer_of) as made:
+    with TracksRig(stream_network(), moving_frames(8), RATE_HZ, ThreadCounts(1, 1), 1, pacer_of) as made:
         yield made
 
 
@@ -100,7 +99,7 @@ def test_the_full_network_has_no_key_frames(rig: TracksRig) -> None:
 
 
 def test_no_frame_of_a_turn_is_handed_in_before_its_time() -> None:
-    with tracks_rig(stream_network(), moving_frames(8), RATE_HZ, ThreadCounts(1, 1), 1) as rig:
+    with TracksRig(stream_network(), moving_frames(8), RATE_HZ, ThreadCounts(1, 1), 1) as rig:
         turn = rig.turn(Case(LOW_LATENCY, "idle"), 6)
     assert len(turn.frames) + turn.skipped == 6
     assert all(frame.began >= frame.due for frame in turn.frames)

@@ -79,7 +79,7 @@ def _play(clip: Clip, arguments: list[str], parameters: tuple[str, ...], folder:
         with tqdm(total=clip.frame_count, unit="frame", desc="playing") as bar:
             played = harness.play(camera, lambda count: bar.update(count - bar.n))
         stamps = played.stamps
-        harness.wait_for_answers(lambda: recording.has_answered(stamps[-1]))
+        harness.wait_for_answers(lambda: bool(stamps) and recording.has_answered(stamps[-1]))
         harness.finish()
     threads = {track: int(recorder.diagnostics[f"{track}-track threads"]) for track in ("fast", "slow")}
     return DemoRun(stamps, recording.answers(stamps), recording.dropped_count, recorder.device, threads)

@@ -1,1 +1,1 @@
-"""How segmentation meets the vehicle: node, parameters, messages, diagnostics, camera player and demo."""
+"""How segmentation meets the vehicle: node, parameters, messages, diagnostics, players, and the process harness."""
