@@ -15,16 +15,12 @@ from bench.gpu_fast_track import FastTrack, How, step_of
 from bench.gpu_slow_track import BusySlowTrack, Span, milliseconds_between, now, overlapping_share
 from bench.measuring import MEBIBYTE, growth, in_turn, resident_mebibytes, rounded, spread_mapping
 from bench.slow_work import WatchedSlowNetwork
-from bench.tracks import AS_SCHEDULED, NO_KEY_FRAMES, begin_stream
-from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from bench.tracks import AS_SCHEDULED, CPU, NO_KEY_FRAMES, begin_stream, see_frame, warm_engine
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.key_frame import SeenFrame
 from lowlat_seg_ros.stream.policy import KeyFramePolicy
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 Frame = NDArray[np.uint8]
-CPU: Final = torch.device("cpu")
 TYPES: Final = {"fp32": torch.float32, "fp16": torch.float16}
 LEAST_EQUAL: Final = {"fp32": 0.999, "fp16": 0.995}  # issue 4: labels must not change
 STAMP_STEP: Final = 66_666_667
@@ -162,9 +158,8 @@ def measure_engine(
     """
     watched = WatchedSlowNetwork(network)
     with ThreadedSlowTrack(watched, device) as slow_track:
-        engine = StreamEngine(network, slow_track.open_lane(), AS_SCHEDULED, device=device)
-        engine.warm_up(frame_size(frames[0]))
-        seen = _seen(network, frames[0], device)
+        engine = warm_engine(network, slow_track.open_lane(), frames[0], device)
+        seen = see_frame(network, frames[0], device)
 
         def turn_of(policy: KeyFramePolicy, is_busy: bool) -> Callable[[int], list[float]]:
             def turn(number: int) -> list[float]:
@@ -190,24 +185,13 @@ def measure_engine(
     return [{"slow_track": name, "latency_ms": spread_mapping(each)} for name, each in turns.items()]
 
 
-@torch.inference_mode()
-def _seen(network: SegmentationNetwork, frame: Frame, device: torch.device) -> SeenFrame:
-    config = network.config
-    image = Preprocessor(config.input_size, device)(frame)
-    seen = SeenFrame(0, 0, image, network.low_features(image))
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)  # before any frame: the slow track's stream will read it
-    return seen
-
-
 def measure_memory(
     network: SegmentationNetwork, frames: Sequence[Frame], device: torch.device, count: int
 ) -> dict[str, Any]:
     """Whether the device's memory grows while the engine segments ``count`` frames; ``network`` lies on it."""
     samples = []
     with ThreadedSlowTrack(network, device) as slow_track:
-        engine = StreamEngine(network, slow_track.open_lane(), AS_SCHEDULED, device=device)
-        engine.warm_up(frame_size(frames[0]))
+        engine = warm_engine(network, slow_track.open_lane(), frames[0], device)
         for number in range(count):
             engine.segment(frames[number % len(frames)], number * STAMP_STEP)
             if (number + 1) % max(1, count // 40) == 0:

@@ -10,11 +10,9 @@ import torch
 
 from bench.clip import Frame
 from bench.measuring import growth, resident_mebibytes, rounded
-from lowlat_seg_ros.fast.preprocessing import frame_size
+from bench.tracks import warm_engine
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.replay.settings import PolicySettings
 from lowlat_seg_ros.runtime.threads import ThreadCounts
-from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 SAMPLES = 100
@@ -37,8 +35,7 @@ def measure_soak(
     samples = []
     try:
         with ThreadedSlowTrack(network, intra_op_threads=threads.slow) as slow_track:
-            engine = StreamEngine(network, slow_track.open_lane(), PolicySettings().policy())
-            engine.warm_up(frame_size(frames[0]))
+            engine = warm_engine(network, slow_track.open_lane(), frames[0])
             for number in range(count):
                 engine.segment(frames[number % len(frames)], number * STAMP_STEP)
                 if (number + 1) % max(1, count // SAMPLES) == 0:

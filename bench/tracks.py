@@ -28,6 +28,7 @@ from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frame import SeenFrame
 from lowlat_seg_ros.stream.policy import PredictedDeviation
 from lowlat_seg_ros.stream.result import SegmentationResult
+from lowlat_seg_ros.stream.slow_lane import SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 SystemName = Literal["full network", "two tracks, key frames wait", "two tracks, low latency"]
@@ -35,6 +36,8 @@ Condition = Literal["idle", "busy", "as scheduled"]
 FULL: Final = "full network"
 WAITING: Final = "two tracks, key frames wait"
 LOW_LATENCY: Final = "two tracks, low latency"
+
+CPU: Final = torch.device("cpu")
 
 SETTLING_FRAMES: Final = 2
 """Frames at the beginning of a turn that are not counted: the processor's caches still hold the turn before."""
@@ -140,8 +143,7 @@ class TracksRig:
         self._watched = WatchedSlowNetwork(network)
         self._slow_track = ThreadedSlowTrack(self._watched, intra_op_threads=threads.slow)
         self._lane = self._slow_track.open_lane()
-        self._engine = StreamEngine(network, self._lane, AS_SCHEDULED)
-        self._engine.warm_up(frame_size(frames[0]))
+        self._engine = warm_engine(network, self._lane, frames[0])
         self._full_network = PerFrameNetwork(network)
         self.seen = see_frame(network, frames[0])
 
@@ -187,6 +189,13 @@ class TracksRig:
         return self._watched.busy(self._slow_track, self.seen) if condition == "busy" else nullcontext()
 
 
+def warm_engine(network: SegmentationNetwork, lane: SlowLane, frame: Frame, device: torch.device = CPU) -> StreamEngine:
+    """An engine as the node has it, ready for frames of this one's size."""
+    engine = StreamEngine(network, lane, AS_SCHEDULED, device=device)
+    engine.warm_up(frame_size(frame))
+    return engine
+
+
 def begin_stream(engine: StreamEngine, frame: Frame) -> float:
     """Give an engine that was reset its first key frame; returns the milliseconds of the first frame's call.
 
@@ -211,11 +220,13 @@ def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Fram
 
 
 @torch.inference_mode()
-def see_frame(network: SegmentationNetwork, frame: Frame) -> SeenFrame:
-    """A frame that Sl has seen, on the CPU."""
-    config = network.config
-    image = Preprocessor(config.input_size, torch.device("cpu"))(frame)
-    return SeenFrame(0, 0, image, network.low_features(image))
+def see_frame(network: SegmentationNetwork, frame: Frame, device: torch.device = CPU) -> SeenFrame:
+    """A frame that Sl has seen; ``network`` lies on ``device``."""
+    image = Preprocessor(network.config.input_size, device)(frame)
+    seen = SeenFrame(0, 0, image, network.low_features(image))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # before any frame: the slow track's stream will read it
+    return seen
 
 
 def measure_tracks(rig: TracksRig, rounds: int, frames_a_turn: int) -> dict[str, Any]:
