@@ -18,11 +18,11 @@ from bench.markdown import table
 from lowlat_seg_ros.data.camvid import LabelledImage
 from lowlat_seg_ros.data.clips import STREET, ClipError, open_clip
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.rows import Row, TrackSettings, evaluate_rows
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
-from lowlat_seg_ros.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 NODE = PolicySettings()

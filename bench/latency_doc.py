@@ -31,7 +31,7 @@ from bench.markdown import (
     tracks_table,
 )
 from bench.timeline import draw_timeline
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 
 DOCUMENT: Final = CHECKOUT / "docs" / "latency.md"
 PICTURE: Final = "latency_timeline.png"
@@ -87,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "tracks" in results:
             picture = draw_timeline(results["tracks"]["timeline"])
             encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-            replace_file(options.document.parent / PICTURE, encoded.tobytes())
-        replace_file(options.document, text.encode())
+            atomic_write(options.document.parent / PICTURE, encoded.tobytes())
+        atomic_write(options.document, text.encode())
     except (DocumentError, OSError, ValueError) as error:
         print(f"bench.latency_doc: {error}", file=sys.stderr)
         return 1

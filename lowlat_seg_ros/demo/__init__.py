@@ -3,6 +3,8 @@
 python -m lowlat_seg_ros.demo --clip street --out demo_out
 """
 
+from lowlat_seg_ros.errors import Error
 
-class DemoError(Exception):
+
+class DemoError(Error):
     """The demo could not do what it promises; the message is one sentence."""

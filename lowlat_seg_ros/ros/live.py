@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from lowlat_seg_ros.demo import DemoError
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.models.checkpoint import CheckpointError
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
@@ -23,7 +24,7 @@ from lowlat_seg_ros.replay.replay import (
 )
 from lowlat_seg_ros.replay.report import BagReport, Report
 from lowlat_seg_ros.replay.settings import ReplaySettings
-from lowlat_seg_ros.replay.systems import PerFrameNetwork, TwoTracks
+from lowlat_seg_ros.replay.systems import TwoTracks
 from lowlat_seg_ros.replay.tally import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.ros.live_performance import LiveOptions, LivePerformance, perform_live
 from lowlat_seg_ros.ros.live_two_tracks import LiveTwoTracks, LiveWorker
