@@ -31,7 +31,7 @@ from bench.gpu_measurements import (
     measure_overlap,
 )
 from bench.report import SPREAD_HEADINGS, SPREAD_NOTE, spread_cells, table
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -122,8 +122,8 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
     """The card's two files, each replaced whole."""
     name = machine_name(results["environment"]["card"], 1).removesuffix("_1_cores")
     report = gpu_report(results)
-    replace_file(folder / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
-    replace_file(folder / f"{name}.md", report.encode())
+    atomic_write(folder / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
+    atomic_write(folder / f"{name}.md", report.encode())
     print(report)
     print(f"written to {folder}: {name}.json, {name}.md")
 

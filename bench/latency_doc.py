@@ -19,7 +19,7 @@ from typing import Any, Final
 from bench.environment import CHECKOUT
 from bench.report import TABLES
 from bench.timeline import draw_timeline
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 
 DOCUMENT: Final = CHECKOUT / "docs" / "latency.md"
 PICTURE: Final = "latency_timeline.png"
@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "tracks" in results:
             picture = io.BytesIO()
             draw_timeline(results["tracks"]["timeline"]).savefig(picture)
-            replace_file(options.document.parent / PICTURE, picture.getvalue())
-        replace_file(options.document, text.encode())
+            atomic_write(options.document.parent / PICTURE, picture.getvalue())
+        atomic_write(options.document, text.encode())
     except (DocumentError, OSError, ValueError) as error:
         print(f"bench.latency_doc: {error}", file=sys.stderr)
         return 1

@@ -23,7 +23,7 @@ from bench.report import report
 from bench.scale import ScaleLoad, measure_scale
 from bench.soak import measure_soak
 from bench.tracks import TracksRig, measure_tracks
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -125,8 +125,8 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
     file = folder / f"{name}.json"
     merged = {**_earlier(file), **results} if is_same_version(_earlier(file), results) else dict(results)
     table = report(merged)
-    replace_file(file, (json.dumps(merged, indent=1) + "\n").encode())
-    replace_file(folder / f"{name}.md", table.encode())
+    atomic_write(file, (json.dumps(merged, indent=1) + "\n").encode())
+    atomic_write(folder / f"{name}.md", table.encode())
     print(table)
     print(f"written to {folder}: {name}.json, {name}.md")
 

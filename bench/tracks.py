@@ -19,10 +19,10 @@ from bench.clip import Frame
 from bench.measuring import in_turn, rounded, spread_mapping
 from bench.pacing import NANOSECONDS_A_SECOND, Pacer
 from bench.slow_work import ShRun, WatchedSlowNetwork
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import PolicySettings
-from lowlat_seg_ros.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frame import SeenFrame

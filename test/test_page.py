@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from example_report import example_report, write_example, write_picture
 
+from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.replay.fleet_page import write_fleet_page
 from lowlat_seg_ros.replay.fleet_report import done_bag, failed_bag, fleet_mapping
 from lowlat_seg_ros.replay.page_confusion import confusion_rows
@@ -23,7 +24,7 @@ from lowlat_seg_ros.replay.page_formats import UNKNOWN
 from lowlat_seg_ros.replay.page_pictures import over_dimmed
 from lowlat_seg_ros.replay.page_summary import Row, summary_groups
 from lowlat_seg_ros.replay.page_timeline import timeline_data
-from lowlat_seg_ros.replay.report import Report, json_text
+from lowlat_seg_ros.replay.report import Report
 from lowlat_seg_ros.replay.report_page import write_page
 
 MEGABYTE = 1_000_000

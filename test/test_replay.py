@@ -14,11 +14,12 @@ from json_schema import violations
 from stream_setup import stream_network
 from test_replay_report import SCHEMA
 
+from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.replay.bags import BagError
 from lowlat_seg_ros.replay.messages import IMAGE, Header, serialized_image
 from lowlat_seg_ros.replay.profile import Profile
 from lowlat_seg_ros.replay.replay import Model, Outcome, replay_bag
-from lowlat_seg_ros.replay.report import SystemReport, json_text
+from lowlat_seg_ros.replay.report import SystemReport
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 
 # The cameras of these bags have a period of 100 ms.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from example_report import example_report
 
-from lowlat_seg_ros.replay.comparison import Worse, compare, comparison_text, require_no_worse
+from lowlat_seg_ros.replay.comparison import RegressionError, compare, comparison_text, require_no_worse
 from lowlat_seg_ros.replay.fleet_report import done_bag, failed_bag, fleet_mapping
 from lowlat_seg_ros.replay.markdown import fleet_markdown, report_markdown
 from lowlat_seg_ros.replay.report import Report
@@ -48,7 +48,9 @@ def test_the_same_report_is_no_worse() -> None:
 def test_a_score_that_falls_by_more_than_the_tolerance_fails_and_is_named() -> None:
     changes = changes_to(with_scores(OLD, mean_iou=0.53))  # it was 0.55
     require_no_worse(changes, 0.021)
-    with pytest.raises(Worse, match=r"1 of \d+ figures .* by more than 0.019, most of all mIoU of /camera_front/image"):
+    with pytest.raises(
+        RegressionError, match=r"1 of \d+ figures .* by more than 0.019, most of all mIoU of /camera_front/image"
+    ):
         require_no_worse(changes, 0.019)
     text = comparison_text(changes, 0.019)
     assert "| /camera_front/image two tracks | mIoU | 0.5500 | 0.5300 | WORSE |" in text
@@ -64,7 +66,7 @@ def test_a_score_that_rises_is_better_and_never_fails() -> None:
 def test_a_latency_counts_by_its_share_and_rises_for_the_worse() -> None:
     old, new = with_p99(OLD, 50.0), with_p99(OLD, 52.0)  # 4 % more
     require_no_worse(changes_to(new, old), 0.041)
-    with pytest.raises(Worse, match="latency p99"):
+    with pytest.raises(RegressionError, match="latency p99"):
         require_no_worse(changes_to(new, old), 0.039)
     require_no_worse(changes_to(old, new), 0.0)
 
@@ -73,7 +75,7 @@ def test_a_figure_a_system_or_a_camera_that_is_gone_is_worse_than_any_tolerance(
     without_truth = with_scores(OLD, mean_iou=None)
     without_camera = replace(OLD, cameras=OLD.cameras[:1])
     for new in (without_truth, without_camera):
-        with pytest.raises(Worse):
+        with pytest.raises(RegressionError):
             require_no_worse(changes_to(new), 1000.0)
     require_no_worse(changes_to(OLD, old=without_camera), 0.0)  # a new camera is no worse
 
@@ -92,7 +94,7 @@ def test_a_bag_that_fails_now_is_worse_in_a_fleet() -> None:
     old = fleet_mapping([done_bag("monday", report), done_bag("tuesday", report)])
     new = fleet_mapping([done_bag("monday", report), failed_bag("tuesday", "it is cut short.")])
     require_no_worse(compare(old, old), 0.0)
-    with pytest.raises(Worse, match="of tuesday"):
+    with pytest.raises(RegressionError, match="of tuesday"):
         require_no_worse(compare(old, new), 1.0)
 
 

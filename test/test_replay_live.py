@@ -30,6 +30,7 @@ from test_replay_report import SCHEMA
 
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.labelled_clips import LabelledFrame
+from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.models.checkpoint import save_checkpoint
 from lowlat_seg_ros.replay.bag_writer import START, write_bag
 from lowlat_seg_ros.replay.jobs import Failure, Job
@@ -38,7 +39,6 @@ from lowlat_seg_ros.replay.live_two_tracks import LiveOptions
 from lowlat_seg_ros.replay.markdown import report_markdown
 from lowlat_seg_ros.replay.profile import Profile, reference_profile
 from lowlat_seg_ros.replay.replay import Model, Outcome, load_model, replay_bag
-from lowlat_seg_ros.replay.report import json_text
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.ros.conversions import nanoseconds
 from lowlat_seg_ros.ros.harness import Played

@@ -11,7 +11,8 @@ import pytest
 from example_report import example_report
 from json_schema import violations
 
-from lowlat_seg_ros.replay.report import json_text, known
+from lowlat_seg_ros.evaluation.report_text import json_text
+from lowlat_seg_ros.replay.report import known
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "replay_report.schema.json").read_text(encoding="utf-8"))
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from tqdm import tqdm
 
@@ -18,9 +18,7 @@ from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag, truth_topic
 NANOSECONDS_A_SECOND = 1e9
 
 
-def add_bag_command(commands: Any) -> None:
-    """``commands`` is what argparse's add_subparsers returned."""
-    parser = commands.add_parser("bag", help="make a ROS 2 bag of frames and labels, or say what is in one")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     _add_make_action(actions.add_parser("make", help="make a bag of a folder of pictures, a video or the word street"))
     _add_info_action(actions.add_parser("info", help="list a bag's topics, cameras and problems; needs no ROS"))

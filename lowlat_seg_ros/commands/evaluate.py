@@ -7,11 +7,10 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
@@ -26,9 +25,7 @@ from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
 
 
-def add_evaluate_command(commands: Any) -> None:
-    """``commands`` is what argparse's add_subparsers returned."""
-    parser = commands.add_parser("evaluate", help="score a model on a labelled clip")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=Path, required=True, help="folder with the clip's pictures, in their order")
     parser.add_argument("--labels", type=Path, required=True, help="folder with CamVid labels of the same names")
     parser.add_argument("--model", default="default", help="a shipped model's name or a checkpoint's folder")
@@ -205,7 +202,7 @@ def write(found: Evaluation, options: argparse.Namespace) -> None:
     """All files, each whole; what they hold is there before the first one is written."""
     files = evaluation_files(found)
     if options.json is not None:
-        replace_file(options.json, files[JSON_FILE])
+        atomic_write(options.json, files[JSON_FILE])
     if options.out is not None:
         for name, content in files.items():
-            replace_file(options.out / name, content)
+            atomic_write(options.out / name, content)

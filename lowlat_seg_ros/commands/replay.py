@@ -16,7 +16,9 @@ from typing import Any
 import torch
 
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.replay.cluster import run_on_cluster
 from lowlat_seg_ros.replay.comparison import compare, comparison_text, require_no_worse
@@ -28,7 +30,7 @@ from lowlat_seg_ros.replay.output_folder import own_folder
 from lowlat_seg_ros.replay.processes import run_in_processes
 from lowlat_seg_ros.replay.profile import Profile, load_profile, reference_profile
 from lowlat_seg_ros.replay.replay import Model, load_model
-from lowlat_seg_ros.replay.report import FORMAT, json_text
+from lowlat_seg_ros.replay.report import FORMAT
 from lowlat_seg_ros.replay.report_files import (
     MARKDOWN_FILE,
     PAGE_FILE,
@@ -40,13 +42,11 @@ from lowlat_seg_ros.replay.settings import POLICIES, PolicySettings, ReplaySetti
 PROFILE_FILE = "profile.json"
 
 
-class ReplayError(Exception):
+class ReplayError(Error):
     """No bag could be replayed; the message says why, a line a bag."""
 
 
-def add_replay_command(commands: Any) -> None:
-    """``commands`` is what argparse's add_subparsers returned."""
-    parser = commands.add_parser("replay", help="report what the node would have done on recorded drives")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="a bag, or a folder of bags")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report, or of a report for each bag")
     parser.add_argument("--model", default="default", help="a shipped model's name or a checkpoint's folder")
@@ -162,7 +162,7 @@ def chosen_profile(options: argparse.Namespace, model: Model) -> Profile:
     if not options.measure:
         return reference_profile()
     profile = measure_profile(model.network)
-    replace_file(options.out / PROFILE_FILE, json_text(profile.to_mapping()).encode())
+    atomic_write(options.out / PROFILE_FILE, json_text(profile.to_mapping()).encode())
     return profile
 
 
@@ -219,7 +219,7 @@ def finish_fleet(fleet: Fleet, out: Path) -> dict[str, Any]:
 
 
 def report_changes(old: dict[str, Any], new: dict[str, Any], tolerance: float) -> None:
-    """Print what changed; raises Worse past the tolerance."""
+    """Print what changed; raises RegressionError past the tolerance."""
     if old["format"] != new["format"]:
         raise SettingsError("--compare: one bag's report and a fleet's table cannot be compared")
     changes = compare(old, new)

@@ -6,7 +6,6 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,9 +20,7 @@ from lowlat_seg_ros.training.step import Hardware
 ALL = "all"
 
 
-def add_train_command(commands: Any) -> None:
-    """``commands`` is what argparse's add_subparsers returned."""
-    parser = commands.add_parser("train", help="train the network, stage by stage")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", choices=(*STAGES, ALL), help="one stage, each after the one before, or all of them")
     parser.add_argument("--out", type=Path, required=True, help="folder of this training run")
     parser.add_argument("--resume", action="store_true", help="go on with what the folder of the run holds")

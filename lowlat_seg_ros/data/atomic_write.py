@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write beside, then rename: whoever reads sees the old file or the new one, never half of one.
 
     The folder is made if it is missing. Raises OSError; nothing but the old file is then left.

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import CAMVID_VOID, UNLABELLED
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb, read_unchanged
+from lowlat_seg_ros.errors import Error
 
 
-class DataError(Exception):
+class DataError(Error):
     """A data set that is not as it should be; the message is one sentence that names the folder or file."""
 
 

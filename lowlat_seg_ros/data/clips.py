@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 STREET: Final = "street"
@@ -40,7 +41,7 @@ HIGHEST_RATE_HZ: Final = 500.0
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
-class ClipError(Exception):
+class ClipError(Error):
     """A clip that cannot be played; the message is one sentence that names the file and what was expected."""
 
 

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.errors import Error
+
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 TRAILER_BYTES = 4096  # cameras append notes after a JPEG's end marker; a whole file has the marker this near its end
 
 
-class ImageFileError(Exception):
+class ImageFileError(Error):
     """An image file that cannot be read; the message is one sentence that names the file."""
 
 

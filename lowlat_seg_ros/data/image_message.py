@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.errors import Error
+
 _TO_RGB: Final[dict[str, tuple[int, int | None]]] = {
     "rgb": (3, None),
     "bgr": (3, cv2.COLOR_BGR2RGB),
@@ -52,7 +54,7 @@ class ImageMessage(Protocol):
     data: Any
 
 
-class BadImage(Exception):
+class BadImage(Error):
     """An image message that cannot be used; the message is one sentence with what was wrong and what was expected."""
 
 

@@ -11,12 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.errors import Error
+
 CODEC: Final = "mp4v"
 """MPEG-4 part 2: every OpenCV wheel can write it (H.264 it cannot), in about a millisecond a small frame. Desktop
 players (VLC, mpv, QuickTime, Windows Media Player) play it; browsers do not."""
 
 
-class VideoError(Exception):
+class VideoError(Error):
     """A video that cannot be written; the message is one sentence that names the file."""
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lowlat_seg_ros.errors import Error
+
 if TYPE_CHECKING:
     from lowlat_seg_ros.ros.recorder import Answer
 
 
-class DemoError(Exception):
+class DemoError(Error):
     """The demo could not do what it promises; the message is one sentence."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.clips import Clip
 from lowlat_seg_ros.data.drawing import contact_sheet, legend, mark_key_frame, overlay
 from lowlat_seg_ros.data.video_writer import VideoWriter
@@ -70,4 +70,4 @@ def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     written, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not written:
         raise DemoError(f"{path} cannot be encoded")
-    replace_file(path, data.tobytes())
+    atomic_write(path, data.tobytes())

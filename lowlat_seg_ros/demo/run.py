@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.clips import Clip, open_clip
 from lowlat_seg_ros.demo import DemoError, DemoRun
 from lowlat_seg_ros.demo.full_network import full_network_milliseconds
@@ -55,7 +55,7 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
     if isinstance(clip, SyntheticStreet):
         report["scores"] = _scores(clip, run, network.config.class_count)
     write_pictures(clip, run, network.config, folder)
-    replace_file(folder / "latency.json", json.dumps(report, indent=1).encode())
+    atomic_write(folder / "latency.json", json.dumps(report, indent=1).encode())
     print(table(report))
     print(f"written to {folder}: overlay.mp4, contact_sheet.png, latency.json")
     _require_account(report)

@@ -18,8 +18,8 @@ from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyRow
 from lowlat_seg_ros.evaluation.policy_curves import POLICIES, PolicyPoint
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
+from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import full_network_at_its_best
-from lowlat_seg_ros.replay.report import json_text
 
 FORMAT: Final = "lowlat_seg_ros evaluation"
 VERSION: Final = 1

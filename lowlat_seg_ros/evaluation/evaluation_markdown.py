@@ -11,9 +11,8 @@ from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyReport
 from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PolicyPoint
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
+from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
 from lowlat_seg_ros.evaluation.rows import Row, full_network_at_its_best
-from lowlat_seg_ros.replay.figures import NO_VALUE
-from lowlat_seg_ros.replay.markdown import table
 
 
 def evaluation_markdown(found: Evaluation) -> str:

@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedFrame
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
 from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.engine import StreamEngine

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip, EvaluatedFrame
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistency
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -27,7 +28,7 @@ TWO_TRACK_ROWS: Final = ("fixed", "adaptive", "low-latency")
 ROWS: Final = (*SINGLE_FRAME_ROWS, *TWO_TRACK_ROWS)
 
 
-class SettingsError(ValueError):
+class SettingsError(Error):
     """Settings of an evaluation that cannot be used; the message says which and what was expected."""
 
 

@@ -15,7 +15,8 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.models.config import ConfigError, ModelConfig, load_config
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.folding import prepare_for_inference
@@ -32,7 +33,7 @@ CHANGEABLE_FIELDS = ("classes", "colours", "input_size", "carrying")
 COUNTER_SUFFIX = "num_batches_tracked"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Error):
     """A checkpoint that cannot be used; the message says what was wrong and what was expected."""
 
 
@@ -58,9 +59,9 @@ def save_checkpoint(network: SegmentationNetwork, directory: str | Path, model_c
     directory.mkdir(parents=True, exist_ok=True)
     description = yaml.safe_dump(network.config.to_mapping(), sort_keys=False)
     metadata = {**FORMAT, "model": _weight_defining_json(network.config)}
-    replace_file(directory / CARD_FILE, model_card.encode())
-    replace_file(directory / CONFIG_FILE, description.encode())
-    replace_file(directory / WEIGHTS_FILE, safetensors.torch.save(tensors, metadata))
+    atomic_write(directory / CARD_FILE, model_card.encode())
+    atomic_write(directory / CONFIG_FILE, description.encode())
+    atomic_write(directory / WEIGHTS_FILE, safetensors.torch.save(tensors, metadata))
 
 
 def load_checkpoint(path_or_name: str | Path, device: str | torch.device = "cpu") -> SegmentationNetwork:

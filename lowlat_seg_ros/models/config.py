@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
+from lowlat_seg_ros.errors import Error
+
 Colour = tuple[int, int, int]
 
 
-class ConfigError(ValueError):
+class ConfigError(Error):
     """A model description that cannot be used; the message names the field and what was expected."""
 
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.evaluation.report_text import table
 from lowlat_seg_ros.replay.figures import FIGURES, FigureKind, figures_of
 from lowlat_seg_ros.replay.fleet_report import FLEET_FORMAT
-from lowlat_seg_ros.replay.markdown import table
 
 Place = tuple[str, ...]  # bag, camera, system; a single report has no bag, so that its name may differ
 
 
-class Worse(Exception):
+class RegressionError(Error):
     """A replay that is worse than the one before by more than is tolerated; the message says in how many figures."""
 
 
@@ -67,11 +68,11 @@ def comparison_text(changes: list[Change], tolerance: float) -> str:
 
 
 def require_no_worse(changes: list[Change], tolerance: float) -> None:
-    """Raise Worse if a figure worsened by more than ``tolerance``."""
+    """Raise RegressionError if a figure worsened by more than ``tolerance``."""
     worse = [change for change in changes if change.worsening > tolerance]
     if worse:
         worst = max(worse, key=lambda change: change.worsening)
-        raise Worse(
+        raise RegressionError(
             f"{len(worse)} of {len(changes)} figures are worse than before by more than {tolerance:g}, "
             f"most of all {worst.kind.title} of {' '.join(worst.place)}"
         )

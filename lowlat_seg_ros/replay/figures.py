@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-NO_VALUE: Final = "-"
+from lowlat_seg_ros.evaluation.report_text import NO_VALUE
 
 System = Mapping[str, Any]  # a system of a report, as report.json holds it
 

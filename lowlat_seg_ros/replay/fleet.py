@@ -7,13 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.replay.bag_files import METADATA, STORAGE_SUFFIXES
 from lowlat_seg_ros.replay.fleet_page import write_fleet_page
 from lowlat_seg_ros.replay.fleet_report import done_bag, failed_bag, fleet_mapping
 from lowlat_seg_ros.replay.jobs import Ending, Endings, Failure, Job
 from lowlat_seg_ros.replay.markdown import fleet_markdown
-from lowlat_seg_ros.replay.report import json_text
 from lowlat_seg_ros.replay.report_files import finished_report, write_outcome
 
 FLEET_FILE: Final = "fleet.json"
@@ -74,8 +74,8 @@ class Fleet:
     def write(self, out: Path) -> dict[str, Any]:
         """Write fleet.json, fleet.md and index.html, and return what the first holds."""
         mapping = fleet_mapping([self._bags[number] for number in sorted(self._bags)])
-        replace_file(out / FLEET_FILE, json_text(mapping).encode())
-        replace_file(out / FLEET_MARKDOWN_FILE, fleet_markdown(mapping).encode())
+        atomic_write(out / FLEET_FILE, json_text(mapping).encode())
+        atomic_write(out / FLEET_MARKDOWN_FILE, fleet_markdown(mapping).encode())
         write_fleet_page(out, self._command)
         return mapping
 

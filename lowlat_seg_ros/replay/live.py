@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.models.checkpoint import CheckpointError
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
@@ -28,7 +29,7 @@ from lowlat_seg_ros.replay.replay import (
 )
 from lowlat_seg_ros.replay.report import BagReport, Report
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
-from lowlat_seg_ros.replay.systems import PerFrameNetwork, TwoTracks
+from lowlat_seg_ros.replay.systems import TwoTracks
 from lowlat_seg_ros.replay.tally import NANOSECONDS_A_SECOND
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from lowlat_seg_ros.replay.figures import FIGURES, NO_VALUE, FigureKind, figures_of
+from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
+from lowlat_seg_ros.replay.figures import FIGURES, FigureKind, figures_of
 
 FLEET_FIGURES: Final = (
     "latency_p99_ms",
@@ -43,17 +44,6 @@ def fleet_markdown(fleet: Mapping[str, Any]) -> str:
     if failed:
         lines += ["", "## Failed", "", *(f"- {bag['name']}: {bag['error']}" for bag in failed)]
     return "\n".join(lines) + "\n"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    divider = "|" + "---|" * len(head)
-    return [_row(cells[0]), divider, *map(_row, cells[1:])]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _fleet_rows(bags: Iterable[Mapping[str, Any]], kinds: Sequence[FigureKind]) -> Iterator[list[str]]:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.profile import Profile
-from lowlat_seg_ros.replay.systems import PerFrameNetwork
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.policy import FixedInterval

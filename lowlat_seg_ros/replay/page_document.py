@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.replay import page_formats as formats
 
 
@@ -28,7 +28,7 @@ def write_document(
     text = environment.get_template(template).render(
         values, style=style, script=script, policy=content_security_policy(style, script)
     )
-    replace_file(path, text.encode())
+    atomic_write(path, text.encode())
 
 
 def content_security_policy(style: str, script: str) -> str:

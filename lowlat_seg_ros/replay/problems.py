@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from lowlat_seg_ros.errors import Error
 
-class BagError(Exception):
+
+class BagError(Error):
     """A bag that cannot be used; the message is one sentence that names it and what was expected."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lowlat_seg_ros.evaluation.optical_flow import FlowField
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, locate
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.bags import Bag, open_bag
@@ -23,7 +24,6 @@ from lowlat_seg_ros.replay.settings import ReplaySettings
 from lowlat_seg_ros.replay.systems import (
     FullNetwork,
     ObservedTracks,
-    PerFrameNetwork,
     SingleFrameNetwork,
     System,
     TwoTracks,

@@ -5,9 +5,7 @@ A figure that does not exist, such as a score without ground truth, is None here
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -171,22 +169,6 @@ class Report:
         return {"format": FORMAT, "version": VERSION, **asdict(self)}
 
 
-def json_text(document: Mapping[str, Any]) -> str:
-    """A report or a fleet as a file holds it: the timelines, which are long, a line a column."""
-    return _indented(document, "") + "\n"
-
-
 def known(value: float) -> float | None:
     """A figure for the report: nan, which JSON does not have, becomes None."""
     return None if math.isnan(value) else value
-
-
-def _indented(value: Any, indent: str) -> str:
-    if isinstance(value, Mapping) and value:
-        inner = indent + "  "
-        lines = (f"{inner}{json.dumps(key)}: {_indented(item, inner)}" for key, item in value.items())
-        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
-    if isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
-        inner = indent + "  "
-        return "[\n" + ",\n".join(inner + _indented(item, inner) for item in value) + f"\n{indent}]"
-    return json.dumps(value, allow_nan=False, ensure_ascii=False)

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.replay.disagreements import PICTURES_FOLDER
 from lowlat_seg_ros.replay.jobs import Job
 from lowlat_seg_ros.replay.markdown import report_markdown
 from lowlat_seg_ros.replay.output_folder import made_folder
 from lowlat_seg_ros.replay.replay import Outcome
-from lowlat_seg_ros.replay.report import FORMAT, VERSION, json_text
+from lowlat_seg_ros.replay.report import FORMAT, VERSION
 from lowlat_seg_ros.replay.report_page import write_page
 
 REPORT_FILE: Final = "report.json"
@@ -43,10 +44,10 @@ def write_outcome(folder: Path, outcome: Outcome, command: str = "") -> None:
     """
     with _unfinished_folder(folder) as unfinished:
         for name, content in outcome.pictures.items():
-            replace_file(unfinished / name, content)
+            atomic_write(unfinished / name, content)
         mapping = outcome.report.to_mapping()
-        replace_file(unfinished / MARKDOWN_FILE, report_markdown(mapping).encode())
-        replace_file(unfinished / REPORT_FILE, json_text(mapping).encode())
+        atomic_write(unfinished / MARKDOWN_FILE, report_markdown(mapping).encode())
+        atomic_write(unfinished / REPORT_FILE, json_text(mapping).encode())
         write_page(unfinished, command)
         (folder / PAGE_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)

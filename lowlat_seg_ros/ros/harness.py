@@ -24,6 +24,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.ros.recorder import Recorder, Recording
 
 SECONDS_TO_START: Final = 600.0
@@ -37,7 +38,7 @@ SECONDS_TO_END: Final = 60.0
 NODE: Final = "lowlat_seg_ros.ros.main"
 
 
-class HarnessError(Exception):
+class HarnessError(Error):
     """A process ended early, or was silent or not ready for too long; the message is one sentence."""
 
 

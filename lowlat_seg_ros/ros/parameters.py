@@ -15,6 +15,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.models.config import Colour, ModelConfig
 from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 
@@ -33,7 +34,7 @@ _LARGEST_INPUT: Final = 8192
 POLICIES: Final = ("predicted_deviation", "feature_difference", "fixed_interval")
 
 
-class ParameterError(ValueError):
+class ParameterError(Error):
     """A parameter value that cannot be used; the message is one sentence that names the parameter."""
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 
-class WeightsError(RuntimeError):
+class WeightsError(Error):
     """ImageNet weights that cannot be had; the message says what to install."""
 
 

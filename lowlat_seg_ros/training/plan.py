@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 
+from lowlat_seg_ros.errors import Error
 
-class PlanError(ValueError):
+
+class PlanError(Error):
     """A training plan that cannot be followed; the message names the entry and what was expected."""
 
 

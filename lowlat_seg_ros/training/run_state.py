@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.processes import Processes, done_by_leader
 
@@ -21,7 +22,7 @@ HISTORY_FILE = "epochs.csv"
 Recipe = Mapping[str, Any]  # nested mappings of plain values: all that decides what is learnt
 
 
-class RunError(RuntimeError):
+class RunError(Error):
     """A training run that cannot go on; the message says why and what can be done."""
 
 
@@ -59,8 +60,8 @@ class RunState:
         content = io.BytesIO()
         torch.save(state, content)
         try:
-            replace_file(folder / STATE_FILE, content.getvalue())
-            replace_file(folder / HISTORY_FILE, history_table(self.history).encode())
+            atomic_write(folder / STATE_FILE, content.getvalue())
+            atomic_write(folder / HISTORY_FILE, history_table(self.history).encode())
         except OSError as error:
             raise RunError(
                 f"epoch {self.finished_epochs} cannot be saved in {folder} ({error.strerror or error}); "

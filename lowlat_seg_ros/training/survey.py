@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lowlat_seg_ros.data.atomic_write import replace_file
+from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.frame_source import FrameSource, VideoFrame, read_frame
@@ -128,7 +128,7 @@ def _stamp(path: Path) -> str:
 
 
 def _keep(cache: Path, files: str, class_pixels: NDArray[np.int64]) -> None:
-    replace_file(cache, json.dumps({"files": files, "class_pixels": class_pixels.tolist()}).encode())
+    atomic_write(cache, json.dumps({"files": files, "class_pixels": class_pixels.tolist()}).encode())
 
 
 def _kept(cache: Path, files: str) -> NDArray[np.int64] | None:
