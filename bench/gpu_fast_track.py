@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.fast.frames import LowFeatures
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
 
 How = Literal["eager", "compiled", "captured"]

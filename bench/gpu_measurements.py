@@ -17,7 +17,7 @@ from bench.measuring import MEBIBYTE, growth, in_turn, resident_mebibytes, round
 from bench.slow_work import WatchedSlowNetwork
 from bench.tracks import AS_SCHEDULED, CPU, NO_KEY_FRAMES, begin_stream, see_frame, warm_engine
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream.policy import KeyFramePolicy
+from lowlat_seg_ros.stream.key_frames import KeyFramePolicy
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 Frame = NDArray[np.uint8]
@@ -158,7 +158,7 @@ def measure_engine(
     """
     watched = WatchedSlowNetwork(network)
     with ThreadedSlowTrack(watched, device) as slow_track:
-        engine = warm_engine(network, slow_track.open_lane(), frames[0], device)
+        engine = warm_engine(network, slow_track, frames[0], device)
         seen = see_frame(network, frames[0], device)
 
         def turn_of(policy: KeyFramePolicy, is_busy: bool) -> Callable[[int], list[float]]:
@@ -191,7 +191,7 @@ def measure_memory(
     """Whether the device's memory grows while the engine segments ``count`` frames; ``network`` lies on it."""
     samples = []
     with ThreadedSlowTrack(network, device) as slow_track:
-        engine = warm_engine(network, slow_track.open_lane(), frames[0], device)
+        engine = warm_engine(network, slow_track, frames[0], device)
         for number in range(count):
             engine.segment(frames[number % len(frames)], number * STAMP_STEP)
             if (number + 1) % max(1, count // 40) == 0:

@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.report import kernel_table
-from lowlat_seg_ros.kernels.convolution_on_cpu import convolve_on_cpu, runs_on_cpu
-from lowlat_seg_ros.kernels.spatially_variant_convolution import shift_and_add
+from lowlat_seg_ros.kernels.spatially_variant_convolution import convolve_on_cpu, runs_on_cpu, shift_and_add
 
 KERNEL_SIZE = 9
 REACH = KERNEL_SIZE // 2

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lowlat_seg_ros.stream.key_frame import SeenFrame
-from lowlat_seg_ros.stream.networks import SlowNetwork
+from lowlat_seg_ros.fast.frames import Answer, SeenFrame
+from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
@@ -34,21 +34,18 @@ class WatchedSlowNetwork:
     _lane: SlowLane | None = None
     _job: SlowJob | None = None
 
-    @property
-    def stride(self) -> int:
-        return self.network.stride
+    def __post_init__(self) -> None:
+        self.classes, self.colours, self.head = self.network.classes, self.network.colours, self.network.head
+        self.own_fast_network = self.network.own_fast_network
 
-    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
         self._ask_again()
         began = time.monotonic_ns()
         try:
-            return self.network.high_features(image, low)
+            return self.network.answer(image, low)
         finally:
             in_slow_track = threading.current_thread() is not threading.main_thread()
             self.runs.append(ShRun(began, time.monotonic_ns(), in_slow_track))
-
-    def classify(self, high: Tensor) -> Tensor:
-        return self.network.classify(high)
 
     @contextmanager
     def busy(self, track: ThreadedSlowTrack, frame: SeenFrame) -> Iterator[None]:

@@ -35,7 +35,7 @@ def measure_soak(
     samples = []
     try:
         with ThreadedSlowTrack(network, intra_op_threads=threads.slow) as slow_track:
-            engine = warm_engine(network, slow_track.open_lane(), frames[0])
+            engine = warm_engine(network, slow_track, frames[0])
             for number in range(count):
                 engine.segment(frames[number % len(frames)], number * STAMP_STEP)
                 if (number + 1) % max(1, count // SAMPLES) == 0:

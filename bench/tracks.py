@@ -20,15 +20,15 @@ from bench.measuring import in_turn, rounded, spread_mapping
 from bench.pacing import NANOSECONDS_A_SECOND, Pacer
 from bench.slow_work import ShRun, WatchedSlowNetwork
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
-from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.fast.frames import SeenFrame
+from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import PolicySettings
 from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.key_frame import SeenFrame
-from lowlat_seg_ros.stream.policy import PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import PredictedDeviation
 from lowlat_seg_ros.stream.result import SegmentationResult
-from lowlat_seg_ros.stream.slow_lane import SlowLane
+from lowlat_seg_ros.stream.slow_lane import SlowTrack
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 SystemName = Literal["full network", "two tracks, key frames wait", "two tracks, low latency"]
@@ -142,8 +142,7 @@ class TracksRig:
         torch.set_num_threads(threads.fast)
         self._watched = WatchedSlowNetwork(network)
         self._slow_track = ThreadedSlowTrack(self._watched, intra_op_threads=threads.slow)
-        self._lane = self._slow_track.open_lane()
-        self._engine = warm_engine(network, self._lane, frames[0])
+        self._engine = warm_engine(network, self._slow_track, frames[0])
         self._full_network = PerFrameNetwork(network)
         self.seen = see_frame(network, frames[0])
 
@@ -168,7 +167,7 @@ class TracksRig:
     def _let_slow_track_rest(self) -> None:
         """Forget the turn before, and wait for the Sh that it may have left in work."""
         self._engine.reset("another turn")
-        while self._lane.counts().busy:
+        while self._engine.slow_lane.counts().busy:
             time.sleep(0.001)
 
     def _labeller(self, case: Case) -> tuple[float, Callable[[Frame, int], SegmentationResult | None]]:
@@ -189,9 +188,11 @@ class TracksRig:
         return self._watched.busy(self._slow_track, self.seen) if condition == "busy" else nullcontext()
 
 
-def warm_engine(network: SegmentationNetwork, lane: SlowLane, frame: Frame, device: torch.device = CPU) -> StreamEngine:
+def warm_engine(
+    network: SegmentationNetwork, track: SlowTrack, frame: Frame, device: torch.device = CPU
+) -> StreamEngine:
     """An engine as the node has it, ready for frames of this one's size."""
-    engine = StreamEngine(network, lane, AS_SCHEDULED, device=device)
+    engine = StreamEngine(network, track, AS_SCHEDULED, device=device)
     engine.warm_up(frame_size(frame))
     return engine
 

@@ -1,6 +1,36 @@
-"""Low-latency video semantic segmentation for vehicles, as a ROS 2 node and as a library."""
+"""Low-latency video semantic segmentation for vehicles, as a ROS 2 node and as a library.
 
+The public names are loaded when they are first asked for: whoever wants the messages alone loads neither torch nor cv2.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
 from pkgutil import extend_path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowlat_seg_ros.errors import Error as Error
+    from lowlat_seg_ros.segmenter import Segmenter as Segmenter
+    from lowlat_seg_ros.slow.registry import load_model as load_model
+    from lowlat_seg_ros.stream.result import SegmentationResult as SegmentationResult
 
 # Imported from the checkout, the package finds its generated messages (lowlat_seg_ros.msg) in the install folder.
 __path__ = extend_path(__path__, __name__)
+
+_PUBLIC = {
+    "Error": "lowlat_seg_ros.errors",
+    "SegmentationResult": "lowlat_seg_ros.stream.result",
+    "Segmenter": "lowlat_seg_ros.segmenter",
+    "load_model": "lowlat_seg_ros.slow.registry",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

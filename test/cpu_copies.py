@@ -7,17 +7,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from lowlat_seg_ros.kernels.native_library import native_library
+from lowlat_seg_ros.kernels.cpp import find_library
 
 CPU_COPIES = {"any CPU": 0, "AVX2": 1, "AVX-512": 2}  # as ``Cpu`` of src/parallel_rows.hpp
 NOT_BUILT = "the C++ kernels are not built: make setup"
-needs_library = pytest.mark.skipif(native_library() is None, reason=NOT_BUILT)
+needs_library = pytest.mark.skipif(find_library() is None, reason=NOT_BUILT)
 
 
 @contextmanager
 def running_copy(name: str) -> Iterator[None]:
     """Skips the test where this CPU cannot run that copy, or there is none."""
-    library = native_library()
+    library = find_library()
     if library is None:
         pytest.skip(NOT_BUILT)
     used = library.use_cpu(CPU_COPIES[name])

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from small_networks import small_network
 from torch import Tensor, nn
 
-from lowlat_seg_ros.fast.labelling import label_image
-from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.fast.frames import Answer, LowFeatures
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size, label_image
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.slow.network import FeatureHead, SlowNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.networks import FastNetwork, SlowNetwork
-from lowlat_seg_ros.stream.policy import KeyFramePolicy
+from lowlat_seg_ros.stream.key_frames import KeyFramePolicy
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_lane import SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -108,7 +109,8 @@ class GatedSlowNetwork:
     """A real Sh and classifier behind a gate, which holds the slow track's thread and lets Sh in place go through."""
 
     def __init__(self, network: SlowNetwork) -> None:
-        self.stride = network.stride
+        self.classes, self.colours, self.head = network.classes, network.colours, network.head
+        self.own_fast_network = network.own_fast_network
         self.images: list[Tensor] = []  # that Sh has begun with, in that order
         self.failure: Exception | None = None  # raised instead of a result
         self.gives_nan = False
@@ -130,18 +132,28 @@ class GatedSlowNetwork:
         self.let_through()
         wait_until(lambda: len(self.images) == begun + 1, "Sh began with the next key frame")
 
-    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
         is_held = not self._is_open and threading.get_ident() != self._tests_thread
         self.images.append(image)
         if is_held and not self._permits.acquire(timeout=PATIENCE):
             raise AssertionError("nobody opened the gate: the fast track waits for Sh")
         if self.failure is not None:
             raise self.failure
-        high = self._network.high_features(image, low)
-        return torch.full_like(high, torch.nan) if self.gives_nan else high
+        logits, high = self._network.answer(image, low)
+        assert high is not None
+        return Answer(logits, torch.full_like(high, torch.nan) if self.gives_nan else high)
 
-    def classify(self, high: Tensor) -> Tensor:
-        return self._network.classify(high)
+
+class PlainSlowNetwork:
+    """What a slow network tells of itself besides its answer: here a feature at every pixel that is its own logits."""
+
+    classes = ("road", "sky")
+    colours = ((0, 0, 0), (255, 255, 255))
+    head: FeatureHead | None = FeatureHead(1, lambda high: high)
+    own_fast_network = None
+
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
+        return Answer(image, image)
 
 
 class TwoTracks(NamedTuple):
@@ -164,9 +176,9 @@ def two_tracks(policy: KeyFramePolicy, network: FastNetwork | None = None, **opt
     fast = network or stream_network()
     slow = GatedSlowNetwork(fast if isinstance(fast, SegmentationNetwork) else stream_network())
     with ThreadedSlowTrack(slow) as track:
-        lane = track.open_lane()
         try:
-            yield TwoTracks(StreamEngine(fast, lane, policy, **options), lane, slow)
+            engine = StreamEngine(fast, track, policy, **options)
+            yield TwoTracks(engine, engine.slow_lane, slow)
         finally:
             slow.let_through(100)  # a thread at the gate could not end
 

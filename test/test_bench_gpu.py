@@ -22,8 +22,7 @@ from bench.gpu_measurements import (
     measure_overlap,
 )
 from bench.gpu_slow_track import BusySlowTrack, Span, overlapping_share
-from lowlat_seg_ros.fast.labelling import label_image
-from lowlat_seg_ros.fast.preprocessing import Preprocessor
+from lowlat_seg_ros.fast.pictures import Preprocessor, label_image
 
 CHECKOUT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

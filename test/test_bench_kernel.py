@@ -11,9 +11,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.kernel import KERNEL_SIZE, bodies_for, measure_kernels
-from lowlat_seg_ros.kernels.native_library import native_library
+from lowlat_seg_ros.kernels.cpp import find_library
 
-COMPARED = {"shift and add", "unfold and einsum", "memory copy"} | ({"C++"} if native_library() else set())
+COMPARED = {"shift and add", "unfold and einsum", "memory copy"} | ({"C++"} if find_library() else set())
 
 
 def test_all_bodies_compute_the_same() -> None:

@@ -20,8 +20,9 @@ from torch import Tensor
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated
 from lowlat_seg_ros.ros.camera import Camera
+from lowlat_seg_ros.ros.parameters import presented
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
 
@@ -30,7 +31,7 @@ class NanOnDemand:
 
     def __init__(self) -> None:
         self._network = stream_network()
-        self.config, self.stride = self._network.config, self._network.stride
+        self.config, self.stride, self.classes = self._network.config, self._network.stride, self._network.classes
         self.gives_nan = False
 
     def low_features(self, image: Tensor) -> LowFeatures:
@@ -65,8 +66,8 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
     log: list[str] = []
     monkeypatch.setattr(type(node.get_logger()), "warning", lambda self, line: log.append(line))
     fast, slow = NanOnDemand(), GatedSlowNetwork(stream_network())
-    engine = StreamEngine(fast, InlineSlowTrack(slow).open_lane(), FixedInterval(2))
-    camera = Camera(node, "", engine, settings(), fast.config)
+    engine = StreamEngine(fast, InlineSlowTrack(slow), FixedInterval(2))
+    camera = Camera(node, "", engine, settings(), presented(slow, fast, settings()))
     camera.subscribe()
     fake = FakeCamera(bench)
     bench.spin_until(lambda: fake.subscriber_count > 0, "a subscriber")
@@ -126,7 +127,7 @@ def test_images_lost_on_the_way_are_counted_and_explained(chain: Chain) -> None:
 def test_the_published_labels_are_the_engines(chain: Chain) -> None:
     frames = moving_frames(5, (96, 72))
     slow = GatedSlowNetwork(stream_network())
-    alone = StreamEngine(NanOnDemand(), InlineSlowTrack(slow).open_lane(), FixedInterval(2))
+    alone = StreamEngine(NanOnDemand(), InlineSlowTrack(slow), FixedInterval(2))
     for frame in frames:
         stamp = chain.fake.segment(frame)
         assert np.array_equal(chain.fake.label_ids(stamp), alone.segment(frame, stamp).labels)

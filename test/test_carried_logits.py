@@ -10,10 +10,11 @@ from cpu_copies import CPU_COPIES, needs_library, running_copy
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.kernels.carried_logits import carried_logits, carry_in_torch, carry_on_cpu
+from lowlat_seg_ros.fast.motion import carried_logits, carry_in_torch
+from lowlat_seg_ros.kernels.cpp import carry_logits
 
 Carry = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-BODIES = [carry_in_torch, pytest.param(carry_on_cpu, marks=needs_library)]
+BODIES = [carry_in_torch, pytest.param(carry_logits, marks=needs_library)]
 
 
 def random_logits(classes: int, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -18,12 +18,12 @@ from safetensors import safe_open
 from small_networks import MODELS, random_image, small_config, small_network
 from torch import Tensor, nn
 
-from lowlat_seg_ros.fast.preprocessing import Preprocessor
+from lowlat_seg_ros.fast.pictures import Preprocessor
 from lowlat_seg_ros.models import checkpoint
 from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint, load_trainable, save_checkpoint
 from lowlat_seg_ros.models.config import load_config
+from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.folding import prepare_for_inference
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 # float16 keeps 11 significant bits, so that rounding changes a number by at most this share of it …

@@ -21,8 +21,7 @@ from lowlat_seg_ros.data.plot import HEIGHT, WIDTH
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, MARKDOWN_FILE
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.fast.labelling import label_image
-from lowlat_seg_ros.fast.preprocessing import Preprocessor
+from lowlat_seg_ros.fast.pictures import Preprocessor, label_image
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
@@ -276,3 +275,65 @@ def test_a_later_stage_without_the_one_before_gets_one_sentence(
     options = ["--model", str(config / "models/default.yaml"), "--config", str(config / "training/default.yaml")]
     assert main(["train", "schedule", "--data", str(data), "--out", str(tmp_path / "run"), *options]) == 1
     assert "expected `lowlat-seg train propagation` first" in capsys.readouterr().err
+
+
+def test_every_second_frame_is_a_clip_of_half_the_rate(clip: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "halved"
+    for kind in ("frames", "labels"):
+        (folder / kind).mkdir(parents=True)
+        for index in range(0, FRAMES, 2):
+            name = f"{index:03d}.png"
+            (folder / kind / name).write_bytes((clip / kind / name).read_bytes())
+    files = tmp_path / "every.json", tmp_path / "alone.json"
+    assert evaluate(clip, model, *SETTINGS, "--every", "2", "--analyses", "none", "--json", str(files[0])) == 0
+    assert evaluate(folder, model, *SETTINGS, "--analyses", "none", "--json", str(files[1])) == 0
+    assert figures(files[0])["frames"] == FRAMES // 2
+    assert figures(files[0])["rows"] == figures(files[1])["rows"]
+
+
+def test_rows_tell_how_they_ran(whole: Path) -> None:
+    rows = rows_of(whole / JSON_FILE)
+    assert figures(whole / JSON_FILE)["version"] == 2
+    keys = ("propagation", "fast_runtime", "slow_runtime", "fast_precision", "slow_precision")
+    assert [rows["per-frame"][key] for key in keys] == [None, None, "torch", None, "fp32"]
+    assert [rows["single-frame"][key] for key in keys] == [None, "torch", None, "fp32", None]
+    assert [rows["low-latency-1"][key] for key in keys] == ["adaptive", "torch", "torch", "fp32", "fp32"]
+
+
+def test_another_propagation_labels_otherwise(clip: Path, model: Path, whole: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copied.json"
+    options = ("--propagation", "copy", "--rows", "fixed", "--analyses", "distances", "--json", str(file))
+    assert evaluate(clip, model, *SETTINGS, *options) == 0
+    row = rows_of(file)["fixed"]
+    assert row["propagation"] == "copy" and row["mean_iou"] != rows_of(whole / JSON_FILE)["fixed"]["mean_iou"]
+    at_no_distance, *farther = figures(file)["distances"]["mean_iou"]
+    assert at_no_distance == figures(whole / JSON_FILE)["distances"]["mean_iou"][0]
+    assert farther != figures(whole / JSON_FILE)["distances"]["mean_iou"][1:]
+
+
+def test_without_labels_rows_are_scored_by_their_agreement_with_the_full_network(
+    clip: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "agreement.json"
+    frames = ["--frames", str(clip / "frames"), "--model", str(model), *SETTINGS]
+    assert main(["evaluate", *frames, "--json", str(file)]) == 0
+    rows = rows_of(file)
+    assert rows["per-frame"]["agreement_iou"] == rows["per-frame"]["agreement_pixels"] == 1
+    assert rows["per-frame"]["mean_iou"] is None and rows["fixed"]["agreement_pixels"] < 1
+    assert "agreement is with the full network's own" in capsys.readouterr().out
+    assert main(["evaluate", *frames, "--analyses", "distances"]) == 1
+    assert "analyses need --labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--every", "0"), "--every is 0; expected 1 or more"),
+        (("--propagation", "clockwise"), "propagation is 'clockwise'; expected one of auto, adaptive, copy"),
+    ],
+)
+def test_options_of_the_clip_that_cannot_be_used_are_named(
+    options: tuple[str, ...], sentence: str, clip: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(clip, model, *options) == 1
+    assert sentence in capsys.readouterr().err

@@ -21,8 +21,8 @@ from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, policy_curv
 from lowlat_seg_ros.evaluation.propagation_ways import propagation_scores, translations
 from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
 from lowlat_seg_ros.evaluation.rows import TrackSettings, evaluate_rows
-from lowlat_seg_ros.models.segmentation_network import LowFeatures
-from lowlat_seg_ros.stream.policy import PredictedDeviation
+from lowlat_seg_ros.fast.frames import Answer, LowFeatures
+from lowlat_seg_ros.stream.key_frames import PredictedDeviation
 
 FRAMES = 14
 CLASSES = stream_network().config.class_count
@@ -61,9 +61,9 @@ class CountingNetwork:
         self.runs["low"] += 1
         return self.network.low_features(image)
 
-    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
         self.runs["high"] += 1
-        return self.network.high_features(image, low)
+        return self.network.answer(image, low)
 
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         self.runs["deviation"] += 1
@@ -77,12 +77,12 @@ def test_sl_sh_and_the_deviation_run_once_a_picture_and_give_what_the_network_gi
     first, second = (clip().preprocessed(index) for index in (0, 1))
     for _ in range(3):
         key, current = remembering.low_features(first.clone()), remembering.low_features(second.clone())
-        high = remembering.high_features(first.clone(), key.low)
+        answer = remembering.answer(first.clone(), key.low)
         deviation_of_pair = remembering.predicted_deviation(key, current)
     assert counting.runs == {"low": 2, "high": 1, "deviation": 1}
     network = counting.network
     assert torch.equal(key.low, network.low_features(first).low)
-    assert torch.equal(high, network.high_features(first, key.low))
+    assert answer.feature is not None and torch.equal(answer.feature, network.high_features(first, key.low))
     assert torch.equal(deviation_of_pair, network.predicted_deviation(key, current))
 
 

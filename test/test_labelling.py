@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.fast.labelling import label_image, label_in_torch, unlabelled_image
-from lowlat_seg_ros.kernels.labels_on_cpu import can_label_on_cpu, label_on_cpu
-from lowlat_seg_ros.kernels.native_library import native_library
+from lowlat_seg_ros.fast.pictures import can_label_in_cpp, label_image, label_in_cpp, label_in_torch, unlabelled_image
+from lowlat_seg_ros.kernels.cpp import find_library
 
 
 @pytest.mark.parametrize("class_count", [1, 2, 11, 255])
@@ -82,25 +81,25 @@ def street_like_logits(class_count: int, height: int, width: int) -> Tensor:
 def test_labels_in_cpp_are_those_of_torch(
     grid: tuple[int, int], input_size: tuple[int, int], class_count: int, layout: torch.memory_format
 ) -> None:
-    if native_library() is None:
+    if find_library() is None:
         pytest.skip("the C++ kernels are not built: make setup")
     logits = street_like_logits(class_count, *grid).contiguous(memory_format=layout)
-    assert can_label_on_cpu(logits)
-    labels = label_on_cpu(logits, input_size)
+    assert can_label_in_cpp(logits)
+    labels = label_in_cpp(logits, input_size)
     expected = label_in_torch(logits, input_size)
     assert labels.dtype == expected.dtype and labels.shape == expected.shape
     assert np.mean(labels == expected) >= 0.999
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        assert np.array_equal(label_on_cpu(logits, input_size), labels)
+        assert np.array_equal(label_in_cpp(logits, input_size), labels)
     finally:
         torch.set_num_threads(threads)
 
 
 def test_logits_of_another_dtype_are_labelled_in_torch() -> None:
     logits = street_like_logits(5, 6, 8)
-    assert not can_label_on_cpu(logits.double())
+    assert not can_label_in_cpp(logits.double())
     assert np.array_equal(label_image(logits.double(), (61, 47), (61, 47)), label_in_torch(logits, (61, 47)))
 
 

@@ -7,8 +7,7 @@ import torch
 from cpu_copies import needs_library
 from torch import Tensor
 
-from lowlat_seg_ros.kernels.convolution_on_cpu import correlate_on_cpu
-from lowlat_seg_ros.kernels.local_correlation import local_correlation, shift_and_multiply
+from lowlat_seg_ros.kernels.spatially_variant_convolution import correlate_on_cpu, local_correlation, shift_and_multiply
 
 
 def operands(channels: int = 5, batch: int = 2) -> tuple[Tensor, Tensor]:

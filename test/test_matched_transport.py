@@ -8,9 +8,8 @@ from cpu_copies import CPU_COPIES, needs_library, running_copy
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.fast import adaptive as propagation
 from lowlat_seg_ros.fast.adaptive import CorrelationKernels
-from lowlat_seg_ros.kernels.matched_transport import can_match_in_cpp, matched_transport
+from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
 
 pytestmark = needs_library
@@ -51,7 +50,7 @@ def test_it_is_what_the_three_steps_give(
     shape: tuple[int, int, int, int, tuple[int, ...]], threads: int, cpu: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     height, width, channels, kernel_size, feature_channels = shape
-    monkeypatch.setattr("lowlat_seg_ros.kernels.matched_transport.thread_count", lambda: threads)
+    monkeypatch.setattr("lowlat_seg_ros.kernels.cpp.thread_count", lambda: threads)
     kernels = predictor(channels, kernel_size)
     key = unit_guidance(1, channels, height, width)
     current = functional.normalize(key + 0.3 * unit_guidance(2, channels, height, width), dim=1)
@@ -96,19 +95,19 @@ def test_nan_stays_where_it_can_be_seen() -> None:
 def test_what_has_gradients_goes_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels, key, current = CorrelationKernels(4, 3, 3), unit_guidance(1, 3, 5, 5), unit_guidance(2, 3, 5, 5)
     features = [torch.randn(2, 4, 5, 5)]
-    monkeypatch.setattr(propagation, "matched_transport", lambda *_: pytest.fail("no gradients come out of it"))
+    monkeypatch.setattr(cpp, "matched_transport", lambda *_: pytest.fail("no gradients come out of it"))
     kernels.transport(features, key, current)[0].sum().backward()
     assert kernels.log_sharpness.grad is not None and bool(kernels.log_sharpness.grad != 0)
 
 
 def test_other_kinds_of_numbers_go_step_by_step() -> None:
     double = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
-    assert not can_match_in_cpp(double) and can_match_in_cpp(double.float())
+    assert not cpp.can_run(double) and cpp.can_run(double.float())
 
 
 def test_the_operands_are_only_read() -> None:
     kernels, key, current = predictor(3, 5), unit_guidance(1, 3, 6, 7), unit_guidance(2, 3, 6, 7)
     features = [torch.randn(2, 4, 6, 7), torch.randn(2, 2, 6, 7)]
     before = [tensor.clone() for tensor in (*features, key, current, kernels.prior)]
-    matched_transport(features, key, current, 6.0, kernels.prior)
+    cpp.matched_transport(features, key, current, 6.0, kernels.prior)
     assert all(map(torch.equal, before, (*features, key, current, kernels.prior)))

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from small_networks import small_network
 from stream_setup import INPUT_SIZE, LabelsByHand
 
-from lowlat_seg_ros.fast.labelling import label_image
-from lowlat_seg_ros.fast.motion import Motion, MotionEstimator, carry, motion_estimator, motion_on_grid
+from lowlat_seg_ros.fast import adaptive
+from lowlat_seg_ros.fast.motion import Motion, MotionEstimator, carry, motion_on_grid
+from lowlat_seg_ros.fast.pictures import label_image
+from lowlat_seg_ros.fast.registry import build_propagation
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.stream import engine as engine_module
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
 Frame = NDArray[np.uint8]
@@ -105,8 +106,9 @@ def test_on_another_grid_the_flow_is_in_that_grids_places() -> None:
 
 
 def test_only_a_model_that_says_so_carries_logits() -> None:
-    assert motion_estimator(small_network(carrying="none").config) is None
-    assert motion_estimator(small_network(carrying="optical_flow").config) is not None
+    for carrying, needs_motion in (("none", False), ("optical_flow", True)):
+        network = small_network(carrying=carrying)
+        assert build_propagation("adaptive", network, network).needs_motion == needs_motion
 
 
 def test_what_the_propagation_doubts_is_not_carried() -> None:
@@ -155,8 +157,7 @@ def frames() -> list[Frame]:
 
 
 def engine_of(network: SegmentationNetwork, interval: int, *, low_latency: bool) -> StreamEngine:
-    lane = InlineSlowTrack(network).open_lane()
-    return StreamEngine(network, lane, FixedInterval(interval), low_latency=low_latency)
+    return StreamEngine(network, InlineSlowTrack(network), FixedInterval(interval), low_latency=low_latency)
 
 
 def test_the_warm_up_has_carried_logits_before_the_first_frame(
@@ -168,7 +169,7 @@ def test_the_warm_up_has_carried_logits_before_the_first_frame(
         carried.append(carry(*operands))
         return carried[-1]
 
-    monkeypatch.setattr(engine_module, "carry", carry_and_remember)
+    monkeypatch.setattr(adaptive, "carry", carry_and_remember)
     engine_of(network, 4, low_latency=True).warm_up()
     assert carried and all(torch.isfinite(logits).all() for logits in carried)
 
@@ -201,8 +202,8 @@ def test_a_key_frame_that_does_not_wait_has_its_own_logits_carried_once_sh_is_do
 
 @torch.inference_mode()
 def test_until_then_its_labels_logits_are_carried_on(network: SegmentationNetwork, frames: list[Frame]) -> None:
-    lane = InlineSlowTrack(network, delay_frames=2).open_lane()
-    engine, by_hand = StreamEngine(network, lane, FixedInterval(2)), ByHand(network)
+    slow_track = InlineSlowTrack(network, delay_frames=2)
+    engine, by_hand = StreamEngine(network, slow_track, FixedInterval(2)), ByHand(network)
     engine.segment(frames[0], 0), engine.segment(frames[1], 1)
     temporary = engine.segment(frames[2], 2)
     assert temporary.is_key_frame and temporary.key_stamp == 0

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 from test_motion import SIZE, Frame, scene
 
-from lowlat_seg_ros.fast.motion import Motion, MotionEstimator
-from lowlat_seg_ros.fast.motion_beside_network import MotionBesideNetwork
-from lowlat_seg_ros.runtime.threads import keep_off_this_core
+from lowlat_seg_ros.fast.motion import Motion, MotionBesideNetwork, MotionEstimator, keep_off_this_core
 
 
 class NotedEstimator(MotionEstimator):

@@ -11,10 +11,11 @@ from small_networks import random_image, small_config, small_network
 from torch import Tensor, nn
 
 from lowlat_seg_ros.fast.adaptive import CorrelationKernels, Fusion
+from lowlat_seg_ros.fast.frames import LowFeatures
 from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
 from lowlat_seg_ros.models.backbone import build_split_backbone
 from lowlat_seg_ros.models.config import ConfigError
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 BASE = ("tracks.", "classifier.")
 PROPAGATION = ("kernel_predictor.", "adapt_net.", "fusion.")

@@ -8,7 +8,7 @@ from cpu_copies import CPU_COPIES, running_copy
 from small_networks import small_network
 from torch import Tensor
 
-from lowlat_seg_ros.models.normalising import Normalising, scaled
+from lowlat_seg_ros.models.layers import Normalising, scaled
 
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 
@@ -45,7 +45,7 @@ def test_at_half_the_size_each_pixel_is_the_mean_of_four(
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_share_the_rows(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lowlat_seg_ros.models.normalising.thread_count", lambda: threads)
+    monkeypatch.setattr("lowlat_seg_ros.kernels.cpp.thread_count", lambda: threads)
     image = random_bytes(14, 20)
     torch.testing.assert_close(
         Normalising(MEAN, STD)(image, 0.5), scaled(by_the_formula(image), 0.5).float(), rtol=1e-5, atol=1e-5

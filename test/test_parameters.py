@@ -11,12 +11,12 @@ import yaml
 
 pytest.importorskip("rclpy")
 
-from small_networks import small_config
+from small_networks import small_network
 
 from lowlat_seg_ros.ros.device import choose_device
-from lowlat_seg_ros.ros.parameters import DECLARATIONS, ParameterError, Settings, presented
+from lowlat_seg_ros.ros.parameters import DECLARATIONS, ParameterError, PresentedModel, Settings, presented
 from lowlat_seg_ros.runtime.threads import thread_counts
-from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, PredictedDeviation
 
 PARAMETER_FILE = Path(__file__).parents[1] / "config" / "seg.yaml"
 DEFAULTS = {declaration.name: declaration.default for declaration in DECLARATIONS}
@@ -85,11 +85,12 @@ def test_camera_names_that_can_be_part_of_a_topic_are_accepted(names: list[str])
 
 
 def test_names_colours_and_size_are_the_models_unless_given() -> None:
-    config = small_config()
-    assert presented(config, settings()) == config
+    network = small_network()
+    own = presented(network, network, settings())
+    assert own == PresentedModel(network.config.input_size, network.classes, network.colours)
     names = [f"class {number}" for number in range(11)]
     given = settings(class_names=names, class_colours=["#0a141e"] * 11, input_size=[320, 240])
-    shown = presented(config, given)
+    shown = presented(network, network, given)
     assert shown.classes == tuple(names)
     assert shown.colours == ((10, 20, 30),) * 11
     assert shown.input_size == (320, 240)
@@ -107,8 +108,9 @@ def test_names_colours_and_size_are_the_models_unless_given() -> None:
     ],
 )
 def test_what_does_not_fit_the_model_is_refused_in_a_sentence(changes: dict[str, Any], sentence: str) -> None:
+    network = small_network()
     with pytest.raises(ParameterError) as error:
-        presented(small_config(), settings(**changes))
+        presented(network, network, settings(**changes))
     assert sentence in str(error.value)
 
 

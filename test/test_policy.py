@@ -8,8 +8,9 @@ import pytest
 import torch
 from stream_setup import stream_network
 
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
-from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFrameDecision, PredictedDeviation
+from lowlat_seg_ros.fast.frames import LowFeatures
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFrameDecision, PredictedDeviation
 
 
 def features(value: float) -> LowFeatures:

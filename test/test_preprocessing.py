@@ -8,7 +8,7 @@ import pytest
 import torch
 from stream_setup import moving_frames
 
-from lowlat_seg_ros.fast.preprocessing import Preprocessor
+from lowlat_seg_ros.fast.pictures import Preprocessor
 
 CPU = torch.device("cpu")
 

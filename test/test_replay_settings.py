@@ -17,7 +17,7 @@ from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.replay.measure_profile import measure_profile
 from lowlat_seg_ros.replay.profile import Profile, load_profile, reference_profile
 from lowlat_seg_ros.replay.settings import PolicySettings
-from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, PredictedDeviation
 
 
 def test_the_policies_are_the_node_s_with_its_defaults() -> None:

@@ -11,9 +11,9 @@ from small_networks import MODELS, random_image, small_config
 from torch import nn
 
 from lowlat_seg_ros.models.config import load_config
+from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS, ResNet
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.folding import prepare_for_inference
 
 Shapes = dict[str, tuple[int, ...]]
 # He et al., table 1: inner and outer channels of the bottlenecks of conv2_x … conv5_x.

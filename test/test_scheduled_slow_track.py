@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from stream_setup import PlainSlowNetwork
 
-from lowlat_seg_ros.models.segmentation_network import LowFeatures
-from lowlat_seg_ros.stream.key_frame import SeenFrame
+from lowlat_seg_ros.fast.frames import LowFeatures, SeenFrame
 from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowJob
 
 DURATION, HAND_OVER = 100, 10
-
-
-class PlainSlowNetwork:
-    """An Sh whose feature is the image."""
-
-    stride = 1
-
-    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
-        return image
-
-    def classify(self, high: Tensor) -> Tensor:
-        return high
 
 
 def slow_track() -> ScheduledSlowTrack:
@@ -37,7 +24,7 @@ def hand_in(lane: ScheduledLane, sequence: int, value: float = 0.0) -> None:
 
 
 def collected(lane: ScheduledLane) -> list[int]:
-    return [result.key.sequence for result in lane.collect() if result.key is not None]
+    return [result.key.frame.sequence for result in lane.collect() if result.key is not None]
 
 
 def test_a_result_is_there_after_the_hand_over_and_sh_and_not_before() -> None:

@@ -13,10 +13,8 @@ from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS, ROAD, SKY
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.rows import Row, TrackSettings, evaluate_rows
-from lowlat_seg_ros.fast import labelling
-from lowlat_seg_ros.fast.labelling import label_image
-from lowlat_seg_ros.fast.preprocessing import Preprocessor
-from lowlat_seg_ros.kernels import local_correlation, spatially_variant_convolution
+from lowlat_seg_ros.fast.pictures import Preprocessor, label_image
+from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, load_trainable
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
@@ -57,9 +55,7 @@ def test_what_makes_it_fast_changes_no_label(network: SegmentationNetwork, monke
     clip = LabelledFolder(CLIP / "val", CLIP / "valannot") if has_clip else SyntheticStreet(frame_count=30)
     frames = [clip[index].image for index in range(3)]
     fast = labels_of(frames, network)
-    for module in (local_correlation, spatially_variant_convolution):
-        monkeypatch.setattr(module, "runs_on_cpu", lambda *operands: False)
-    monkeypatch.setattr(labelling, "can_label_on_cpu", lambda logits: False)
+    monkeypatch.setattr(cpp, "can_run", lambda *tensors, **options: False)
     reference = labels_of(frames, load_trainable("default").eval())
     assert np.mean(fast == reference) >= 0.999
 

@@ -16,6 +16,7 @@ from stream_setup import (
     PATIENCE,
     STEP,
     GatedSlowNetwork,
+    PlainSlowNetwork,
     moving_frames,
     plain_frame,
     segment_all,
@@ -26,9 +27,9 @@ from stream_setup import (
 )
 from torch import Tensor
 
+from lowlat_seg_ros.fast.frames import Answer, SeenFrame
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.key_frame import SeenFrame
-from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowJob
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -46,8 +47,8 @@ def job(sequence: int, brightness: float = 0.0) -> SlowJob:
 def test_a_camera_whose_every_frame_is_a_key_frame_does_not_starve_another() -> None:
     slow = GatedSlowNetwork(stream_network())
     with ThreadedSlowTrack(slow) as track:
-        greedy = StreamEngine(stream_network(), track.open_lane(), FixedInterval(1))
-        modest = StreamEngine(stream_network(), track.open_lane(), FixedInterval(4))
+        greedy = StreamEngine(stream_network(), track, FixedInterval(1))
+        modest = StreamEngine(stream_network(), track, FixedInterval(4))
         bright, dark = plain_frame(250), plain_frame(5)
         segment_with_key(greedy, bright, 0)
         segment_with_key(modest, dark, 0)
@@ -88,7 +89,7 @@ def test_results_come_to_the_lane_that_asked() -> None:
         for sequence, lane in enumerate(lanes):
             lane.submit(job(sequence))
         wait_until(lambda: all(lane.counts().done == 1 for lane in lanes), "one job of each lane done")
-        keys = [[result.key.sequence for result in lane.collect() if result.key is not None] for lane in lanes]
+        keys = [[result.key.frame.sequence for result in lane.collect() if result.key is not None] for lane in lanes]
         assert keys == [[0], [1], [2]]
         assert all(lane.collect() == [] for lane in lanes)
 
@@ -178,17 +179,13 @@ def test_only_the_slow_thread_is_niced() -> None:
 THREAD_COUNTS = """
 import threading, torch
 {settle}
-from lowlat_seg_ros.models.segmentation_network import LowFeatures
-from lowlat_seg_ros.stream.key_frame import SeenFrame
+from lowlat_seg_ros.fast.frames import Answer, LowFeatures, SeenFrame
 from lowlat_seg_ros.stream.slow_lane import SlowJob
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 class Asked:
-    stride = 8
-    def high_features(self, image, low):
+    def answer(self, image, low):
         counts.append(torch.get_num_threads())
-        return image
-    def classify(self, high):
-        return high
+        return Answer(image, image)
 counts = []
 image = torch.zeros(1)
 with ThreadedSlowTrack(Asked(), intra_op_threads=1) as track:
@@ -213,21 +210,16 @@ def test_only_the_slow_thread_computes_on_one_thread(settle: str) -> None:
 # --- its end ---------------------------------------------------------------------------------------------------------
 
 
-class EndlessSh:
+class EndlessSh(PlainSlowNetwork):
     """An Sh of as many operators as one likes."""
-
-    stride = 8
 
     def __init__(self) -> None:
         self.operators = 0
 
-    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
         while True:
             image = torch.nn.functional.avg_pool2d(image, 3, 1, 1)
             self.operators += 1
-
-    def classify(self, high: Tensor) -> Tensor:
-        return high
 
 
 def test_closing_ends_the_thread_between_two_operators_of_sh() -> None:
@@ -314,7 +306,7 @@ def test_inline_keeps_one_in_work_and_the_newest_waiting_too() -> None:
     lane = InlineSlowTrack(stream_network(), delay_frames=3).open_lane()
     collected = []
     for frame in range(10):
-        collected.append([result.key.sequence for result in lane.collect() if result.key is not None])
+        collected.append([result.key.frame.sequence for result in lane.collect() if result.key is not None])
         lane.submit(job(frame))
     assert collected == [[], [], [], [0], [], [], [2], [], [], [5]]
     counts = lane.counts()

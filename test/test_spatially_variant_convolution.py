@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lowlat_seg_ros.fast.adaptive import KernelPredictor
-from lowlat_seg_ros.kernels import convolution_on_gpu, native_library
+from lowlat_seg_ros.kernels import convolution_on_gpu, cpp
 from lowlat_seg_ros.kernels import spatially_variant_convolution as module
-from lowlat_seg_ros.kernels.convolution_on_cpu import convolve_on_cpu
 from lowlat_seg_ros.kernels.spatially_variant_convolution import (
+    convolve_on_cpu,
     kernel_reach,
     shift_and_add,
     spatially_variant_convolution,
@@ -263,10 +263,10 @@ def test_half_precision_on_the_cpu_is_computed_by_the_reference() -> None:
 @pytest.fixture
 def other_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the C++ kernels are looked for, and are not."""
-    monkeypatch.setattr(native_library, "__file__", str(tmp_path / "native_library.py"))
-    native_library.native_library.cache_clear()
+    monkeypatch.setattr(cpp, "__file__", str(tmp_path / "cpp.py"))
+    cpp.find_library.cache_clear()
     yield tmp_path / "_kernels.so"
-    native_library.native_library.cache_clear()
+    cpp.find_library.cache_clear()
 
 
 @pytest.mark.parametrize(("is_there", "why"), [(False, "are not built"), (True, "cannot be loaded")])

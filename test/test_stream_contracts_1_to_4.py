@@ -22,10 +22,11 @@ from stream_setup import (
 )
 from torch import Tensor
 
-from lowlat_seg_ros.fast.preprocessing import Preprocessor
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
-from lowlat_seg_ros.stream.key_frame import KeyFrame, KeyFrameCache
-from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.fast.adaptive import Propagated
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, LowFeatures, SeenFrame
+from lowlat_seg_ros.fast.pictures import Preprocessor
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.key_frames import FixedInterval, KeyFrameCache
 
 # --- 1: step ---------------------------------------------------------------------------------------------------------
 
@@ -152,9 +153,17 @@ def test_both_features_of_the_key_are_always_of_the_same_frame_and_the_result_na
 
 
 def test_a_key_frame_cannot_be_changed_in_part() -> None:
-    key = KeyFrame(0, 0, stream_network().low_features(torch.zeros(1, 3, 48, 64)), torch.zeros(1), is_accurate=True)
+    key = key_frame(0)
     with pytest.raises(AttributeError):
-        key.high = torch.ones(1)  # type: ignore[misc]
+        key.answer = Answer(torch.ones(1))  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        key.answer.logits = torch.ones(1)  # type: ignore[misc]
+
+
+def key_frame(sequence: int) -> KeyFrame:
+    image = torch.zeros(1, 3, 48, 64)
+    seen = SeenFrame(sequence, sequence, image, stream_network().low_features(image))
+    return KeyFrame(seen, Answer(torch.zeros(1)), is_accurate=True)
 
 
 # --- 3: fast-track key -----------------------------------------------------------------------------------------------
@@ -220,8 +229,7 @@ def test_a_late_result_older_than_the_newest_accurate_key_is_not_used() -> None:
 
 
 def test_the_cache_never_goes_back_to_an_older_accurate_key() -> None:
-    low = stream_network().low_features(torch.zeros(1, 3, 48, 64))
-    keys = [KeyFrame(i, i, low, torch.zeros(1), is_accurate=True) for i in range(3)]
+    keys = [key_frame(i) for i in range(3)]
     cache = KeyFrameCache()
     cache.put(keys[0])
     assert cache.offer_late(keys[2]) and not cache.offer_late(keys[1]) and not cache.offer_late(keys[2])

@@ -25,10 +25,14 @@ from stream_setup import (
 )
 from torch import Tensor, nn
 
-from lowlat_seg_ros.fast.labelling import label_image
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
+from lowlat_seg_ros.fast.adaptive import Propagated
+from lowlat_seg_ros.fast.frames import Answer, LowFeatures
+from lowlat_seg_ros.fast.pictures import label_image
+from lowlat_seg_ros.fast.propagation import PropagationError
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.slow.network import FeatureHead
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import FixedInterval, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import FixedInterval, PredictedDeviation
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -114,7 +118,7 @@ def test_where_sh_fails_in_place_the_old_key_is_propagated_and_the_next_frame_tr
 def test_inline_the_same_frames_give_the_same_results_bit_for_bit(delay_frames: int) -> None:
     runs = []
     for _ in range(2):
-        lane = InlineSlowTrack(stream_network(), delay_frames).open_lane()
+        lane = InlineSlowTrack(stream_network(), delay_frames)
         engine = StreamEngine(stream_network(), lane, PredictedDeviation(0.515, minimum_interval=2))
         runs.append([without_times(result) for result in segment_all(engine, moving_frames(24, size=(80, 60)))])
     assert runs[0] == runs[1]
@@ -123,7 +127,7 @@ def test_inline_the_same_frames_give_the_same_results_bit_for_bit(delay_frames: 
 def test_inline_results_are_those_worked_out_by_hand() -> None:
     """Interval 2, delay 1: each frame comes from the accurate feature of the last even frame before it."""
     network, frames = stream_network(), moving_frames(9)
-    engine = StreamEngine(network, InlineSlowTrack(network, delay_frames=1).open_lane(), FixedInterval(2))
+    engine = StreamEngine(network, InlineSlowTrack(network, delay_frames=1), FixedInterval(2))
     results = segment_all(engine, frames)
     expected = LabelsByHand(network)
     assert np.array_equal(results[0].labels, expected.labels(expected.sh(frames[0])))
@@ -140,22 +144,23 @@ def test_inline_results_are_those_worked_out_by_hand() -> None:
 class PatchTransformer(nn.Module):
     """A whole other network: one attention layer over patches of the image; its map is its logits."""
 
-    stride = 8
+    head = FeatureHead(8, lambda high: high)
+    own_fast_network = None
 
     def __init__(self, class_count: int) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.embed = nn.Conv2d(3, 16, self.stride, self.stride)
+        self.classes = tuple(f"class {number}" for number in range(class_count))
+        self.colours = ((0, 0, 0),) * class_count
+        self.embed = nn.Conv2d(3, 16, self.head.stride, self.head.stride)
         self.attend = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
         self.to_logits = nn.Linear(16, class_count)
 
-    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
         patches = self.embed(image / 255)
         logits = self.to_logits(self.attend(patches.flatten(2).transpose(1, 2)))
-        return logits.transpose(1, 2).unflatten(2, patches.shape[-2:])
-
-    def classify(self, high: Tensor) -> Tensor:
-        return high
+        logits = logits.transpose(1, 2).unflatten(2, patches.shape[-2:])
+        return Answer(logits, logits)
 
 
 class TransportOnly(SegmentationNetwork):
@@ -168,13 +173,13 @@ class TransportOnly(SegmentationNetwork):
 def test_a_whole_other_network_takes_the_place_of_sh() -> None:
     fast = TransportOnly(small_config(input_size=INPUT_SIZE)).eval()
     slow = PatchTransformer(class_count=4).eval()
-    engine = StreamEngine(fast, InlineSlowTrack(slow).open_lane(), FixedInterval(2))
+    engine = StreamEngine(fast, InlineSlowTrack(slow), FixedInterval(2))
     engine.warm_up()
     frames = moving_frames(6)
     results = segment_all(engine, frames)
     by_hand = LabelsByHand(fast)
     with torch.inference_mode():
-        logits = slow.high_features(by_hand.preprocess(frames[4]), Tensor())
+        logits = slow.answer(by_hand.preprocess(frames[4]), Tensor()).logits
         moved = fast.transport(logits, by_hand.low(frames[4]), by_hand.low(frames[5]))
     assert np.array_equal(results[5].labels, label_image(moved, INPUT_SIZE, INPUT_SIZE))
     assert all(not result.warnings for result in results)
@@ -182,17 +187,18 @@ def test_a_whole_other_network_takes_the_place_of_sh() -> None:
 
 def test_a_slow_network_of_another_stride_is_refused() -> None:
     slow = GatedSlowNetwork(stream_network())
-    slow.stride = 32
-    with pytest.raises(ValueError, match="has stride 32; expected 8, the stride at which the fast network propagates"):
-        StreamEngine(stream_network(), InlineSlowTrack(slow).open_lane(), FixedInterval(2))
+    assert slow.head is not None
+    slow.head = slow.head._replace(stride=32)
+    with pytest.raises(PropagationError, match="has stride 32; expected 8, the stride at which"):
+        StreamEngine(stream_network(), InlineSlowTrack(slow), FixedInterval(2))
 
 
 def test_a_slow_network_that_names_a_wrong_stride_is_found_out_before_the_first_frame() -> None:
     slow = PatchTransformer(class_count=4).eval()
     slow.embed = nn.Conv2d(3, 16, 16, 16)
     fast = TransportOnly(small_config(input_size=INPUT_SIZE)).eval()
-    engine = StreamEngine(fast, InlineSlowTrack(slow).open_lane(), FixedInterval(2))
-    with pytest.raises(ValueError, match=r"has \(3, 4\) elements; expected \(6, 8\), 48x64 pixels at its stride 8"):
+    engine = StreamEngine(fast, InlineSlowTrack(slow), FixedInterval(2))
+    with pytest.raises(PropagationError, match=r"a feature map of \(3, 4\) elements; expected \(6, 8\), as many as Sl"):
         engine.warm_up()
 
 
@@ -248,7 +254,7 @@ def test_the_warm_up_leaves_no_state_behind() -> None:
     frames = moving_frames(6)
     runs = []
     for is_warm in (False, True):
-        engine = StreamEngine(stream_network(), InlineSlowTrack(stream_network(), 2).open_lane(), FixedInterval(2))
+        engine = StreamEngine(stream_network(), InlineSlowTrack(stream_network(), 2), FixedInterval(2))
         if is_warm:
             engine.warm_up((90, 50))
         runs.append([without_times(result) for result in segment_all(engine, frames)])
@@ -269,7 +275,7 @@ def test_a_network_that_fails_says_so_in_the_warm_up() -> None:
 
 def test_warm_up_of_a_closed_slow_track_does_not_wait_for_ever() -> None:
     track = ThreadedSlowTrack(stream_network())
-    engine = StreamEngine(stream_network(), track.open_lane(), FixedInterval(2))
+    engine = StreamEngine(stream_network(), track, FixedInterval(2))
     assert track.close(timeout=30)
     with pytest.raises(RuntimeError, match="the slow track is closed"):
         engine.warm_up()

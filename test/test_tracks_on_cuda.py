@@ -10,7 +10,7 @@ import torch
 from stream_setup import INPUT_SIZE, STEP, key_of, moving_frames, stream_network, wait_until
 
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import PredictedDeviation
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
@@ -20,8 +20,8 @@ def segment_on(device: str) -> list[SegmentationResult]:
     network = deepcopy(stream_network()).to(device)
     policy = PredictedDeviation(1.0, maximum_interval=3)
     with ThreadedSlowTrack(network, device) as track:
-        lane = track.open_lane()
-        engine = StreamEngine(network, lane, policy, device=device)
+        engine = StreamEngine(network, track, policy, device=device)
+        lane = engine.slow_lane
         engine.warm_up(INPUT_SIZE)
         results = []
         for i, frame in enumerate(moving_frames(60)):

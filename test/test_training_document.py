@@ -13,7 +13,7 @@ import pytest
 
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import PredictedDeviation
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
@@ -58,6 +58,6 @@ def test_the_walk_ends_in_a_checkpoint_that_runs(tmp_path: Path) -> None:
     assert evaluated.count("adaptive") >= 2
     network = load_checkpoint(tmp_path / "walk" / "run" / "schedule" / "checkpoint")
     with ThreadedSlowTrack(network) as slow_track:
-        engine = StreamEngine(network, slow_track.open_lane(), PredictedDeviation(threshold=0.1))
+        engine = StreamEngine(network, slow_track, PredictedDeviation(threshold=0.1))
         labels = engine.segment(SyntheticStreet(seed=2, frame_count=1)[0].image, 0).labels
     assert labels.shape == (360, 480) and len(np.unique(labels)) > 1

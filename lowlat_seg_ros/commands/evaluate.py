@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
-from lowlat_seg_ros.data.camvid import LabelledFolder
+from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
+from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
+from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
+from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
@@ -26,8 +30,15 @@ from lowlat_seg_ros.runtime.threads import thread_counts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--frames", type=Path, required=True, help="folder with the clip's pictures, in their order")
-    parser.add_argument("--labels", type=Path, required=True, help="folder with CamVid labels of the same names")
+    parser.add_argument(
+        "--frames", type=Path, required=True, help="folder with the clip's pictures, in their order, or a video"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help="folder with CamVid labels of the same names; without it rows are scored by their agreement with the full "
+        "network",
+    )
     parser.add_argument("--model", default="default", help="a shipped model's name or a checkpoint's folder")
     parser.add_argument("--rows", help=f"of {','.join(ROWS)}; the default is all")
     parser.add_argument("--analyses", help=f"of {','.join(ANALYSES)}, or none; the default is all")
@@ -66,6 +77,14 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
     )
     late.add_argument("--delay-ms", type=float, metavar="MS", help="milliseconds that Sh takes, instead")
     parser.add_argument("--rate", type=float, default=15.0, metavar="HZ", help="of the clip; the default is 15")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="take each N-th frame alone, and divide the rate by N"
+    )
+    parser.add_argument(
+        "--propagation",
+        default=AUTO,
+        help=f"how labels come from key frames: {', '.join([AUTO, *PROPAGATIONS])}; the default is {AUTO}",
+    )
 
 
 def _add_latency_options(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +107,7 @@ def _add_latency_options(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
+    thin_out(options)
     plan = plan_from(options)
     check_latency_options(options)
     if options.threads is not None:
@@ -98,7 +118,13 @@ def evaluate_command(options: argparse.Namespace) -> None:
         require_writable(options.json, "--json")
     network = load_checkpoint(options.model)
     compared = compared_networks(options.compare, network)
-    clip = EvaluatedClip(network, LabelledFolder(options.frames, options.labels))
+    clip = EvaluatedClip(
+        network,
+        frames_of(options),
+        propagation=options.propagation,
+        rate_hz=options.rate,
+        has_labels=options.labels is not None,
+    )
     names = Path(options.model).resolve().name, options.frames.resolve().name
     try:
         found = evaluate(clip, plan, *names)
@@ -110,9 +136,32 @@ def evaluate_command(options: argparse.Namespace) -> None:
     write(found, options)
 
 
+def thin_out(options: argparse.Namespace) -> None:
+    """Let ``--rate`` be that of the frames that ``--every`` leaves."""
+    if options.every < 1:
+        raise SettingsError(f"--every is {options.every}; expected 1 or more")
+    require_positive("--rate", options.rate)
+    options.rate /= options.every
+
+
+def frames_of(options: argparse.Namespace) -> Iterator[LabelledImage]:
+    """Each N-th frame of the folder or the video; where there are no labels, all of a frame is unlabelled."""
+    if options.labels is not None:
+        folder = LabelledFolder(options.frames, options.labels)
+        return (folder[index] for index in range(0, len(folder), options.every))
+    frames = itertools.islice(open_clip(options.frames).frames(), 0, None, options.every)
+    return (
+        LabelledImage(f"frame {index * options.every}", frame, unlabelled_image(frame_size(frame)))
+        for index, frame in enumerate(frames)
+    )
+
+
 def plan_from(options: argparse.Namespace) -> Plan:
     rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else ROWS
-    analyses: tuple[str, ...] = () if options.stills or options.analyses == "none" else ANALYSES
+    has_none = options.stills or options.labels is None or options.analyses == "none"
+    analyses: tuple[str, ...] = () if has_none else ANALYSES
+    if options.labels is None and options.analyses not in (None, "none"):
+        raise SettingsError(f"--analyses is {options.analyses!r}, and analyses need --labels; expected none")
     if options.analyses not in (None, "none"):
         analyses = chosen("--analyses", options.analyses, ANALYSES)
     if options.rows is not None:
@@ -134,7 +183,6 @@ def chosen(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 def delays(options: argparse.Namespace) -> tuple[int, ...]:
     """Frames by which the slow track is late, one or several."""
-    require_positive("--rate", options.rate)
     if options.delay_ms is None:
         return tuple(dict.fromkeys(options.delay_frames))
     require_positive("--delay-ms", options.delay_ms)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lowlat_seg_ros.data.clips import Clip
-from lowlat_seg_ros.fast.labelling import label_image
-from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size, label_image
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 MEASURED_FRAMES = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -18,11 +18,13 @@ from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
 from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.fast.labelling import label_image, unlabelled_image
-from lowlat_seg_ros.fast.motion import Motion, carry, motion_estimator
-from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, LowFeatures, SeenFrame
+from lowlat_seg_ros.fast.motion import FoundMotion, Motion, MotionEstimator, already_found
+from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size, label_image, unlabelled_image
+from lowlat_seg_ros.fast.registry import AUTO, build_propagation, propagation_in_use
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
+CAMVID_HZ: Final = 15.0  # of its labelled clip
 MOTIONS_KEPT: Final = 256  # of half a megabyte each; asked for by distance, each begins with one of the last round
 
 
@@ -44,10 +46,22 @@ class EvaluatedFrame:
 class EvaluatedClip:
     """The frames of one clip in turn, with their features and the full network's labels. All of it stays in memory."""
 
-    def __init__(self, network: SegmentationNetwork, clip: Iterable[LabelledImage]) -> None:
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        clip: Iterable[LabelledImage],
+        *,
+        propagation: str = AUTO,
+        rate_hz: float = CAMVID_HZ,
+        has_labels: bool = True,
+    ) -> None:
         """
         Args:
             network: ready for inference, on the CPU.
+            propagation: ``auto`` or a name of ``fast.registry.PROPAGATIONS``.
+            rate_hz: frames a second, by which they are stamped.
+            has_labels: whether the clip's labels are the truth. Otherwise they are not looked at, and what the full
+                network sees in a frame stands for them.
             clip: read at once, so that a file which cannot be used is named before anything is computed.
 
         Raises:
@@ -61,11 +75,18 @@ class EvaluatedClip:
             for index, item in enumerate(clip)
         ]
         self._preprocess = Preprocessor(config.input_size, torch.device("cpu"))
-        self._motion_estimator = motion_estimator(config)
+        self.propagation_name = propagation_in_use(propagation, self.remembering)
+        self._propagation = build_propagation(propagation, self.remembering, self.remembering)
+        self._period = round(1e9 / rate_hz)
+        self._motion_estimator = MotionEstimator(config.input_size) if self._propagation.needs_motion else None
         self._motions: OrderedDict[tuple[int, int], Motion] = OrderedDict()
         self._low: dict[int, LowFeatures] = {}
-        self._high: dict[int, Tensor] = {}
+        self._answers: dict[int, Answer] = {}
         self._full_labels: dict[int, NDArray[np.uint8]] = {}
+        self.has_labels = has_labels
+        if not has_labels:
+            with torch.inference_mode():
+                self.frames = [replace(frame, truth=self.full_labels(frame.index)) for frame in self.frames]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -89,11 +110,21 @@ class EvaluatedClip:
             self._low[index] = self.remembering.low_features(self.preprocessed(index))
         return self._low[index]
 
+    def stamp(self, index: int) -> int:
+        """Nanoseconds from the clip's first frame to this one."""
+        return index * self._period
+
+    def answer(self, index: int) -> Answer:
+        """What the full network sees in a frame."""
+        if index not in self._answers:
+            self._answers[index] = self.remembering.answer(self.preprocessed(index), self.low(index).low)
+        return self._answers[index]
+
     def high(self, index: int) -> Tensor:
         """F_h of a frame by Sh, (1, C_h, h, w)."""
-        if index not in self._high:
-            self._high[index] = self.remembering.high_features(self.preprocessed(index), self.low(index).low)
-        return self._high[index]
+        feature = self.answer(index).feature
+        assert feature is not None, "expected a network of ours"
+        return feature
 
     def preprocessed(self, index: int) -> Tensor:
         """A frame as the network takes it, (1, 3, height, width) of the model's input size."""
@@ -102,16 +133,21 @@ class EvaluatedClip:
     def full_labels(self, index: int) -> NDArray[np.uint8]:
         """What the full network sees in a frame, (H, W) of the frame."""
         if index not in self._full_labels:
-            self._full_labels[index] = self.labels_of_feature(self.high(index), index)
+            self._full_labels[index] = self.labels_of_logits(self.answer(index).logits, index)
         return self._full_labels[index]
 
     def propagated_labels(self, key: int, index: int) -> NDArray[np.uint8]:
         """What the engine makes of a frame from the accurate feature of a key frame, (H, W) of the frame."""
-        propagated = self.network.propagate(self.high(key), self.low(key), self.low(index))
-        logits = self.network.classify(propagated.high)
+        key_frame = KeyFrame(self._seen(key, None), self.answer(key), is_accurate=True)
+        return self.labels_of_logits(self._propagation.answer(key_frame, self._seen(index, key)).logits, index)
+
+    def _seen(self, index: int, key: int | None) -> SeenFrame:
+        """A frame as Sl sees it, with its motion since a key frame."""
+        motion = None
         if self._motion_estimator is not None:
-            logits = carry(self.network.classify(self.high(key)), logits, self._motion(key, index), propagated.doubt)
-        return self.labels_of_logits(logits, index)
+            picture = self._motion_estimator.picture(self._preprocess.resized(self.frames[index].image))
+            motion = already_found(FoundMotion(picture, None if key is None else self._motion(key, index)))
+        return SeenFrame(index, self.stamp(index), self.preprocessed(index), self.low(index), motion)
 
     def _motion(self, key: int, index: int) -> Motion:
         """Found as the engine finds it: from the frame after the key frame on, each time beginning with the last."""

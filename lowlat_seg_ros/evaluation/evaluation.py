@@ -17,7 +17,7 @@ from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint, policy_curves
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore, propagation_scores
 from lowlat_seg_ros.evaluation.rows import SINGLE_FRAME_ROWS, Row, SettingsError, TrackSettings, evaluate_rows
 
-ANALYSES: Final = ("distances", "propagation", "deviations", "policies")
+ANALYSES: Final = ("distances", "propagation_ways", "deviations", "policies")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Evaluation:
     plan: Plan
     rows: list[Row] = field(default_factory=list)
     distances: DistanceCurve | None = None
-    propagation: list[PropagationScore] | None = None
+    propagation_ways: list[PropagationScore] | None = None
     deviations: list[DeviationPair] | None = None
     policies: list[PolicyPoint] | None = None
     latency: LatencyReport | None = None
@@ -80,9 +80,9 @@ def evaluate(clip: EvaluatedClip, plan: Plan, model: str, clip_name: str) -> Eva
     if "distances" in plan.analyses:
         with found.timing("distances"):
             found.distances = distance_curve(clip, pairs)
-    if "propagation" in plan.analyses:
-        with found.timing("propagation"):
-            found.propagation = propagation_scores(clip)
+    if "propagation_ways" in plan.analyses:
+        with found.timing("propagation_ways"):
+            found.propagation_ways = propagation_scores(clip)
     if "deviations" in plan.analyses:
         with found.timing("deviations"):
             found.deviations = deviation_pairs(clip)

@@ -22,7 +22,7 @@ from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import full_network_at_its_best
 
 FORMAT: Final = "lowlat_seg_ros evaluation"
-VERSION: Final = 1
+VERSION: Final = 2
 JSON_FILE: Final = "evaluation.json"
 MARKDOWN_FILE: Final = "evaluation.md"
 
@@ -50,7 +50,7 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
         "rows": [asdict(row) for row in found.rows],
         "full_network_at_its_best": None if best is None else best.name,
         "distances": None if found.distances is None else _distances(found.distances),
-        "propagation": _mappings(found.propagation),
+        "propagation_ways": _mappings(found.propagation_ways),
         "deviations": None if found.deviations is None else _deviations(found.deviations),
         "policies": _mappings(found.policies),
         "latency": None if found.latency is None else asdict(found.latency),

@@ -22,8 +22,8 @@ def evaluation_markdown(found: Evaluation) -> str:
     lines += [*row_table(found.rows), "", *class_table(found.rows, found.classes)]
     if found.distances:
         lines += ["", "## By distance from the key frame", "", *_distances(found.distances)]
-    if found.propagation:
-        lines += ["", "## Ways to propagate (mIoU without / with fusion)", "", *_propagation(found.propagation)]
+    if found.propagation_ways:
+        lines += ["", "## Ways to propagate (mIoU without / with fusion)", "", *_propagation(found.propagation_ways)]
     if found.deviations:
         lines += ["", "## Predicted against true deviation", "", *_deviations(found.deviations)]
     if found.policies:
@@ -35,6 +35,8 @@ def evaluation_markdown(found: Evaluation) -> str:
 
 def row_table(rows: Sequence[Row]) -> list[str]:
     """All rows, and under them what their shares are of."""
+    if any(math.isfinite(row.agreement_iou) for row in rows):
+        return _agreement_table(rows)
     head = ["row", "mIoU", "PA", "CA", "of full", "key frames", "consistency", ""]
     cells = [
         [
@@ -51,6 +53,21 @@ def row_table(rows: Sequence[Row]) -> list[str]:
         return table(head, cells)
     explanation = f"'of full' is the mIoU by that of the full network given its best, here {best.name}: "
     return [*table(head, cells), "", f"{explanation}{_figure(best.mean_iou)}."]
+
+
+def _agreement_table(rows: Sequence[Row]) -> list[str]:
+    cells = [
+        [
+            row.name,
+            *(_figure(value) for value in (row.agreement_iou, row.agreement_pixels)),
+            f"{row.key_frame_ratio:.2f}",
+            _figure(row.temporal_consistency),
+            row.description,
+        ]
+        for row in rows
+    ]
+    lines = table(["row", "agreement, mIoU", "pixels", "key frames", "consistency", ""], cells)
+    return [*lines, "", "There are no labels: agreement is with the full network's own."]
 
 
 def class_table(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:

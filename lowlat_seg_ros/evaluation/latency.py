@@ -22,7 +22,7 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
 from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import KeyFramePolicy
+from lowlat_seg_ros.stream.key_frames import KeyFramePolicy
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 TWO_TRACKS: Final = "two tracks"
@@ -122,10 +122,11 @@ class TwoTracksCandidate:
     @contextmanager
     def start(self) -> Iterator[Label]:
         with ThreadedSlowTrack(self._network, intra_op_threads=self._slow_threads) as track:
-            engine = StreamEngine(self._network, track.open_lane(), self._policy)
+            engine = StreamEngine(self._network, track, self._policy)
             engine.warm_up()
             self._runs_seen = 0
             yield partial(self._label, engine)
+            engine.close()
 
     def _label(self, engine: StreamEngine, frame: EvaluatedFrame) -> NDArray[np.uint8]:
         result = engine.segment(frame.image, frame.index)

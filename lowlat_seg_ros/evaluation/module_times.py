@@ -20,11 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowlat_seg_ros.fast.motion import carry, motion_estimator
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
+from lowlat_seg_ros.fast.motion import FoundMotion, MotionEstimator, already_found, carry
+from lowlat_seg_ros.fast.registry import build_propagation
 from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint
 from lowlat_seg_ros.models.config import ConfigError, load_config
+from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.folding import prepare_for_inference
 
 FULL_NETWORK = "Full network (Sl, Sh, classifier)"
 CARRYING = "Optical flow, carried logits"
@@ -52,10 +54,14 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
     """
     width, height = size
     key_image, image = torch.randn(2, 3, height, width).to(memory_format=torch.channels_last).split(1)
+    carried = build_propagation("adaptive", network, network)
+    find_motion = motion_call(size)
     with torch.inference_mode():
         key, current = network.low_features(key_image), network.low_features(image)
-        key_high = network.high_features(key_image, key.low)
-        key_logits = network.classify(key_high)
+        answer = network.answer(key_image, key.low)
+    key_high = network_feature(answer)
+    motion = already_found(find_motion()) if carried.needs_motion else None
+    key_frame = KeyFrame(SeenFrame(0, 0, key_image, key, motion), answer, is_accurate=True)
 
     def schedule() -> object:
         guidance = network.deviation_predictor.guidance(current.low)
@@ -65,13 +71,14 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
         guidance = network.kernel_predictor.guidance(current.low)
         return network.propagate(key_high, key, current._replace(kernel_guidance=guidance)).high
 
-    carrying = carrying_call(network, size, key_logits)
+    def carrying() -> object:
+        motion = find_motion().motion
+        return motion and carry(answer.logits, answer.logits, motion)
 
     def ordinary_frame() -> object:
-        features = network.low_features(image)
-        network.predicted_deviation(key, features)
-        logits = network.classify(network.propagate(key_high, key, features).high)
-        return logits if carrying is None else carrying(logits)
+        seen = SeenFrame(1, 1, image, network.low_features(image), motion and already_found(find_motion()))
+        network.predicted_deviation(key, seen.low)
+        return carried.answer(key_frame, seen).logits
 
     return {
         "Lower part of the network, Sl": lambda: network.tracks.low(image),
@@ -80,29 +87,29 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
         FULL_NETWORK: lambda: network(image),
         "Adaptive schedule (deviation)": schedule,
         "Adaptive propagation": propagation,
-        **({CARRYING: lambda: carrying(key_logits)} if carrying is not None else {}),
+        **({CARRYING: carrying} if carried.needs_motion else {}),
         "Non-key frame": ordinary_frame,
     }
 
 
-def carrying_call(network: SegmentationNetwork, size: Size, key_logits: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """The optical flow between two pictures of one scene, and a key frame's logits carried along it to a frame's.
+def network_feature(answer: Answer) -> Tensor:
+    assert answer.feature is not None, "expected a network of ours"
+    return answer.feature
 
-    None where the model carries none.
-    """
-    estimator = motion_estimator(network.config, size)
-    if estimator is None:
-        return None
+
+def motion_call(size: Size) -> Callable[[], FoundMotion]:
+    """The search for the optical flow between two pictures of one scene."""
+    estimator = MotionEstimator(size)
     coarse = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     key_frame = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     frame = np.ascontiguousarray(np.roll(key_frame, 4, axis=1))
     key_picture = estimator.picture(key_frame)
 
-    def carrying(logits: Tensor) -> Tensor:
-        motion = estimator.between(key_picture, estimator.picture(frame))
-        return carry(key_logits, logits, motion)
+    def find_motion() -> FoundMotion:
+        picture = estimator.picture(frame)
+        return FoundMotion(picture, estimator.between(key_picture, picture))
 
-    return carrying
+    return find_motion
 
 
 def measure(

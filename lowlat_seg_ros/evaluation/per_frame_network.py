@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lowlat_seg_ros.fast.labelling import label_image, unlabelled_image
-from lowlat_seg_ros.fast.preprocessing import Preprocessor, frame_size
+from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size, label_image, unlabelled_image
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from lowlat_seg_ros.evaluation.distances import farthest_distance
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.pair_scores import Pair, PairScores
-from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 
 SHORTEST: Final = 2
 LONGEST_BY_MEAN: Final = 2

@@ -6,21 +6,24 @@ import hashlib
 
 from torch import Tensor
 
-from lowlat_seg_ros.models.config import ModelConfig
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated, SegmentationNetwork
+from lowlat_seg_ros.fast.adaptive import Propagated
+from lowlat_seg_ros.fast.frames import Answer, LowFeatures
+from lowlat_seg_ros.models.config import Colour, ModelConfig
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.slow.network import FeatureHead
 
 
 class RememberingNetwork:
     """Gives what the network gives, Sl and Sh having run once a picture, the deviation predictor once a pair.
 
-    It satisfies both protocols of ``stream.networks``, so that the engine runs on it as on the network itself. It knows
-    a picture again by its content. Memory grows by both features of every picture: 2 to 4 MB at 480x360.
+    It is both tracks' network, so that the engine runs on it as on the network itself. It knows
+    a picture again by its content. Memory grows by the features and the logits of every picture: 3 to 5 MB at 480x360.
     """
 
     def __init__(self, network: SegmentationNetwork) -> None:
         self._network = network
         self._low: dict[bytes, LowFeatures] = {}
-        self._high: dict[bytes, Tensor] = {}
+        self._answers: dict[bytes, Answer] = {}
         # By the features' identities, which no other ones can come to: those of the remembered pictures stay.
         self._remembered: set[int] = set()
         self._deviations: dict[tuple[int, int], Tensor] = {}
@@ -30,8 +33,24 @@ class RememberingNetwork:
         return self._network.config
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        return self._network.classes
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        return self._network.colours
+
+    @property
     def stride(self) -> int:
         return self._network.stride
+
+    @property
+    def head(self) -> FeatureHead:
+        return self._network.head
+
+    @property
+    def own_fast_network(self) -> RememberingNetwork:
+        return self
 
     def low_features(self, image: Tensor) -> LowFeatures:
         picture = digest(image)
@@ -40,17 +59,14 @@ class RememberingNetwork:
             self._remembered.add(id(self._low[picture].low))
         return self._low[picture]
 
-    def high_features(self, image: Tensor, low: Tensor) -> Tensor:
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
         picture = digest(image)
-        if picture not in self._high:
-            self._high[picture] = self._network.high_features(image, low)
-        return self._high[picture]
+        if picture not in self._answers:
+            self._answers[picture] = self._network.answer(image, low)
+        return self._answers[picture]
 
     def classify_low(self, low: Tensor) -> Tensor:
         return self._network.classify_low(low)
-
-    def classify(self, high: Tensor) -> Tensor:
-        return self._network.classify(high)
 
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         pair = id(key.low), id(current.low)

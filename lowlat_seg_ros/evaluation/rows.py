@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +16,10 @@ from tqdm import tqdm
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip, EvaluatedFrame
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistency
+from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import FixedInterval, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
-
-FRAME_NANOSECONDS = 66_666_667  # 15 Hz, CamVid's labelled clip
 
 FULL_ROWS: Final = ("per-frame", "per-frame-fused")
 SINGLE_FRAME_ROWS: Final = (*FULL_ROWS, "single-frame")
@@ -45,6 +44,13 @@ class Row:
     key_frame_ratio: float  # of frames on which Sh is asked for
     temporal_consistency: float = math.nan  # mIoU against the previous labels, carried along the optical flow
     share_of_full: float = math.nan  # of two tracks: mIoU by the full network's, given its best
+    agreement_iou: float = math.nan  # mIoU against the full network's labels, where there are no others
+    agreement_pixels: float = math.nan  # likewise, of pixels
+    propagation: str | None = None  # how labels came from key frames; None where there are none
+    fast_runtime: str | None = None  # where Sl ran; None where it did not
+    slow_runtime: str | None = None  # likewise of the slow network
+    fast_precision: str | None = None
+    slow_precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +147,16 @@ def _in_engine(
     clip: EvaluatedClip, policy: KeyFramePolicy, *, low_latency: bool = True, delay_frames: int = 1
 ) -> Callable[[EvaluatedFrame], LabelledFrame]:
     """The node's engine, with a slow track that is late by counted frames."""
-    lane = InlineSlowTrack(clip.remembering, delay_frames).open_lane()
-    engine = StreamEngine(clip.remembering, lane, policy, low_latency=low_latency)
+    engine = StreamEngine(
+        clip.remembering,
+        InlineSlowTrack(clip.remembering, delay_frames),
+        policy,
+        propagation=clip.propagation_name,
+        low_latency=low_latency,
+    )
 
     def label(frame: EvaluatedFrame) -> LabelledFrame:
-        result = engine.segment(frame.image, frame.index * FRAME_NANOSECONDS)
+        result = engine.segment(frame.image, clip.stamp(frame.index))
         return LabelledFrame(result.labels, result.is_key_frame)
 
     return label
@@ -180,15 +191,39 @@ def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) ->
         Row(
             name=labeller.name,
             description=labeller.description,
-            mean_iou=matrix.mean_iou(),
-            pixel_accuracy=matrix.pixel_accuracy(),
-            class_accuracy=matrix.class_accuracy(),
-            class_iou=tuple(matrix.class_iou().tolist()),
             key_frame_ratio=count / len(clip),
             temporal_consistency=consistency.mean_iou(),
+            **_scores(matrix, clip.has_labels),
+            **_how_it_ran(labeller.name, clip.propagation_name),
         )
         for labeller, matrix, consistency, count in zip(labellers, matrices, consistencies, key_frames, strict=True)
     ]
+
+
+def _scores(matrix: ConfusionMatrix, is_against_truth: bool) -> dict[str, Any]:
+    class_iou = tuple(matrix.class_iou().tolist())
+    if is_against_truth:
+        return {
+            "mean_iou": matrix.mean_iou(),
+            "pixel_accuracy": matrix.pixel_accuracy(),
+            "class_accuracy": matrix.class_accuracy(),
+            "class_iou": class_iou,
+        }
+    unknown = {"mean_iou": math.nan, "pixel_accuracy": math.nan, "class_accuracy": math.nan, "class_iou": class_iou}
+    return {**unknown, "agreement_iou": matrix.mean_iou(), "agreement_pixels": matrix.pixel_accuracy()}
+
+
+def _how_it_ran(name: str, propagation: str) -> dict[str, Any]:
+    """Torch in single precision, the one runtime so far; of each track that a row uses."""
+    has_fast, has_slow = name != "per-frame", name != "single-frame"
+    is_propagated = name not in SINGLE_FRAME_ROWS
+    return {
+        "propagation": propagation if is_propagated else None,
+        "fast_runtime": "torch" if has_fast else None,
+        "fast_precision": "fp32" if has_fast else None,
+        "slow_runtime": "torch" if has_slow else None,
+        "slow_precision": "fp32" if has_slow else None,
+    }
 
 
 def full_network_at_its_best(rows: Iterable[Row]) -> Row | None:

@@ -1,22 +1,74 @@
-"""Adaptive feature propagation (the paper's section 3.3 and figure 4)."""
+"""Adaptive feature propagation (the paper's section 3.3 and figure 4), and its layers.
+
+What the paper does not have: where the optical flow from the key frame is borne out by both pictures, the key frame's
+logits are carried along it (``carrying: optical_flow`` in a model's description; ``fast.motion`` says why).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lowlat_seg_ros.kernels.local_correlation import local_correlation
-from lowlat_seg_ros.kernels.matched_transport import can_match_in_cpp, matched_transport
-from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
+from lowlat_seg_ros.fast.motion import carry
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.propagation import Propagation, PropagationError
+from lowlat_seg_ros.kernels import cpp
+from lowlat_seg_ros.kernels.spatially_variant_convolution import local_correlation, spatially_variant_convolution
+from lowlat_seg_ros.slow.network import SlowNetwork
 
 # The share of an untrained kernel that lies on its centre is e^x / (e^x + H_K² - 1): about two thirds for 81 taps.
 IDENTITY_LOGIT = 5.0
 FIRST_SENSITIVITY = 1.0
 FIRST_SHARPNESS = 150.0  # of kernels from correlations: neighbouring places are alike to one part in a hundred
+
+
+class Propagated(NamedTuple):
+    """What equation 1 and fusion make of a key frame's F_h for the current frame."""
+
+    high: Tensor  # F_h, (B, C_h, h, w)
+    doubt: Tensor | None  # (B, 1, h, w): 0 where the key frame explains the current one, towards 1; of gated fusion
+
+
+class AdaptivePropagation(Propagation):
+    """``propagation: adaptive``: F_h moved by predicted kernels, fused with AdaptNet's view, and classified."""
+
+    def __init__(self, fast: FastNetwork, slow: SlowNetwork) -> None:
+        """Raises PropagationError where the slow network gives no feature, or one on another grid."""
+        super().__init__(fast, slow)
+        if slow.head is None:
+            raise PropagationError(
+                "propagation 'adaptive' carries a feature, and the slow network gives none; expected 'copy'"
+            )
+        if slow.head.stride != fast.stride:
+            raise PropagationError(
+                f"the slow network's feature map has stride {slow.head.stride}; "
+                f"expected {fast.stride}, the stride at which the fast network propagates"
+            )
+        self.needs_motion = fast.config.carrying == "optical_flow"
+        self._classify = slow.head.classify
+
+    def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
+        high, doubt = self.fast.propagate(_feature_of(key), key.frame.low, seen.low)
+        logits = self._classify(high)
+        motion = None if seen.motion is None else seen.motion.result().motion
+        if motion is not None:
+            logits = carry(key.answer.logits, logits, motion, doubt)
+        return Answer(logits, high)
+
+
+def _feature_of(key: KeyFrame) -> Tensor:
+    """F_h of a key frame. Raises PropagationError where it does not lie on the grid of F_l."""
+    feature, grid = key.answer.feature, key.frame.low.low.shape[-2:]
+    if feature is None or feature.shape[-2:] != grid:
+        found = "no feature map" if feature is None else f"a feature map of {tuple(feature.shape[-2:])} elements"
+        raise PropagationError(f"the slow network gave {found}; expected {tuple(grid)}, as many as Sl's has")
+    return feature
 
 
 def conv3x3(in_channels: int, channels: int) -> nn.Conv2d:
@@ -92,9 +144,10 @@ class CorrelationKernels(nn.Module):
 
     def transport(self, features: Sequence[Tensor], key_guidance: Tensor, guidance: Tensor) -> list[Tensor]:
         """The key frame's features, each (B, C, h, w), moved to the current frame by equation 1."""
-        if can_match_in_cpp(*features, key_guidance, guidance, self.log_sharpness, self.prior):
+        operands = *features, key_guidance, guidance, self.log_sharpness, self.prior
+        if cpp.can_run(*operands) and not cpp.needs_gradient(*operands):
             sharpness = self.log_sharpness.exp().item()
-            return matched_transport(features, key_guidance, guidance, sharpness, self.prior)
+            return cpp.matched_transport(features, key_guidance, guidance, sharpness, self.prior)
         kernels = self(key_guidance, guidance)
         return [spatially_variant_convolution(feature, kernels) for feature in features]
 

@@ -1,7 +1,19 @@
-"""What moved where between a key frame and the current frame, and where that is to be believed."""
+"""What moved where since the key frame, where that is to be believed, and the key frame's logits carried along it.
+
+The kernels of equation 1 move what a whole element of F_h stands for, 8 pixels of the shipped model's image; a pole is
+two pixels wide. A logit stands for two. Where the flow is known and right, the key frame's logits themselves are the
+better answer. Source of the idea: Zhu et al., "Deep Feature Flow for Video Recognition", CVPR 2017, which carries
+features instead.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
@@ -9,10 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from lowlat_seg_ros.fast.preprocessing import Size
-from lowlat_seg_ros.kernels.carried_logits import carried_logits
-from lowlat_seg_ros.models.config import ModelConfig
+from lowlat_seg_ros.fast.pictures import Size
+from lowlat_seg_ros.kernels import cpp
 
 PICTURE_SCALE = 0.5  # of the network's input
 SMALLEST_PICTURE = 16  # pixels a side, below which DIS has no two scales
@@ -75,13 +87,71 @@ class MotionEstimator:
         return np.asarray(cv2.LUT(difference, self._doubt_of_difference), np.float32)
 
 
-def motion_estimator(config: ModelConfig, input_size: Size | None = None) -> MotionEstimator | None:
-    """What the model's description asks for: None where no logits are carried.
+class FoundMotion(NamedTuple):
+    """What the thread makes of a frame."""
+
+    picture: NDArray[np.uint8]  # what later frames' motion is found from, if this one becomes a key frame
+    motion: Motion | None  # since the key frame; None without one
+
+
+def already_found(found: FoundMotion) -> Future[FoundMotion]:
+    """Of a frame whose motion was not found beside the network, as an evaluation's."""
+    future = Future[FoundMotion]()
+    future.set_result(found)
+    return future
+
+
+class MotionBesideNetwork:
+    """The motion of one camera's frames since their key frames, found while the network runs.
+
+    It takes a sixth of what a frame costs and needs nothing of the network: begun before Sl, it is there when its turn
+    comes, even where the thread has to win its core from Sh. One thread calls this.
+    """
+
+    def __init__(self, estimator: MotionEstimator) -> None:
+        self._estimator = estimator
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="motion")
+        self._thread_id = self._thread.submit(threading.get_native_id).result()
+        # The thread's own: the last motion, with the key frame's picture that it is from.
+        self._last: tuple[NDArray[np.uint8], Motion] | None = None
+
+    def begin(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> Future[FoundMotion]:
+        """Start to look for the motion of a frame, (H, W, 3) uint8 RGB, since the key frame of that picture."""
+        # Linux may wake a thread on the core of the one that wakes it, another being idle: the network would wait.
+        keep_off_this_core(self._thread_id)
+        return self._thread.submit(self._find, frame, key)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    def _find(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> FoundMotion:
+        """Begins the search with the last motion where that is from the same key frame."""
+        picture = self._estimator.picture(frame)
+        if key is None:
+            return FoundMotion(picture, None)
+        start = self._last[1] if self._last is not None and self._last[0] is key else None
+        motion = self._estimator.between(key, picture, start)
+        self._last = key, motion
+        return FoundMotion(picture, motion)
+
+
+def keep_off_this_core(thread_id: int) -> None:
+    """Let a thread run on any core that the caller may use but the one it is on, from now on. Linux only.
 
     Args:
-        input_size: (width, height) of the network's input; the model's own unless given.
+        thread_id: as ``threading.get_native_id`` has it in that thread.
     """
-    return MotionEstimator(input_size or config.input_size) if config.carrying == "optical_flow" else None
+    if sys.platform != "linux":
+        return
+    others = os.sched_getaffinity(0) - {_c_library().sched_getcpu()}
+    if others:
+        os.sched_setaffinity(thread_id, others)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def carry(key_logits: Tensor, logits: Tensor, motion: Motion, doubt: Tensor | None = None) -> Tensor:
@@ -104,3 +174,54 @@ def motion_on_grid(motion: Motion, grid: Size) -> Motion:
     flow, doubt = (np.asarray(cv2.resize(array, grid, interpolation=cv2.INTER_AREA), np.float32) for array in motion)
     scale = np.asarray([grid[0] / width, grid[1] / height], np.float32)
     return Motion(scale * flow, doubt)
+
+
+def carried_logits(
+    key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor, coarse_doubt: Tensor | None = None
+) -> Tensor:
+    """The key frame's logits at each place of the current frame, mixed with its own by how much the flow is doubted.
+
+    Computed in C++ on the CPU (``src/carried_logits.cpp``), by ``carry_in_torch`` elsewhere.
+
+    Args:
+        key_logits: (1, classes, h, w), float.
+        logits: of the current frame, of the same shape and dtype.
+        flow: (h, w, 2), float32, x and y from each place to where it was in the key frame, in places.
+        doubt: (h, w), float32: 0 takes the key frame's logits, 1 the current frame's. What comes from outside of the
+            key frame is always the current frame's.
+        coarse_doubt: (1, 1, h', w'), float, enlarged bilinearly: the larger of both doubts counts.
+
+    Returns:
+        (1, classes, h, w); nan where either is.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+    height, width = logits.shape[-2:]
+    fits = key_logits.shape == logits.shape and len(logits) == 1 and doubt.shape == (height, width)
+    if not fits or flow.shape != (height, width, 2):
+        raise ValueError(
+            f"expected two pictures' logits of one shape with a flow and a doubt for each place, not "
+            f"{tuple(key_logits.shape)}, {tuple(logits.shape)}, {tuple(flow.shape)} and {tuple(doubt.shape)}"
+        )
+    carry = cpp.carry_logits if cpp.can_run(key_logits, logits) else carry_in_torch
+    return carry(key_logits, logits, flow, doubt, coarse_doubt)
+
+
+def carry_in_torch(
+    key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor, coarse_doubt: Tensor | None = None
+) -> Tensor:
+    """The reference, for any device and floating-point dtype."""
+    height, width = logits.shape[-2:]
+    if coarse_doubt is not None:
+        enlarged = functional.interpolate(coarse_doubt.float(), (height, width), mode="bilinear", align_corners=False)
+        doubt = torch.maximum(doubt, enlarged[0, 0])
+    ends = torch.tensor([width - 1, height - 1], device=flow.device)
+    rows, columns = (torch.arange(size, device=flow.device) for size in (height, width))
+    source = flow + torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    is_inside = ((source >= 0) & (source <= ends)).all(dim=-1)
+    # grid_sample's positions run from -1 to 1 over the picture; its corners are the first and the last place.
+    positions = 2 * torch.where(is_inside[..., None], source, 0) / ends.clamp(min=1) - 1
+    carried = functional.grid_sample(key_logits, positions[None].to(key_logits.dtype), align_corners=True)
+    share = torch.where(is_inside, 1 - doubt, 0).to(logits.dtype)
+    return (1 - share) * logits + share * carried

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lowlat_seg_ros.models.config import ConfigError
 from lowlat_seg_ros.models.efficientnet_lite import LITE0_STAGES, LITE2_STAGES, EfficientNetLite
 from lowlat_seg_ros.models.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS, ResNet
-from lowlat_seg_ros.models.split_backbone import SplitBackbone
+from lowlat_seg_ros.models.tracks import SplitBackbone
 
 SPLIT_BACKBONES: dict[str, Callable[[str, int], SplitBackbone]] = {
     "efficientnet_lite0": lambda split, output_stride: EfficientNetLite(LITE0_STAGES, split, output_stride),

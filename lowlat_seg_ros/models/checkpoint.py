@@ -18,8 +18,8 @@ from torch import Tensor
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.models.config import ConfigError, ModelConfig, load_config
+from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.folding import prepare_for_inference
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "model.yaml"

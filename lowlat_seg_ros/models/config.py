@@ -23,7 +23,7 @@ class ConfigError(Error):
 class SharedBackboneConfig:
     """The paper's two tracks: one backbone cut in two, Sh going on where Sl ends."""
 
-    backbone: str  # a key of backbone.BACKBONES
+    backbone: str  # a key of backbone.SPLIT_BACKBONES
     split: str  # the last block of Sl, by its state-dict name (paper: conv4_3, here "layer3.2")
     output_stride: int  # pixels of the image per element of the backbone's last feature
     pyramid_bins: tuple[int, ...]  # grid sizes of the pyramid pooling

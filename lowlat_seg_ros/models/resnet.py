@@ -10,7 +10,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from lowlat_seg_ros.models.split_backbone import SplitBackbone
+from lowlat_seg_ros.models.tracks import SplitBackbone
 
 RESNET50_BLOCKS = (3, 4, 6, 3)
 RESNET101_BLOCKS = (3, 4, 23, 3)

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from lowlat_seg_ros.fast.adaptive import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor
+from lowlat_seg_ros.fast.adaptive import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor, Propagated
 from lowlat_seg_ros.fast.deviation import DeviationCodes, DeviationPredictor
-from lowlat_seg_ros.models.classifier import Classifier
-from lowlat_seg_ros.models.config import ModelConfig, SharedBackboneConfig
-from lowlat_seg_ros.models.normalising import Normalising
+from lowlat_seg_ros.fast.frames import Answer, LowFeatures
+from lowlat_seg_ros.models.config import Colour, ModelConfig, SharedBackboneConfig
+from lowlat_seg_ros.models.layers import Classifier, Normalising
 from lowlat_seg_ros.models.shared_backbone import SharedBackbone
 from lowlat_seg_ros.models.tracks import Tracks
 from lowlat_seg_ros.models.two_networks import TwoNetworks
-
-
-class LowFeatures(NamedTuple):
-    """What the fast track keeps of a frame: F_l, and the parts of both predictors that need no second frame."""
-
-    low: Tensor  # F_l, (B, C_l, h, w)
-    kernel_guidance: Tensor  # (B, kernel_channels, h, w)
-    deviation_guidance: Tensor  # (B, deviation_channels, h, w)
-
-
-class Propagated(NamedTuple):
-    """What the fast track makes of a key frame's F_h for the current frame."""
-
-    high: Tensor  # F_h, (B, C_h, h, w)
-    doubt: Tensor | None  # (B, 1, h, w): 0 where the key frame explains the current one, towards 1; of gated fusion
+from lowlat_seg_ros.slow.network import FeatureHead
 
 
 class SegmentationNetwork(nn.Module):
@@ -53,6 +38,31 @@ class SegmentationNetwork(nn.Module):
         self.adapt_net = AdaptNet(low_channels, config.adapt_channels)
         self.fusion = build_fusion(config)
         self.deviation_predictor = build_deviation_predictor(config, low_channels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, by their ids."""
+        return self.config.classes
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """RGB, one a class."""
+        return self.config.colours
+
+    @property
+    def head(self) -> FeatureHead:
+        """What classifies F_h, and its grid."""
+        return FeatureHead(self.stride, self.classify)
+
+    @property
+    def own_fast_network(self) -> SegmentationNetwork:
+        """Itself: it is both tracks' network."""
+        return self
+
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
+        """The slow track's answer for an image (1, 3, H, W) and its F_l: logits, and the F_h that they come from."""
+        high = self.high_features(image, low)
+        return Answer(self.classify(high), high)
 
     def low_features(self, image: Tensor) -> LowFeatures:
         """Sl. ``image`` is (B, 3, H, W), RGB: uint8, or float and normalised by the config's mean and std."""

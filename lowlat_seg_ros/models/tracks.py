@@ -1,4 +1,4 @@
-"""What every pair of tracks offers: Sl and Sh, the two parts of the paper's figure 2 that look at one frame."""
+"""The parts of the paper's figure 2 that look at one frame: Sl and Sh, and a backbone that they may share."""
 
 from __future__ import annotations
 
@@ -36,3 +36,20 @@ class Tracks(nn.Module, ABC):
 
         ``low`` may be None where ``high_needs_low`` is false.
         """
+
+
+class SplitBackbone(nn.Module, ABC):
+    """``low`` is Sl, ``high`` the convolutional part of Sh. Strides are in pixels of the image per element."""
+
+    low_channels: int
+    low_stride: int
+    high_channels: int
+    high_stride: int
+
+    @abstractmethod
+    def low(self, image: Tensor) -> Tensor:
+        """Sl. ``image`` (B, 3, H, W) to F_l (B, low_channels, H / low_stride, W / low_stride), sizes rounded up."""
+
+    @abstractmethod
+    def high(self, low: Tensor) -> Tensor:
+        """The rest of the backbone: F_l to (B, high_channels, H / high_stride, W / high_stride), rounded up."""

@@ -14,7 +14,7 @@ from lowlat_seg_ros.replay.problems import Problems
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
 from lowlat_seg_ros.replay.systems import Labelled, System
 from lowlat_seg_ros.replay.worker import Observer
-from lowlat_seg_ros.stream.policy import KeyReason
+from lowlat_seg_ros.stream.key_frames import KeyReason
 from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes, has_key
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
@@ -171,6 +171,7 @@ def result_of(answer: Answer) -> SegmentationResult:
             total=message.total_ms,
         ),
         slow_track=_counts(message),
+        unlabelled_reason="",  # the message does not tell
         warnings=(),
     )
 

@@ -19,7 +19,7 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.profile import Profile
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.policy import FixedInterval
+from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
@@ -62,8 +62,7 @@ def _two_tracks_ms(
     slow: list[float] = []
     threads = thread_counts()
     with _pytorch_threads(threads.fast), ThreadedSlowTrack(network, intra_op_threads=threads.slow) as track:
-        lane = track.open_lane()
-        engine = StreamEngine(network, lane, FixedInterval(KEY_FRAME_INTERVAL))
+        engine = StreamEngine(network, track, FixedInterval(KEY_FRAME_INTERVAL))
         engine.warm_up()
         done = 0
         for index, image in enumerate(itertools.cycle(images)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 
 DEFAULT_THRESHOLDS: Final = {"predicted_deviation": 0.125, "feature_difference": 0.5}
 POLICIES: Final = (*DEFAULT_THRESHOLDS, "fixed_interval")

@@ -16,7 +16,7 @@ from lowlat_seg_ros.replay.profile import Profile
 from lowlat_seg_ros.replay.settings import ReplaySettings
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.result import SegmentationResult, has_key
-from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledLane, ScheduledSlowTrack
+from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
 
@@ -100,12 +100,11 @@ class TwoTracks:
         self.description = f"the fast track on every frame, Sh beside it on key frames{waits}"
         self._durations = {name: profile.nanoseconds(name) for name in ("fast_ms", "key_frame_ms", "full_ms")}
         self._track = ScheduledSlowTrack(network, profile.nanoseconds("slow_ms"), self._durations["key_frame_ms"])
-        self.lanes: dict[str, ScheduledLane] = {camera: self._track.open_lane() for camera in cameras}
         policy = settings.policy.policy()
         self._engines = {
-            camera: StreamEngine(network, lane, policy, low_latency=settings.low_latency)
-            for camera, lane in self.lanes.items()
+            camera: StreamEngine(network, self._track, policy, low_latency=settings.low_latency) for camera in cameras
         }
+        self.lanes = dict(zip(self._engines, self._track.lanes, strict=True))
         self.problems = {camera: Problems() for camera in self.lanes}
         self._indexes: dict[str, list[int]] = {camera: [] for camera in self.lanes}  # by the engine's sequence
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
-from lowlat_seg_ros.fast.labelling import unlabelled_image
+from lowlat_seg_ros.fast.pictures import unlabelled_image
 from lowlat_seg_ros.replay.report import DistanceScore, Scores, known
 
 

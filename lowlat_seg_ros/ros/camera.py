@@ -14,7 +14,7 @@ from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Image
 
 from lowlat_seg_ros.data.drawing import overlay
-from lowlat_seg_ros.models.config import Colour, ModelConfig
+from lowlat_seg_ros.models.config import Colour
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.conversions import (
     BadImage,
@@ -25,7 +25,7 @@ from lowlat_seg_ros.ros.conversions import (
     nanoseconds,
 )
 from lowlat_seg_ros.ros.diagnostics import CameraHealth, Health
-from lowlat_seg_ros.ros.parameters import Settings
+from lowlat_seg_ros.ros.parameters import PresentedModel, Settings
 from lowlat_seg_ros.ros.repeated_warnings import RepeatedWarnings
 from lowlat_seg_ros.stream.engine import StreamEngine
 
@@ -42,7 +42,7 @@ LOST_IMAGES_REPEAT_SECONDS: Final = 60.0
 class Camera:
     """Subscribes to one camera's images and publishes what its stream engine makes of them."""
 
-    def __init__(self, node: Node, name: str, engine: StreamEngine, settings: Settings, model: ModelConfig) -> None:
+    def __init__(self, node: Node, name: str, engine: StreamEngine, settings: Settings, model: PresentedModel) -> None:
         """Only publishes; `subscribe` starts the stream."""
         self._node = node
         self._engine = engine
@@ -62,6 +62,10 @@ class Camera:
         self._subscription = self._node.create_subscription(
             Image, _joined(self.name, "image"), self._on_image, NEWEST_IMAGE_ONLY
         )
+
+    def close(self) -> None:
+        """End the engine's thread; no image may come afterwards."""
+        self._engine.close()
 
     def apply(self, settings: Settings) -> None:
         """Take over parameters that changed while the node runs."""

@@ -47,9 +47,8 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
 def _run_node(signals: StopSignals) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
-    from lowlat_seg_ros.models.checkpoint import CheckpointError
+    from lowlat_seg_ros.errors import Error
     from lowlat_seg_ros.ros.node import SegmentationNode
-    from lowlat_seg_ros.ros.parameters import ParameterError
 
     node = SegmentationNode()
     executor = SingleThreadedExecutor()
@@ -62,7 +61,7 @@ def _run_node(signals: StopSignals) -> int:
             executor.spin_once(timeout_sec=LONGEST_WAIT_SECONDS)
     except Stopped:
         pass
-    except (CheckpointError, ParameterError) as error:
+    except Error as error:
         node.get_logger().fatal(str(error))
         return 1
     finally:

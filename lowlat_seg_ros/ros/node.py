@@ -16,22 +16,23 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.registry import propagation_in_use
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
-from lowlat_seg_ros.models.config import ModelConfig
-from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.ros.device import choose_device, in_words
 from lowlat_seg_ros.ros.parameters import (
     SETTING_NAMES,
     ParameterError,
+    PresentedModel,
     declare_parameters,
     presented,
     show_presented,
     unknown_parameters,
 )
 from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.slow.registry import load_model
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.slow_lane import SlowLane
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 NODE_NAME: Final = "lowlat_seg"
@@ -58,7 +59,7 @@ class SegmentationNode(Node):
 
         Raises:
             ParameterError: a parameter's value cannot be used.
-            CheckpointError: the model cannot be loaded.
+            Error: the model cannot be loaded, or the propagation cannot carry what it gives.
         """
         self._settings = declare_parameters(self)
         for name in unknown_parameters(self):
@@ -67,12 +68,13 @@ class SegmentationNode(Node):
         self._threads = thread_counts(self._settings.fast_track_threads, self._settings.slow_track_threads)
         torch.set_num_threads(self._threads.fast)
         cv2.setNumThreads(self._threads.fast)  # it takes every core otherwise, the slow track's too
-        network = load_checkpoint(self._settings.model, self._device)
-        model = presented(network.config, self._settings)
+        slow = load_model(self._settings.model, self._device)
+        fast = slow.own_fast_network or load_checkpoint(self._settings.fast_model, self._device)
+        model = presented(slow, fast, self._settings)
         show_presented(self, model)
-        self._slow_track = ThreadedSlowTrack(network, self._device, intra_op_threads=self._threads.slow)
+        self._slow_track = ThreadedSlowTrack(slow, self._device, intra_op_threads=self._threads.slow)
         for name in self._settings.cameras:
-            self._cameras.append(self._camera(name, self._slow_track.open_lane(), network, model))
+            self._cameras.append(self._camera(name, self._slow_track, fast, model))
         self._publish_classes(model)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -81,17 +83,20 @@ class SegmentationNode(Node):
         # On a steady clock: simulated time may stand still, and diagnostics are then wanted most.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_SECONDS, self._publish_diagnostics, clock=steady)
-        self._log_ready(model)
+        self._log_ready(model, propagation_in_use(self._settings.propagation, slow))
 
     def stop(self) -> bool:
-        """Stop the slow track; returns whether its thread ended; it ends between two operators of Sh."""
+        """Stop both tracks; returns whether the slow one's thread ended, which it does between two operators of Sh."""
+        for camera in self._cameras:
+            camera.close()
         return self._slow_track is None or self._slow_track.close(timeout=SLOW_TRACK_SECONDS_TO_END)
 
-    def _camera(self, name: str, lane: SlowLane, network: SegmentationNetwork, model: ModelConfig) -> Camera:
+    def _camera(self, name: str, slow_track: ThreadedSlowTrack, fast: FastNetwork, model: PresentedModel) -> Camera:
         engine = StreamEngine(
-            network,
-            lane,
+            fast,
+            slow_track,
             self._settings.key_frame_policy(),
+            propagation=self._settings.propagation,
             device=self._device,
             low_latency=self._settings.low_latency,
             input_size=model.input_size,
@@ -99,16 +104,17 @@ class SegmentationNode(Node):
         engine.warm_up(model.input_size)
         return Camera(self, name, engine, self._settings, model)
 
-    def _log_ready(self, model: ModelConfig) -> None:
+    def _log_ready(self, model: PresentedModel, propagation: str) -> None:
         width, height = model.input_size
         topics = ", ".join(camera.topic for camera in self._cameras)
         self.get_logger().info(
             f"ready on {in_words(self._device)} ({self._threads.fast} + {self._threads.slow} threads): "
-            f"model {model.name} at {width}x{height}, {len(model.classes)} classes, policy {self._settings.policy}, "
+            f"model {self._settings.model} at {width}x{height}, {len(model.classes)} classes, "
+            f"policy {self._settings.policy}, propagation {propagation}, "
             f"images from {topics}"
         )
 
-    def _publish_classes(self, model: ModelConfig) -> None:
+    def _publish_classes(self, model: PresentedModel) -> None:
         """Once, for whoever comes later: a mask without class names is worth little, in a bag above all."""
         named = zip(model.classes, model.colours, strict=True)
         classes = [{"id": number, "name": name, "colour": colour} for number, (name, colour) in enumerate(named)]

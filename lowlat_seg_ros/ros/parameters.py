@@ -16,8 +16,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from lowlat_seg_ros.errors import Error
-from lowlat_seg_ros.models.config import Colour, ModelConfig
-from lowlat_seg_ros.stream.policy import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
+from lowlat_seg_ros.models.config import Colour
+from lowlat_seg_ros.slow.network import SlowNetwork
+from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 
 MODELS_OWN_NAMES: Final = [""]
 MODELS_OWN_SIZE: Final = [0, 0]
@@ -83,6 +86,17 @@ DECLARATIONS: Final = (
     ),
     Declaration(
         "model", "default", "A shipped model's name, a checkpoint's directory or the weights file in such a directory."
+    ),
+    Declaration(
+        "fast_model",
+        "default",
+        "Whose Sl, kernels and deviation carry the labels of a model that has no fast track of its own.",
+    ),
+    Declaration(
+        "propagation",
+        AUTO,
+        f"How a frame gets its labels from the key frame: {', '.join([AUTO, *sorted(PROPAGATIONS)])}. auto takes what "
+        "suits the model; the log says which.",
     ),
     Declaration(
         "device",
@@ -171,6 +185,8 @@ class Settings:
 
     cameras: tuple[str, ...]
     model: str
+    fast_model: str
+    propagation: str
     device: str
     input_size: tuple[int, ...]
     class_names: tuple[str, ...]
@@ -236,24 +252,33 @@ def unknown_parameters(node: Node) -> list[str]:
     return sorted(name for name in _given_values(node) if not node.has_parameter(name))
 
 
-def presented(config: ModelConfig, settings: Settings) -> ModelConfig:
-    """The model's description with the input size, class names and colours that the parameters ask for.
+@dataclass(frozen=True)
+class PresentedModel:
+    """What the node says of its model."""
+
+    input_size: tuple[int, int]  # width, height
+    classes: tuple[str, ...]
+    colours: tuple[Colour, ...]  # RGB, one a class
+
+
+def presented(slow: SlowNetwork, fast: FastNetwork, settings: Settings) -> PresentedModel:
+    """The model with the input size, class names and colours that the parameters ask for.
 
     Raises:
         ParameterError: as many names or colours as the model has classes were expected, or a size or colour is none.
     """
-    return replace(
-        config,
-        input_size=_input_size(settings.input_size) or config.input_size,
-        classes=_one_a_class("class_names", settings.class_names, config) or config.classes,
-        colours=_colours(_one_a_class("class_colours", settings.class_colours, config)) or config.colours,
+    class_count = len(slow.classes)
+    return PresentedModel(
+        input_size=_input_size(settings.input_size) or fast.config.input_size,
+        classes=_one_a_class("class_names", settings.class_names, class_count) or slow.classes,
+        colours=_colours(_one_a_class("class_colours", settings.class_colours, class_count)) or slow.colours,
     )
 
 
-def show_presented(node: Node, config: ModelConfig) -> None:
+def show_presented(node: Node, model: PresentedModel) -> None:
     """Let `ros2 param get` answer with the names, colours and size in use, and fix them."""
-    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in config.colours]
-    in_use = (list(config.input_size), list(config.classes), colours)
+    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in model.colours]
+    in_use = (list(model.input_size), list(model.classes), colours)
     for name, value in zip(LEFT_TO_THE_MODEL, in_use, strict=True):
         node.set_parameters([Parameter(name, value=value)])
         descriptor = _BY_NAME[name].descriptor()
@@ -298,12 +323,12 @@ def _input_size(size: tuple[int, ...]) -> tuple[int, int] | None:
     return size[0], size[1]
 
 
-def _one_a_class(name: str, values: tuple[str, ...], config: ModelConfig) -> tuple[str, ...]:
+def _one_a_class(name: str, values: tuple[str, ...], class_count: int) -> tuple[str, ...]:
     if list(values) == MODELS_OWN_NAMES:
         return ()
-    if len(values) != config.class_count:
+    if len(values) != class_count:
         raise ParameterError(
-            f'{name} has {len(values)} entries; expected {config.class_count}, one a class of the model, or [""] '
+            f'{name} has {len(values)} entries; expected {class_count}, one a class of the model, or [""] '
             "for the model's own"
         )
     return values

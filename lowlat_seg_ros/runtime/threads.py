@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import os
-import sys
 from typing import NamedTuple
 
 from lowlat_seg_ros.runtime.machine import usable_cores
@@ -29,21 +25,3 @@ def thread_counts(fast: int = 0, slow: int = 0, cores: int | None = None) -> Thr
     slow = slow or max(1, cores // 4)
     fast = fast or max(1, cores - slow - 1)
     return ThreadCounts(fast, slow)
-
-
-def keep_off_this_core(thread_id: int) -> None:
-    """Let a thread run on any core that the caller may use but the one it is on, from now on. Linux only.
-
-    Args:
-        thread_id: as ``threading.get_native_id`` has it in that thread.
-    """
-    if sys.platform != "linux":
-        return
-    others = os.sched_getaffinity(0) - {_c_library().sched_getcpu()}
-    if others:
-        os.sched_setaffinity(thread_id, others)
-
-
-@functools.cache
-def _c_library() -> ctypes.CDLL:
-    return ctypes.CDLL(None)

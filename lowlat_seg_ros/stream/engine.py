@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import math
+import time
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lowlat_seg_ros.fast.labelling import label_image, unlabelled_image
-from lowlat_seg_ros.fast.motion import Motion, carry, motion_estimator
-from lowlat_seg_ros.fast.motion_beside_network import MotionBesideNetwork
-from lowlat_seg_ros.fast.preprocessing import Preprocessor, Size, check_frame, frame_size
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
+from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.pictures import Preprocessor, Size, check_frame, frame_size, label_image, unlabelled_image
+from lowlat_seg_ros.fast.registry import AUTO, build_propagation
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
-from lowlat_seg_ros.stream.key_frame import KeyFrame, KeyFrameCache, SeenFrame
-from lowlat_seg_ros.stream.networks import FastNetwork
-from lowlat_seg_ros.stream.policy import FeatureDifference, KeyFrameDecision, KeyFramePolicy, PredictedDeviation
-from lowlat_seg_ros.stream.result import SegmentationResult, StageClock
-from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane, SlowResult, describe_error, run_sh
+from lowlat_seg_ros.stream.key_frames import (
+    FeatureDifference,
+    KeyFrameCache,
+    KeyFrameDecision,
+    KeyFramePolicy,
+    PredictedDeviation,
+)
+from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes
+from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowResult, SlowTrack, describe_error, run_slow_network
 
 FIRST_FRAME = KeyFrameDecision(True, "first frame")
 NO_KEY_YET = KeyFrameDecision(False)  # the first frame is still in the slow track
+NO_DECISION = KeyFrameDecision(False)
+NO_ANSWER_YET = "no answer yet"
 
 
-class HighFeature(NamedTuple):
-    """F_h of the current frame, (1, C_h, h, w), and the key frame it came from: the frame itself where Sh ran on it."""
+class Found(NamedTuple):
+    """What a frame shows, and the key frame that says so: the frame itself where the slow network ran on it."""
 
-    high: Tensor
-    key: KeyFrame
-    motion: Motion | None = None  # since that key frame, where its logits are carried along
-    doubt: Tensor | None = None  # (1, 1, h, w), of what that key frame explains
+    answer: Answer | None  # None: not known yet
+    key: KeyFrame | None  # None: Sl alone says so
 
 
 class StreamEngine:
@@ -44,9 +48,10 @@ class StreamEngine:
     def __init__(
         self,
         network: FastNetwork,
-        slow_lane: SlowLane,
+        slow_track: SlowTrack,
         policy: KeyFramePolicy,
         *,
+        propagation: str = AUTO,
         device: torch.device | str = "cpu",
         low_latency: bool = True,
         input_size: Size | None = None,
@@ -54,27 +59,25 @@ class StreamEngine:
         """
         Args:
             network: the fast track's, in evaluation mode, on ``device``.
-            slow_lane: this camera's place at the slow track; its network gives F_h and classifies it.
+            slow_track: where the slow network answers; the engine opens a lane of its own there, ``slow_lane``.
             policy: decides which frames become key frames.
+            propagation: ``auto`` or a name of ``fast.registry.PROPAGATIONS``.
             low_latency: key frames take the fast track's labels (the paper's LLS). Otherwise they wait for Sh.
             input_size: (width, height) that frames are resized to; the network's own unless given.
 
         Raises:
-            ValueError: the two networks' feature maps do not lie on the same grid.
+            PropagationError: there is no such propagation, or it cannot carry what the slow network gives.
         """
-        if slow_lane.network.stride != network.stride:
-            raise ValueError(
-                f"the slow network's feature map has stride {slow_lane.network.stride}; "
-                f"expected {network.stride}, the stride at which the fast network propagates"
-            )
         self.policy = policy
         self.low_latency = low_latency
         self._network = network
-        self._slow_lane = slow_lane
+        self._propagation = build_propagation(propagation, network, slow_track.network)
+        self.slow_lane = slow_track.open_lane(self._propagation.learn)
         self._input_size = input_size or network.config.input_size
         self._preprocess = Preprocessor(self._input_size, torch.device(device))
-        estimator = motion_estimator(network.config, self._input_size)
-        self._motion = None if estimator is None else MotionBesideNetwork(estimator)
+        self._motion: MotionBesideNetwork | None = None
+        if self._propagation.needs_motion:
+            self._motion = MotionBesideNetwork(MotionEstimator(self._input_size))
         self._stream = TrackStream(torch.device(device), FAST_PRIORITY)
         self._cache = KeyFrameCache()
         self._sequence = 0
@@ -83,9 +86,9 @@ class StreamEngine:
         self._warnings: list[str] = []  # for the next result
 
     def segment(self, frame: NDArray[np.uint8], stamp: int) -> SegmentationResult:
-        """Label one frame. Waits for Sh only on key frames where ``low_latency`` is off.
+        """Label one frame. Waits for the slow network only on key frames where ``low_latency`` is off.
 
-        Until the first key frame's Sh is done there is nothing to propagate, and labels are what Sl sees alone.
+        Until its first answer there is nothing to propagate, and labels are what Sl sees alone.
 
         Args:
             frame: (H, W, 3) uint8, RGB, of any size.
@@ -94,7 +97,7 @@ class StreamEngine:
         Raises:
             ValueError: ``frame`` is no such image; it is as if it had never come.
         """
-        clock = StageClock()
+        clock = _StageClock()
         check_frame(frame)
         self._reset_where_stream_breaks(frame, stamp)
         with torch.inference_mode(), self._stream.in_use():
@@ -106,110 +109,105 @@ class StreamEngine:
         self._sequence += 1
         return result
 
-    def _fast_track(self, frame: NDArray[np.uint8], stamp: int, clock: StageClock) -> SegmentationResult:
-        """The paper's figure 2, from the frame to its labels."""
-        seen = self._see(frame, stamp, self._cache.key)
+    def _fast_track(self, frame: NDArray[np.uint8], stamp: int, clock: _StageClock) -> SegmentationResult:
+        """The picture in ``docs/design.md``, from the frame to its labels."""
+        key = self._cache.key
+        seen = self._see(frame, stamp, key)
         clock.finish("low")
-        decision = self._decide(seen)
+        decision = self._decide(key, seen)
         clock.finish("schedule")
-        feature = self._high_feature(seen, decision, clock)
-        logits = self._logits(seen, feature)
-        labels = self._label(logits, frame_size(frame))
+        found = self._find(key, seen, decision, clock)
+        labels = self._label(found.answer, frame_size(frame))
         clock.finish("labels")
-        is_key_frame = self._keep_key(seen, decision, feature, logits)
-        key = seen if feature is None else feature.key
-        return SegmentationResult(
-            labels=labels,
-            stamp=stamp,
-            sequence=seen.sequence,
-            is_key_frame=is_key_frame,
-            key_reason=decision.reason,
-            deviation=decision.deviation,
-            threshold=decision.threshold,
-            key_stamp=key.stamp,
-            key_age_frames=seen.sequence - key.sequence,
-            key_is_accurate=feature is not None and feature.key.is_accurate,
-            waited_for_slow_track=clock.has_finished("high"),
-            milliseconds=clock.times(),
-            slow_track=self._slow_lane.counts(),
-            warnings=self._take_warnings(),
-        )
+        is_key_frame = decision.is_key_frame and self._keep_key(seen, found)
+        reason = "" if found.answer is not None else NO_ANSWER_YET
+        return self._result(labels, reason, stamp, clock, decision, is_key_frame, found.key)
 
     def _see(self, frame: NDArray[np.uint8], stamp: int, key: KeyFrame | None) -> SeenFrame:
         """Sl, with the search for the motion since the key frame begun beside it."""
         resized = self._preprocess.resized(frame)
-        motion = None
-        if self._motion is not None:
-            motion = self._motion.begin(resized, None if key is None else key.motion_picture)
+        motion = None if self._motion is None else self._motion.begin(resized, _picture_of(key))
         image = self._preprocess.image(resized)
         return SeenFrame(self._sequence, stamp, image, self._network.low_features(image), motion)
 
-    def _decide(self, seen: SeenFrame) -> KeyFrameDecision:
-        key = self._cache.key
+    def _decide(self, key: KeyFrame | None, seen: SeenFrame) -> KeyFrameDecision:
         if key is None:
-            return NO_KEY_YET if self._slow_lane.owes_result else FIRST_FRAME
+            return NO_KEY_YET if self.slow_lane.owes_result else FIRST_FRAME
         frames_since_key = self._cache.frames_since_key(seen.sequence)
-        return self.policy.decide(self._network, key.low, seen.low, frames_since_key)
+        return self.policy.decide(self._network, key.frame.low, seen.low, frames_since_key)
 
-    def _high_feature(self, seen: SeenFrame, decision: KeyFrameDecision, clock: StageClock) -> HighFeature | None:
-        """F_h of this frame; None where there is no key frame to propagate from yet."""
-        key = self._cache.key
+    def _find(self, key: KeyFrame | None, seen: SeenFrame, decision: KeyFrameDecision, clock: _StageClock) -> Found:
+        """The one place where labels come from: the slow network in place, Sl alone, or the key frame."""
         if decision.is_key_frame and not self.low_latency:
-            own_key = self._run_sh_in_place(seen)
+            own_key = self._wait_for_slow_network(seen)
             clock.finish("high")
             if own_key is not None:
-                return HighFeature(own_key.high, own_key)
+                return Found(own_key.answer, own_key)
         if key is None:
-            return None
-        high, doubt = self._network.propagate(key.high, key.low, seen.low)
-        motion = seen.found_motion
+            return Found(self._propagation.answer_without_key(seen), None)
+        answer = self._propagation.answer(key, seen)
         clock.finish("propagate")
-        return HighFeature(high, key, motion, doubt)
+        return Found(answer, key)
 
-    def _logits(self, seen: SeenFrame, feature: HighFeature | None) -> Tensor:
-        if feature is None:
-            return self._network.classify_low(seen.low.low)  # what Sl sees alone is less, but it is there in time
-        if feature.high is feature.key.high and feature.key.logits is not None:
-            return feature.key.logits  # Sh has just run on this frame
-        logits = self._slow_lane.network.classify(feature.high)
-        if feature.motion is None or feature.key.logits is None:
-            return logits
-        return carry(feature.key.logits, logits, feature.motion, feature.doubt)
+    def _label(self, answer: Answer | None, size: Size) -> NDArray[np.uint8]:
+        return unlabelled_image(size) if answer is None else label_image(answer.logits, self._input_size, size)
 
-    def _label(self, logits: Tensor, size: Size) -> NDArray[np.uint8]:
-        return label_image(logits, self._input_size, size)
-
-    def _keep_key(
-        self, seen: SeenFrame, decision: KeyFrameDecision, feature: HighFeature | None, logits: Tensor
-    ) -> bool:
-        """Put a key frame into the cache and hand it to the slow track; returns whether the frame is one."""
-        if not decision.is_key_frame:
-            return False
-        if feature is not None and feature.key.sequence == seen.sequence:
-            self._cache.put(feature.key)
+    def _keep_key(self, seen: SeenFrame, found: Found) -> bool:
+        """Put a key frame into the cache and hand it to the slow track; returns whether the frame became one."""
+        if found.key is not None and found.key.frame.sequence == seen.sequence:
+            self._cache.put(found.key)
             return True
         if not self.low_latency:
             return False  # Sh has just failed on it: the old key frame stays, and the next frame tries again
-        if feature is not None:
-            self._cache.put(KeyFrame.of(seen, feature.high, logits, is_accurate=False))
+        if found.key is not None and found.answer is not None:
+            self._cache.put(KeyFrame(seen, found.answer, is_accurate=False))
         # Only now, so that on the CPU a key frame's own labels do not share the cores with its Sh.
-        self._slow_lane.submit(SlowJob(seen, self._stream.mark()))
+        self.slow_lane.submit(SlowJob(seen, self._stream.mark()))
         return True
+
+    def _result(
+        self,
+        labels: NDArray[np.uint8],
+        unlabelled_reason: str,
+        stamp: int,
+        clock: _StageClock,
+        decision: KeyFrameDecision = NO_DECISION,
+        is_key_frame: bool = False,
+        key: KeyFrame | None = None,
+    ) -> SegmentationResult:
+        return SegmentationResult(
+            labels=labels,
+            stamp=stamp,
+            sequence=self._sequence,
+            is_key_frame=is_key_frame,
+            key_reason=decision.reason,
+            deviation=decision.deviation,
+            threshold=decision.threshold,
+            key_stamp=stamp if key is None else key.frame.stamp,
+            key_age_frames=0 if key is None else self._sequence - key.frame.sequence,
+            key_is_accurate=key is not None and key.is_accurate,
+            waited_for_slow_track=clock.has_finished("high"),
+            milliseconds=clock.times(),
+            slow_track=self.slow_lane.counts(),
+            unlabelled_reason=unlabelled_reason,
+            warnings=self._take_warnings(),
+        )
 
     # --- the slow track's side ---------------------------------------------------------------------------------------
 
     def _collect_slow_track(self) -> None:
-        for result in self._slow_lane.collect():
-            self._warn_of_failure(result)
+        self._warnings += self.slow_lane.take_learning_failures()
+        for result in self.slow_lane.collect():
+            self._note(result)
             if result.key is not None:
                 self._cache.offer_late(result.key)
 
-    def _run_sh_in_place(self, seen: SeenFrame) -> KeyFrame | None:
-        result = self._slow_lane.run_in_place(seen)
-        self._warn_of_failure(result)
+    def _wait_for_slow_network(self, seen: SeenFrame) -> KeyFrame | None:
+        result = self.slow_lane.run_in_place(seen)
+        self._note(result)
         return result.key
 
-    def _warn_of_failure(self, result: SlowResult) -> None:
+    def _note(self, result: SlowResult) -> None:
         if result.key is None:
             self._warnings.append(f"Sh failed on a key frame: {result.error}")
 
@@ -219,7 +217,7 @@ class StreamEngine:
         """Forget the key frame and the slow track's work; the next frame is a first frame and tells ``reason``."""
         self._stream.wait()  # a dropped feature's memory goes back to the slow stream: no kernel may still read it
         self._cache.clear()
-        self._slow_lane.reset()
+        self.slow_lane.reset()
         self._warnings.append(f"the stream starts anew: {reason}")
 
     def _reset_where_stream_breaks(self, frame: NDArray[np.uint8], stamp: int) -> None:
@@ -231,32 +229,18 @@ class StreamEngine:
         self._last_size, self._last_stamp = size, stamp
 
     def _without_labels(
-        self, frame: NDArray[np.uint8], stamp: int, clock: StageClock, error: Exception
+        self, frame: NDArray[np.uint8], stamp: int, clock: _StageClock, error: Exception
     ) -> SegmentationResult:
         """An unlabelled image for a frame on which the fast track failed; its features are not to be relied on."""
-        self.reset(f"the fast track failed: {describe_error(error)}")
-        return SegmentationResult(
-            labels=unlabelled_image(frame_size(frame)),
-            stamp=stamp,
-            sequence=self._sequence,
-            is_key_frame=False,
-            key_reason="",
-            deviation=math.nan,
-            threshold=math.nan,
-            key_stamp=stamp,
-            key_age_frames=0,
-            key_is_accurate=False,
-            waited_for_slow_track=clock.has_finished("high"),
-            milliseconds=clock.times(),
-            slow_track=self._slow_lane.counts(),
-            warnings=self._take_warnings(),
-        )
+        reason = f"the fast track failed: {describe_error(error)}"
+        self.reset(reason)
+        return self._result(unlabelled_image(frame_size(frame)), reason, stamp, clock)
 
     def _take_warnings(self) -> tuple[str, ...]:
         warnings, self._warnings = tuple(self._warnings), []
         return warnings
 
-    # --- before the first frame --------------------------------------------------------------------------------------
+    # --- before the first frame, and after the last -------------------------------------------------------------------
 
     def warm_up(self, size: Size | None = None) -> None:
         """Run every path once, so that no frame pays for compiling kernels or growing memory. Changes no state.
@@ -265,33 +249,52 @@ class StreamEngine:
             size: (width, height) of the frames to come; the network's input size unless given.
 
         Raises:
-            RuntimeError: the network fails on a black frame.
-            ValueError: the slow network's feature map is not of the stride it names.
+            RuntimeError: the slow network fails on a black frame.
+            PropagationError: what it gives cannot be carried.
         """
         size = size or self._input_size
         frame = np.zeros((size[1], size[0], 3), np.uint8)
         with torch.inference_mode(), self._stream.in_use():
             seen = self._see(frame, stamp=0, key=None)
-            in_slow_track = self._slow_lane.warm_up(SlowJob(seen, self._stream.mark()))
-            in_place = run_sh(self._slow_lane.network, seen)
+            in_slow_track = self.slow_lane.warm_up(SlowJob(seen, self._stream.mark()))
+            in_place = run_slow_network(self.slow_lane.network, seen)
             for result in (in_slow_track, in_place):
                 if result.key is None:
                     raise RuntimeError(f"Sh failed on a black frame: {result.error}")
-                self._check_grid(result.key.high)
-                self._label(self._slow_lane.network.classify(result.key.high), size)
-                high, doubt = self._network.propagate(result.key.high, seen.low, seen.low)
-                motion = self._see(frame, stamp=0, key=result.key).found_motion
-                self._label(self._logits(seen, HighFeature(high, result.key, motion, doubt)), size)
-            self._label(self._network.classify_low(seen.low.low), size)
+                self._label(result.key.answer, size)
+                later = self._see(frame, stamp=0, key=result.key)
+                self._label(self._propagation.answer(result.key, later), size)
+            self._label(self._propagation.answer_without_key(seen), size)
             for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):
                 policy.measure(self._network, seen.low, seen.low)
 
-    def _check_grid(self, high: Tensor) -> None:
-        width, height = self._input_size
-        stride = self._slow_lane.network.stride
-        expected = (math.ceil(height / stride), math.ceil(width / stride))
-        if tuple(high.shape[-2:]) != expected:
-            raise ValueError(
-                f"the slow network's feature map has {tuple(high.shape[-2:])} elements; expected {expected}, "
-                f"{height}x{width} pixels at its stride {stride}"
-            )
+    def close(self) -> None:
+        """End the engine's own thread and give up what is in the slow track; no frame may come afterwards."""
+        self.slow_lane.reset()
+        if self._motion is not None:
+            self._motion.close()
+
+
+def _picture_of(key: KeyFrame | None) -> NDArray[np.uint8] | None:
+    """What the motion since a key frame is found from; waits for it."""
+    return None if key is None or key.frame.motion is None else key.frame.motion.result().picture
+
+
+class _StageClock:
+    """Measures the stages of one call, one after the other."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter_ns()
+        self._stages: dict[str, float] = {}
+
+    def finish(self, stage: str) -> None:
+        """The time since the last stage's end was this stage's."""
+        now = time.perf_counter_ns()
+        self._stages[stage] = (now - self._last) / 1e6
+        self._last = now
+
+    def has_finished(self, stage: str) -> bool:
+        return stage in self._stages
+
+    def times(self) -> StageTimes:
+        return StageTimes(**self._stages, total=(time.perf_counter_ns() - self._start) / 1e6)

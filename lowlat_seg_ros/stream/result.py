@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.stream.policy import KeyReason
+from lowlat_seg_ros.stream.key_frames import KeyReason
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
 
@@ -24,8 +23,8 @@ class StageTimes:
     low: float = 0.0  # resizing, normalising, Sl
     schedule: float = 0.0  # the policy's measure and decision
     high: float = 0.0  # Sh, where this call waited for it
-    propagate: float = 0.0  # kernels, spatially variant convolution, AdaptNet, fusion, waiting for the optical flow
-    labels: float = 0.0  # classifier, carried logits, upsampling, largest logit, the frame's size
+    propagate: float = 0.0  # the propagation: from the key frame's answer to this frame's logits
+    labels: float = 0.0  # upsampling, largest logit, the frame's size
     total: float = 0.0  # from entry to return, also what is in no stage
 
 
@@ -46,6 +45,7 @@ class SegmentationResult:
     waited_for_slow_track: bool  # Sh ran within this call
     milliseconds: StageTimes
     slow_track: SlowTrackCounts
+    unlabelled_reason: str  # why all labels are 255; "" where they are not
     warnings: tuple[str, ...]  # one sentence each; empty where all is well
 
 
@@ -59,23 +59,3 @@ class TellsItsKey(Protocol):
 def has_key(result: SegmentationResult | TellsItsKey) -> bool:
     """Whether the labels came from a key frame; else Sl made them alone, on a first frame."""
     return result.key_age_frames > 0 or result.key_is_accurate
-
-
-class StageClock:
-    """Measures the stages of one call, one after the other."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter_ns()
-        self._stages: dict[str, float] = {}
-
-    def finish(self, stage: str) -> None:
-        """The time since the last stage's end was this stage's."""
-        now = time.perf_counter_ns()
-        self._stages[stage] = (now - self._last) / 1e6
-        self._last = now
-
-    def has_finished(self, stage: str) -> bool:
-        return stage in self._stages
-
-    def times(self) -> StageTimes:
-        return StageTimes(**self._stages, total=(time.perf_counter_ns() - self._start) / 1e6)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from lowlat_seg_ros.stream.networks import SlowNetwork
-from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane, SlowResult, run_sh
+from lowlat_seg_ros.slow.network import SlowNetwork
+from lowlat_seg_ros.stream.slow_lane import Learn, SlowJob, SlowLane, SlowResult, run_slow_network
 
 
 class ScheduledSlowTrack:
@@ -30,16 +30,18 @@ class ScheduledSlowTrack:
         self.duration = duration
         self.hand_over_delay = hand_over_delay
         self.now = 0
+        self.lanes: list[ScheduledLane] = []  # as they were opened
         self._lanes: deque[ScheduledLane] = deque()  # the one whose turn it is comes first
         self._in_work: ScheduledLane | None = None
         self._done_at = 0  # when what is in work is done, or the last was
 
-    def open_lane(self) -> ScheduledLane:
-        """A place for one more camera."""
-        return ScheduledLane(self)
+    def open_lane(self, learn: Learn = lambda key: None) -> ScheduledLane:
+        """A place for one more camera; ``learn`` is called with each answer once it has been handed over."""
+        return ScheduledLane(self, learn)
 
     def add(self, lane: ScheduledLane) -> None:
         """Serve this lane too."""
+        self.lanes.append(lane)
         self._lanes.append(lane)
 
     def advance(self, now: int) -> None:
@@ -70,8 +72,8 @@ class ScheduledSlowTrack:
 class ScheduledLane(SlowLane):
     """A camera's place at a ``ScheduledSlowTrack``."""
 
-    def __init__(self, track: ScheduledSlowTrack) -> None:
-        super().__init__(track.network, threading.Condition())
+    def __init__(self, track: ScheduledSlowTrack, learn: Learn) -> None:
+        super().__init__(track.network, threading.Condition(), learn)
         self._track = track
         track.add(self)
         self._handed_over: dict[int, int] = {}  # time by the frame's sequence, of what waits or is in work
@@ -88,13 +90,15 @@ class ScheduledLane(SlowLane):
         if self._in_work is None:
             raise RuntimeError("only a job in work can be completed")
         sequence = self._in_work.frame.sequence
-        self.finish(run_sh(self.network, self._in_work.frame))
+        result = run_slow_network(self.network, self._in_work.frame)
+        self.finish(result)
+        self.learn(result)
         self.delays.append(time - self._handed_over[sequence])
         # Lanes are served in order, so that what was handed over before this job was replaced and never comes.
         self._handed_over = {later: at for later, at in self._handed_over.items() if later > sequence}
 
     def warm_up(self, job: SlowJob) -> SlowResult:
-        return run_sh(self.network, job.frame)
+        return run_slow_network(self.network, job.frame)
 
 
 class InlineSlowTrack:
@@ -107,11 +111,12 @@ class InlineSlowTrack:
         """``delay_frames``: a key frame's result is there that many ``segment`` calls after Sh began with it."""
         if delay_frames < 1:
             raise ValueError(f"the inline slow track's delay is {delay_frames} frames; expected 1 or more")
-        self._network = network
+        self.network = network
         self._delay_frames = delay_frames
 
-    def open_lane(self) -> InlineLane:
-        return InlineLane(ScheduledSlowTrack(self._network, self._delay_frames, hand_over_delay=0))
+    def open_lane(self, learn: Learn = lambda key: None) -> InlineLane:
+        """A camera's place, at a track of its own."""
+        return InlineLane(ScheduledSlowTrack(self.network, self._delay_frames, hand_over_delay=0), learn)
 
 
 class InlineLane(ScheduledLane):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
+from lowlat_seg_ros.fast.frames import KeyFrame, SeenFrame
 from lowlat_seg_ros.runtime.track_stream import TrackStream
-from lowlat_seg_ros.stream.key_frame import KeyFrame, SeenFrame
-from lowlat_seg_ros.stream.networks import SlowNetwork
+from lowlat_seg_ros.slow.network import SlowNetwork
+
+Learn = Callable[[KeyFrame], None]
+"""What a propagation does with the slow network's answer, in the slow track."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +29,7 @@ class SlowJob:
 
 @dataclass(frozen=True, eq=False)
 class SlowResult:
-    """What became of a job: a key frame with an accurate feature, or the reason why there is none."""
+    """What became of a job: a key frame with an accurate answer, or the reason why there is none."""
 
     key: KeyFrame | None
     error: str
@@ -46,9 +51,10 @@ class SlowTrackCounts:
 class SlowLane(ABC):
     """At most one job in work and one, the newest, waiting (contract 4). An engine and the slow track share it."""
 
-    def __init__(self, network: SlowNetwork, changed: threading.Condition) -> None:
+    def __init__(self, network: SlowNetwork, changed: threading.Condition, learn: Learn) -> None:
         """``changed`` guards every field; it is notified when there is work or a result."""
         self.network = network
+        self._learn = learn
         self._changed = changed
         self._waiting: SlowJob | None = None
         self._in_work: SlowJob | None = None
@@ -56,6 +62,7 @@ class SlowLane(ABC):
         self._results: list[SlowResult] = []  # two at most: one in work and one waiting since the last collect
         self._done = self._failed = self._discarded = 0
         self._last_milliseconds = float("nan")
+        self._learning_failures: list[str] = []
 
     # --- the engine's side -------------------------------------------------------------------------------------------
 
@@ -74,9 +81,10 @@ class SlowLane(ABC):
 
     def run_in_place(self, frame: SeenFrame) -> SlowResult:
         """Run Sh in the caller's thread, on its current CUDA stream, and count it."""
-        result = run_sh(self.network, frame)
+        result = run_slow_network(self.network, frame)
         with self._changed:
             self._count(result)
+        self.learn(result)
         return result
 
     def reset(self) -> None:
@@ -140,15 +148,45 @@ class SlowLane(ABC):
             self._in_work = None
             self._changed.notify_all()
 
+    def learn(self, result: SlowResult) -> None:
+        """Let the propagation learn from an answer that has been handed over: no key frame waits for that.
+
+        What goes wrong is told with the results; labels go on as they were.
+        """
+        if result.key is None:
+            return
+        try:
+            self._learn(result.key)
+        except Exception as error:  # contract 5: whatever happens in the slow track, the fast track goes on
+            with self._changed:
+                self._learning_failures.append(f"the propagation could not learn: {describe_error(error)}")
+
+    def take_learning_failures(self) -> list[str]:
+        """Since the last call, a sentence each."""
+        with self._changed:
+            failures, self._learning_failures = self._learning_failures, []
+            return failures
+
     def _count(self, result: SlowResult) -> None:
         self._done += result.key is not None
         self._failed += result.key is None
         self._last_milliseconds = result.milliseconds
 
 
+class SlowTrack(Protocol):
+    """Where a slow network runs for one or several cameras."""
+
+    @property
+    def network(self) -> SlowNetwork: ...
+
+    def open_lane(self, learn: Learn) -> SlowLane:
+        """A place for one more camera; ``learn`` is called with each answer once it has been handed over."""
+        ...
+
+
 @torch.inference_mode()
-def run_sh(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None = None) -> SlowResult:
-    """Sh on one frame, whatever happens: its exceptions and its nan or infinite values become the result's ``error``.
+def run_slow_network(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None = None) -> SlowResult:
+    """The slow network on one frame, whatever happens: exceptions, nan and infinite values become the ``error``.
 
     Args:
         stream: what the thread's kernels go to; it is waited for, since other streams will read the result. None where
@@ -159,8 +197,8 @@ def run_sh(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None = 
     try:
         key = _accurate_key(network, frame, stream)
     except Exception as failure:
-        # Contract 5: whatever goes wrong in Sh, out of memory included, is reported and the fast track goes on.
-        # In words only: the exception itself would keep Sh's tensors alive.
+        # Contract 5: whatever goes wrong, out of memory included, is reported and the fast track goes on.
+        # In words only: the exception itself would keep the network's tensors alive.
         error = describe_error(failure)
     return SlowResult(key, error, (time.perf_counter_ns() - started) / 1e6)
 
@@ -172,12 +210,12 @@ def describe_error(error: Exception) -> str:
 
 def _accurate_key(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None) -> KeyFrame:
     try:
-        high = network.high_features(frame.image, frame.low.low)
-        logits = None if frame.motion_picture is None else network.classify(high)
-        is_finite = torch.isfinite(high).all()
+        answer = network.answer(frame.image, frame.low.low)
+        tensors = [tensor for tensor in answer if tensor is not None]
+        are_finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()
     finally:
         if stream is not None:
-            stream.wait()  # also where Sh failed: kernels already queued still read the frame's tensors
-    if not bool(is_finite):
+            stream.wait()  # also where it failed: kernels already queued still read the frame's tensors
+    if not bool(are_finite):
         raise FloatingPointError("Sh gave values that are nan or infinite")
-    return KeyFrame.of(frame, high, logits, is_accurate=True)
+    return KeyFrame(frame, answer, is_accurate=True)

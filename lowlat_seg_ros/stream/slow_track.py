@@ -16,8 +16,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from lowlat_seg_ros.runtime.track_stream import SLOW_PRIORITY, TrackStream
-from lowlat_seg_ros.stream.networks import SlowNetwork
-from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowLane, SlowResult, run_sh
+from lowlat_seg_ros.slow.network import SlowNetwork
+from lowlat_seg_ros.stream.slow_lane import Learn, SlowJob, SlowLane, SlowResult, run_slow_network
 
 MAXIMUM_NICENESS = 19
 
@@ -47,7 +47,7 @@ class ThreadedSlowTrack:
             raise ValueError(f"the slow track has {intra_op_threads} intra-op threads; expected 1 or more")
         if not 0 <= niceness <= MAXIMUM_NICENESS:
             raise ValueError(f"the slow track's niceness is {niceness}; expected 0 to {MAXIMUM_NICENESS}")
-        self._network = network
+        self.network = network
         self._stream = TrackStream(torch.device(device), SLOW_PRIORITY)
         self._changed = threading.Condition()
         self._lanes: deque[ThreadedLane] = deque()  # the one whose turn it is comes first
@@ -62,9 +62,9 @@ class ThreadedSlowTrack:
         # Python ends daemon threads by force: one inside a torch operator would abort the whole process.
         atexit.register(self.close)
 
-    def open_lane(self) -> ThreadedLane:
-        """A place for one more camera."""
-        lane = ThreadedLane(self, self._network, self._changed)
+    def open_lane(self, learn: Learn = lambda key: None) -> ThreadedLane:
+        """A place for one more camera; ``learn`` is called with each answer once it has been handed over."""
+        lane = ThreadedLane(self, self.network, self._changed, learn)
         with self._changed:
             self._lanes.append(lane)
         return lane
@@ -118,7 +118,9 @@ class ThreadedSlowTrack:
             lane = self._next_lane()
             job = lane.take()
         self._stream.follow(job.ready)
-        lane.finish(run_sh(self._network, job.frame, self._stream))
+        result = run_slow_network(self.network, job.frame, self._stream)
+        lane.finish(result)
+        lane.learn(result)
         return True
 
     def _next_lane(self) -> ThreadedLane:
@@ -137,8 +139,10 @@ class ThreadedSlowTrack:
 class ThreadedLane(SlowLane):
     """A camera's place at a ``ThreadedSlowTrack``."""
 
-    def __init__(self, track: ThreadedSlowTrack, network: SlowNetwork, changed: threading.Condition) -> None:
-        super().__init__(network, changed)
+    def __init__(
+        self, track: ThreadedSlowTrack, network: SlowNetwork, changed: threading.Condition, learn: Learn
+    ) -> None:
+        super().__init__(network, changed, learn)
         self._track = track
 
     def warm_up(self, job: SlowJob) -> SlowResult:

@@ -80,7 +80,7 @@ def read_training_frame(frame: TrainingFrame) -> tuple[NDArray[np.uint8], NDArra
 
 
 def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """As the node resizes a camera's frame (stream.preprocessing)."""
+    """As the node resizes a camera's frame (fast.pictures)."""
     if (image.shape[1], image.shape[0]) == size:
         return image
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.folding import prepare_for_inference
 
 
 def propagated_logits(network: SegmentationNetwork, key_image: Tensor, image: Tensor) -> Tensor:

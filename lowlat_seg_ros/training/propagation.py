@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lowlat_seg_ros.models.segmentation_network import LowFeatures, SegmentationNetwork
+from lowlat_seg_ros.fast.frames import LowFeatures
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.base import label_loss, labels_weight
 from lowlat_seg_ros.training.frozen_base import FrozenBase, propagated_logits
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lowlat_seg_ros.kernels.inverted_residual_on_cpu import run_blocks_in_cpp
+from lowlat_seg_ros.models.efficientnet_lite import InvertedResidual
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -22,7 +22,9 @@ def prepare_for_inference(network: Module) -> Module:
     """
     network.eval()  # folding takes the running statistics, which only eval mode uses
     fold_batch_norms(network)
-    run_blocks_in_cpp(network)
+    for module in network.modules():
+        if isinstance(module, InvertedResidual):
+            module.pack()
     network.eval().requires_grad_(False)
     # oneDNN and cuDNN convolve channels-last tensors without shuffling them first.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs

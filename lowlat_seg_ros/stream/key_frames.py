@@ -1,4 +1,4 @@
-"""When a frame becomes a key frame: one policy a class (paper section 3.2)."""
+"""Key frames: the one in use, and when a frame becomes one, one policy a class (paper section 3.2)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from lowlat_seg_ros.models.segmentation_network import LowFeatures
-from lowlat_seg_ros.stream.networks import FastNetwork
+from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
+from lowlat_seg_ros.fast.network import FastNetwork
 
 KeyReason = Literal["", "first frame", "interval", "maximum interval", "deviation", "feature difference"]
 
@@ -132,3 +132,47 @@ class FeatureDifference(ThresholdPolicy):
 
     def measure(self, network: FastNetwork, key: LowFeatures, current: LowFeatures) -> float:
         return float((current.low - key.low).abs().mean() / key.low.abs().mean().clamp_min(TINY))
+
+
+class KeyFrameCache:
+    """The key frame in use, and which frames were the newest to become one. Used by the engine's thread alone."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, as before the first frame."""
+        self._key: KeyFrame | None = None
+        self._newest_sequence = -1
+        self._newest_accurate_sequence = -1
+
+    @property
+    def key(self) -> KeyFrame | None:
+        """What labels are propagated from now; None before the first key frame."""
+        return self._key
+
+    def frames_since_key(self, sequence: int) -> int:
+        """Frames since the newest one that became a key, whether or not Sh has finished with it."""
+        return sequence - self._newest_sequence
+
+    def put(self, key: KeyFrame) -> None:
+        """The current frame becomes a key frame, temporary or accurate."""
+        self._use(key)
+        self._newest_sequence = key.frame.sequence
+
+    def offer_late(self, key: KeyFrame) -> bool:
+        """The slow track's result for a frame that became a key earlier; returns whether it is used (contract 3).
+
+        It replaces its own temporary version, and a newer temporary one too: an accurate feature that is a few frames
+        older ends the chain of features propagated from propagated ones. It never replaces a newer accurate one.
+        """
+        if key.frame.sequence <= self._newest_accurate_sequence:
+            return False
+        self._use(key)
+        self._newest_sequence = max(self._newest_sequence, key.frame.sequence)  # a first frame was never put
+        return True
+
+    def _use(self, key: KeyFrame) -> None:
+        self._key = key
+        if key.is_accurate:
+            self._newest_accurate_sequence = key.frame.sequence

@@ -1,0 +1,49 @@
+"""What the two tracks know of a frame: what Sl saw in it, what a network answered, and the key frame that is both."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lowlat_seg_ros.fast.motion import FoundMotion
+
+
+class LowFeatures(NamedTuple):
+    """What the fast track keeps of a frame: F_l, and the parts of both predictors that need no second frame."""
+
+    low: Tensor  # F_l, (B, C_l, h, w)
+    kernel_guidance: Tensor  # (B, kernel_channels, h, w)
+    deviation_guidance: Tensor  # (B, deviation_channels, h, w)
+
+
+class Answer(NamedTuple):
+    """What a frame shows: by the slow network, or by a propagation in its place."""
+
+    logits: Tensor  # (1, classes, h, w), on any grid
+    feature: Tensor | None = None  # F_h, (1, C_h, h, w), that the logits come from; None where there is none to carry
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFrame:
+    """A frame that Sl has seen: all that is needed to make a key frame of it."""
+
+    sequence: int  # frames since the engine's start
+    stamp: int  # nanoseconds
+    image: Tensor  # (1, 3, H, W) uint8, RGB, at the network's input size
+    low: LowFeatures
+    motion: Future[FoundMotion] | None = None  # since the key frame that there was; where the propagation wants it
+
+
+@dataclass(frozen=True, eq=False)
+class KeyFrame:
+    """A frame and what it shows, never one without the other (contract 2).
+
+    It is immutable, so that a cache which swaps one reference swaps all of it.
+    """
+
+    frame: SeenFrame
+    answer: Answer
+    is_accurate: bool  # the slow network's answer, not the fast track's

@@ -1,0 +1,45 @@
+"""The seam of propagations: how a frame gets its labels from an earlier key frame. One file an instance.
+
+A new one is a subclass of ``Propagation`` in a file of its own, a line in ``fast.registry``, a test and a paragraph in
+``docs/design.md``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.slow.network import SlowNetwork
+
+
+class PropagationError(Error):
+    """A propagation that is not known or cannot carry what the networks give; the message says what was expected."""
+
+
+class Propagation(ABC):
+    """One camera's. The fast track calls all but ``learn``; that the slow track calls, in its own thread."""
+
+    needs_motion = False  # whether each frame is to come with the optical flow since its key frame
+
+    def __init__(self, fast: FastNetwork, slow: SlowNetwork) -> None:
+        """Raises PropagationError where it cannot carry what ``slow`` gives."""
+        self.fast = fast
+        self.slow = slow
+
+    @abstractmethod
+    def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
+        """What the current frame shows, from the key frame. If it becomes a key frame itself, this is kept of it."""
+
+    def answer_without_key(self, seen: SeenFrame) -> Answer | None:
+        """What a frame shows by itself: by Sl's own classifier, which is less but there in time.
+
+        None, and so no labels, where that classifier does not know the slow network's classes.
+        """
+        if self.fast.classes != self.slow.classes:
+            return None
+        return Answer(self.fast.classify_low(seen.low.low))
+
+    def learn(self, key: KeyFrame) -> None:  # noqa: B027  # most have nothing to learn
+        """Learn from the slow network's answer, once it has been handed over."""

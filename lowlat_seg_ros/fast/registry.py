@@ -1,0 +1,39 @@
+"""The propagations that the parameter ``propagation`` may name, ``auto`` beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lowlat_seg_ros.fast.adaptive import AdaptivePropagation
+from lowlat_seg_ros.fast.copying import Copying
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.propagation import Propagation, PropagationError
+from lowlat_seg_ros.slow.network import SlowNetwork
+
+PROPAGATIONS: dict[str, Callable[[FastNetwork, SlowNetwork], Propagation]] = {
+    "adaptive": AdaptivePropagation,
+    "copy": Copying,
+}
+
+
+AUTO = "auto"
+
+
+def build_propagation(name: str, fast: FastNetwork, slow: SlowNetwork) -> Propagation:
+    """The propagation of that name, for one camera.
+
+    Raises:
+        PropagationError: there is none of that name, or it cannot carry what ``slow`` gives.
+    """
+    name = propagation_in_use(name, slow)
+    if name not in PROPAGATIONS:
+        expected = ", ".join([AUTO, *sorted(PROPAGATIONS)])
+        raise PropagationError(f"propagation is {name!r}; expected one of {expected}")
+    return PROPAGATIONS[name](fast, slow)
+
+
+def propagation_in_use(name: str, slow: SlowNetwork) -> str:
+    """What ``auto`` stands for: the paper's where the slow network gives a feature to carry, else copying."""
+    if name != AUTO:
+        return name
+    return "copy" if slow.head is None else "adaptive"

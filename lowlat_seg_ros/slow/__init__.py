@@ -1,0 +1,1 @@
+"""Any dense network as the slow track's, one file a kind."""

@@ -1,0 +1,57 @@
+"""The seam of slow networks: all that the slow track and the propagations know of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lowlat_seg_ros.fast.frames import Answer
+    from lowlat_seg_ros.fast.network import FastNetwork
+    from lowlat_seg_ros.models.config import Colour
+
+
+class FeatureHead(NamedTuple):
+    """Where a slow network's answer comes with a feature that can be carried in the place of its logits."""
+
+    stride: int  # pixels of the image per element of the feature
+    classify: Callable[[Tensor], Tensor]  # F_h, (B, C_h, h, w), accurate or carried, to logits (B, classes, …)
+
+
+class SlowNetwork(Protocol):
+    """An expensive network in evaluation mode.
+
+    The paper's second half of the backbone is one instance, a whole other network that looks at the image and ignores
+    the low-level feature another.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, by their ids."""
+        ...
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """RGB, one a class."""
+        ...
+
+    @property
+    def head(self) -> FeatureHead | None:
+        """None where it gives logits alone."""
+        ...
+
+    @property
+    def own_fast_network(self) -> FastNetwork | None:
+        """The fast track's network that was trained with it; None where another one has to carry its labels."""
+        ...
+
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
+        """What an image shows.
+
+        Args:
+            image: (1, 3, H, W), uint8 RGB, at the fast network's input size.
+            low: F_l, by the fast network.
+        """
+        ...
