@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from data_trees import SIZE
+from double_precision import DoubleSamples, float_is_double
 from small_networks import small_network
 from torch import nn
 from training_setup import RECIPE
@@ -24,7 +25,6 @@ from lowlat_seg_ros.training.pair_samples import pair_maker
 from lowlat_seg_ros.training.plan import StagePlan
 from lowlat_seg_ros.training.processes import joined_processes
 from lowlat_seg_ros.training.propagation import PropagationStage
-from lowlat_seg_ros.training.samples import Samples
 from lowlat_seg_ros.training.step import Batch, Hardware
 from lowlat_seg_ros.training.survey import survey
 
@@ -45,11 +45,11 @@ def main(data: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     plan = StagePlan(**{**RECIPE, "batch_size": 4, "crop": (64, 48), "scales": (1.0, 1.2)})
     found = find_data(DataPlan(root=data), class_count=11)
-    with joined_processes("cpu") as processes:
+    with joined_processes("cpu") as processes, float_is_double():
         # Process 0's weights are what counts: the others begin with weights of their own.
-        network = small_network(seed=processes.rank)
-        weights = class_weights(survey(found, folder / f"survey{processes.rank}.json"), 11)
-        samples = Samples(Pictures(found.trained, SIZE), pair_maker(network.config, plan), plan.seed)
+        network = small_network(seed=processes.rank).double()
+        weights = class_weights(survey(found, folder / f"survey{processes.rank}.json"), 11).double()
+        samples = DoubleSamples(Pictures(found.trained, SIZE), pair_maker(network.config, plan), plan.seed)
         hardware = Hardware(processes)
         train(network, WithoutStatistics(weights), StageData(samples), plan, StageFolder(folder), hardware)
         if processes.leads:
