@@ -1,11 +1,11 @@
-# make setup | test | demo [CLIP=folder, video or "street"] | replay | bench | bench-soak | lint | clean
+# make setup | test | test-all | demo [CLIP=folder, video or "street"] | replay | bench | bench-soak | lint | clean
 PYTHON ?= python3
 CLIP ?= street
 
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
 
-.PHONY: setup test demo replay bench bench-soak lint clean
+.PHONY: setup test test-all demo replay bench bench-soak lint clean
 
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
@@ -14,6 +14,15 @@ setup:
 
 test: setup
 	@exec $(CONTAINED) python -m pytest test
+
+# The tests that compare numbers, by file.
+NUMERIC := $(addprefix test/test_,$(addsuffix .py,spatially_variant_convolution local_correlation matched_transport \
+	carried_logits inverted_residual_on_cpu labelling normalising network evaluation motion))
+
+# Adds torch's paths for lesser CPUs. Our own kernels' copies are each run by `make test` where this CPU can.
+test-all: test
+	@for path in default avx2; do echo "torch's path for CPUs of kind $$path:"; \
+	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest $(NUMERIC) || exit 1; done
 
 demo: setup
 	@exec $(CONTAINED) python -m lowlat_seg_ros.demo --clip "$(CLIP)" --out demo_out

