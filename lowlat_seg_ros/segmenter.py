@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.fast.registry import AUTO
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.runtime.device import choose_device
 from lowlat_seg_ros.slow.registry import load_model
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.key_frames import KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, KeyFramePolicy
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
@@ -30,7 +31,7 @@ class Segmenter:
         self,
         model: str = "default",
         *,
-        device: str = "cpu",
+        device: str = "auto",
         propagation: str = AUTO,
         fast_model: str = "default",
         policy: KeyFramePolicy | None = None,
@@ -39,25 +40,26 @@ class Segmenter:
 
         Args:
             model: the name of a shipped model, or a checkpoint's directory.
-            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
             propagation: how a frame gets its labels from the key frame: ``auto``, ``adaptive`` or ``copy``.
             fast_model: whose Sl carries the labels of a model that has no fast track of its own.
             policy: when a frame becomes a key frame; the node's default unless given.
 
         Raises:
-            Error: the model cannot be loaded, or the propagation cannot carry what it gives.
+            Error: the device is not there, the model cannot be loaded, or the propagation cannot carry what it gives.
         """
-        slow = load_model(model, device)
-        fast = slow.own_fast_network or load_checkpoint(fast_model, device)
+        place = choose_device(device)
+        slow = load_model(model, place)
+        fast = slow.own_fast_network or load_checkpoint(fast_model, place)
         self.classes: tuple[str, ...] = slow.classes
-        self._slow_track = ThreadedSlowTrack(slow, device)
+        self._slow_track = ThreadedSlowTrack(slow, place)
         try:
             self._engine = StreamEngine(
                 fast,
                 self._slow_track,
-                policy or PredictedDeviation(0.125, 4, 8),
+                policy or DEFAULT_POLICY,
                 propagation=propagation,
-                device=device,
+                device=place,
             )
             self._engine.warm_up()
         except BaseException:

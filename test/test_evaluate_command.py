@@ -320,9 +320,28 @@ def test_without_labels_rows_are_scored_by_their_agreement_with_the_full_network
     rows = rows_of(file)
     assert rows["per-frame"]["agreement_iou"] == rows["per-frame"]["agreement_pixels"] == 1
     assert rows["per-frame"]["mean_iou"] is None and rows["fixed"]["agreement_pixels"] < 1
+    assert rows["per-frame"]["class_iou"] == [] and figures(file)["full_network_at_its_best"] is None
     assert "agreement is with the full network's own" in capsys.readouterr().out
     assert main(["evaluate", *frames, "--analyses", "distances"]) == 1
     assert "analyses need --labels" in capsys.readouterr().err
+    assert main(["evaluate", *frames, "--latency"]) == 1
+    assert "--latency scores each network against the truth; expected --labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "late"), [((), 13), (("--every", "2"), 7), (("--rate", "10"), 5)])
+def test_a_videos_own_rate_counts_unless_another_is_given(
+    options: tuple[str, ...], late: int, model: Path, tmp_path: Path
+) -> None:
+    """An Sh of half a second is as many frames late as come in that time."""
+    video = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, SIZE)
+    for value in range(FRAMES):
+        writer.write(np.full((SIZE[1], SIZE[0], 3), 40 * value, np.uint8))
+    writer.release()
+    file = tmp_path / "figures.json"
+    given = ["--frames", str(video), "--model", str(model), "--delay-ms", "500", "--rows", "low-latency", *options]
+    assert main(["evaluate", *given, "--json", str(file)]) == 0
+    assert list(rows_of(file)) == [f"low-latency-{late}"]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ pytest.importorskip("rclpy")
 
 from small_networks import small_network
 
-from lowlat_seg_ros.ros.device import choose_device
 from lowlat_seg_ros.ros.parameters import DECLARATIONS, ParameterError, PresentedModel, Settings, presented
+from lowlat_seg_ros.runtime.device import choose_device
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, PredictedDeviation
 

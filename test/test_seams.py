@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stream_setup import INPUT_SIZE, STEP, PlainSlowNetwork, moving_frames, stream_network, wait_until
+from stream_setup import INPUT_SIZE, STEP, GatedSlowNetwork, PlainSlowNetwork, moving_frames, stream_network, wait_until
+from test_slow_track import run_python
 from torch import Tensor
 
 import lowlat_seg_ros
@@ -126,6 +126,23 @@ def test_a_propagation_that_does_not_fit_is_one_sentence(name: str, sentence: st
         build_propagation(name, stream_network(), LightOrDark())
 
 
+def test_a_feature_that_does_not_fit_costs_its_frame_alone() -> None:
+    """A slow network that gives another grid than it names once it runs: that is told, and nothing is raised."""
+    network, frames = stream_network(), moving_frames(4)
+
+    class Shrinking(GatedSlowNetwork):
+        def answer(self, image: Tensor, low: Tensor) -> Answer:
+            logits, high = super().answer(image, low)
+            assert high is not None
+            return Answer(logits, high[..., 1:])
+
+    engine = StreamEngine(network, InlineSlowTrack(Shrinking(network)), FixedInterval(100))
+    results = [engine.segment(frame, stamp) for stamp, frame in enumerate(frames)]
+    assert results[1].unlabelled_reason.startswith("the fast track failed: PropagationError: the slow network gave")
+    assert (results[1].labels == 255).all() and results[2].key_reason == "first frame"
+    assert results[2].unlabelled_reason == "" and results[2].labels.max() < 255
+
+
 def test_auto_takes_what_the_slow_network_gives() -> None:
     network = stream_network()
     assert type(build_propagation("auto", network, network)) is PROPAGATIONS["adaptive"]
@@ -146,7 +163,7 @@ with Segmenter() as segmenter:
     assert threading.active_count() > 2, threading.enumerate()
 print(threading.enumerate())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = run_python(program)
     assert done.stdout.count("started") == 1, done.stdout + done.stderr
 
 

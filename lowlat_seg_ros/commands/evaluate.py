@@ -14,7 +14,7 @@ import torch
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.clips import open_clip
-from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
@@ -24,9 +24,9 @@ from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.replay.settings import DEFAULT_THRESHOLDS, PolicySettings
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,11 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_track_options(parser: argparse.ArgumentParser) -> None:
-    node, threshold = PolicySettings(), DEFAULT_THRESHOLDS["predicted_deviation"]
+    node = DEFAULT_POLICY
     parser.add_argument(
-        "--interval", type=int, default=node.interval, help="frames between key frames in the row 'fixed'"
+        "--interval", type=int, default=FixedInterval.interval, help="frames between key frames in the row 'fixed'"
     )
-    parser.add_argument("--threshold", type=float, default=threshold, help="predicted deviation that makes a key frame")
+    parser.add_argument(
+        "--threshold", type=float, default=node.threshold, help="predicted deviation that makes a key frame"
+    )
     parser.add_argument(
         "--minimum-interval", type=int, default=node.minimum_interval, help="frames before which no key frame is due"
     )
@@ -76,7 +78,7 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
         help="by how many frames Sh is late in 'low-latency', a row for each N; the default is 1 2",
     )
     late.add_argument("--delay-ms", type=float, metavar="MS", help="milliseconds that Sh takes, instead")
-    parser.add_argument("--rate", type=float, default=15.0, metavar="HZ", help="of the clip; the default is 15")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="of the clip; the default is a video's own, else 15")
     parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="take each N-th frame alone, and divide the rate by N"
     )
@@ -137,9 +139,11 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
 
 def thin_out(options: argparse.Namespace) -> None:
-    """Let ``--rate`` be that of the frames that ``--every`` leaves."""
+    """Let ``--rate`` be that of the frames that ``--every`` leaves; unless given it is the clip's own."""
     if options.every < 1:
         raise SettingsError(f"--every is {options.every}; expected 1 or more")
+    if options.rate is None:
+        options.rate = CAMVID_HZ if options.labels is not None else open_clip(options.frames).rate_hz
     require_positive("--rate", options.rate)
     options.rate /= options.every
 
@@ -190,6 +194,8 @@ def delays(options: argparse.Namespace) -> tuple[int, ...]:
 
 
 def check_latency_options(options: argparse.Namespace) -> None:
+    if options.latency and options.labels is None:
+        raise SettingsError("--latency scores each network against the truth; expected --labels beside it")
     if options.compare and not options.latency:
         raise SettingsError("--compare names networks to be timed; expected --latency beside it")
     for name in ("threads", "rounds"):

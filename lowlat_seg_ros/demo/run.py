@@ -31,7 +31,7 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
         CheckpointError, ClipError, DemoError, HarnessError, ParameterError, VideoError, OSError: in one
             sentence, what went wrong.
     """
-    from lowlat_seg_ros.ros.device import choose_device
+    from lowlat_seg_ros.runtime.device import choose_device
 
     clip = open_clip(clip_name, rate_hz=rate_hz)
     folder.mkdir(parents=True, exist_ok=True)

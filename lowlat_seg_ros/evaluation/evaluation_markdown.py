@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
@@ -14,12 +15,18 @@ from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
 from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
 from lowlat_seg_ros.evaluation.rows import Row, full_network_at_its_best
 
+# A table's columns, and the fields of a row that they show.
+SCORES: Final = {"mIoU": "mean_iou", "PA": "pixel_accuracy", "CA": "class_accuracy", "of full": "share_of_full"}
+AGREEMENT: Final = {"agreement, mIoU": "agreement_iou", "pixels": "agreement_pixels"}
+
 
 def evaluation_markdown(found: Evaluation) -> str:
     """The whole evaluation in Markdown."""
     kind = "consecutive frames" if found.plan.is_video else "stills"
     lines = [f"# {found.model} on {found.clip}", "", f"{found.frames} {kind}, the same for every row.", ""]
-    lines += [*row_table(found.rows), "", *class_table(found.rows, found.classes)]
+    lines += row_table(found.rows)
+    if all(row.class_iou for row in found.rows):
+        lines += ["", *class_table(found.rows, found.classes)]
     if found.distances:
         lines += ["", "## By distance from the key frame", "", *_distances(found.distances)]
     if found.propagation_ways:
@@ -34,40 +41,27 @@ def evaluation_markdown(found: Evaluation) -> str:
 
 
 def row_table(rows: Sequence[Row]) -> list[str]:
-    """All rows, and under them what their shares are of."""
-    if any(math.isfinite(row.agreement_iou) for row in rows):
-        return _agreement_table(rows)
-    head = ["row", "mIoU", "PA", "CA", "of full", "key frames", "consistency", ""]
+    """All rows, and under them what their shares are of, or what they agree with."""
+    has_labels = all(row.class_iou for row in rows)
+    scores = SCORES if has_labels else AGREEMENT
+    head = ["row", *scores, "key frames", "consistency", ""]
     cells = [
         [
             row.name,
-            *(_figure(value) for value in (row.mean_iou, row.pixel_accuracy, row.class_accuracy, row.share_of_full)),
+            *(_figure(getattr(row, name)) for name in scores.values()),
             f"{row.key_frame_ratio:.2f}",
             _figure(row.temporal_consistency),
             row.description,
         ]
         for row in rows
     ]
+    if not has_labels:
+        return [*table(head, cells), "", "There are no labels: agreement is with the full network's own."]
     best = full_network_at_its_best(rows)
     if best is None:
         return table(head, cells)
     explanation = f"'of full' is the mIoU by that of the full network given its best, here {best.name}: "
     return [*table(head, cells), "", f"{explanation}{_figure(best.mean_iou)}."]
-
-
-def _agreement_table(rows: Sequence[Row]) -> list[str]:
-    cells = [
-        [
-            row.name,
-            *(_figure(value) for value in (row.agreement_iou, row.agreement_pixels)),
-            f"{row.key_frame_ratio:.2f}",
-            _figure(row.temporal_consistency),
-            row.description,
-        ]
-        for row in rows
-    ]
-    lines = table(["row", "agreement, mIoU", "pixels", "key frames", "consistency", ""], cells)
-    return [*lines, "", "There are no labels: agreement is with the full network's own."]
 
 
 def class_table(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:

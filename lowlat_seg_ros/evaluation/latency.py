@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
@@ -121,12 +121,13 @@ class TwoTracksCandidate:
 
     @contextmanager
     def start(self) -> Iterator[Label]:
-        with ThreadedSlowTrack(self._network, intra_op_threads=self._slow_threads) as track:
-            engine = StreamEngine(self._network, track, self._policy)
+        with (
+            ThreadedSlowTrack(self._network, intra_op_threads=self._slow_threads) as track,
+            closing(StreamEngine(self._network, track, self._policy)) as engine,
+        ):
             engine.warm_up()
             self._runs_seen = 0
             yield partial(self._label, engine)
-            engine.close()
 
     def _label(self, engine: StreamEngine, frame: EvaluatedFrame) -> NDArray[np.uint8]:
         result = engine.segment(frame.image, frame.index)

@@ -40,7 +40,7 @@ class Row:
     mean_iou: float
     pixel_accuracy: float
     class_accuracy: float
-    class_iou: tuple[float, ...]
+    class_iou: tuple[float, ...]  # empty where there are no labels
     key_frame_ratio: float  # of frames on which Sh is asked for
     temporal_consistency: float = math.nan  # mIoU against the previous labels, carried along the optical flow
     share_of_full: float = math.nan  # of two tracks: mIoU by the full network's, given its best
@@ -201,16 +201,16 @@ def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) ->
 
 
 def _scores(matrix: ConfusionMatrix, is_against_truth: bool) -> dict[str, Any]:
-    class_iou = tuple(matrix.class_iou().tolist())
     if is_against_truth:
         return {
             "mean_iou": matrix.mean_iou(),
             "pixel_accuracy": matrix.pixel_accuracy(),
             "class_accuracy": matrix.class_accuracy(),
-            "class_iou": class_iou,
+            "class_iou": tuple(matrix.class_iou().tolist()),
         }
-    unknown = {"mean_iou": math.nan, "pixel_accuracy": math.nan, "class_accuracy": math.nan, "class_iou": class_iou}
-    return {**unknown, "agreement_iou": matrix.mean_iou(), "agreement_pixels": matrix.pixel_accuracy()}
+    unknown = dict.fromkeys(("mean_iou", "pixel_accuracy", "class_accuracy"), math.nan)
+    agreement = {"agreement_iou": matrix.mean_iou(), "agreement_pixels": matrix.pixel_accuracy()}
+    return {**unknown, "class_iou": (), **agreement}
 
 
 def _how_it_ran(name: str, propagation: str) -> dict[str, Any]:
@@ -229,9 +229,9 @@ def _how_it_ran(name: str, propagation: str) -> dict[str, Any]:
 def full_network_at_its_best(rows: Iterable[Row]) -> Row | None:
     """The better of the full network without and with fusion: fusion by itself adds accuracy, also at distance 0.
 
-    None where not both were scored.
+    None where not both were scored against the truth.
     """
-    full = [row for row in rows if row.name in FULL_ROWS]
+    full = [row for row in rows if row.name in FULL_ROWS and not math.isnan(row.mean_iou)]
     return max(full, key=lambda row: row.mean_iou) if len(full) == len(FULL_ROWS) else None
 
 

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import (
+    DEFAULT_POLICY,
+    FeatureDifference,
+    FixedInterval,
+    KeyFramePolicy,
+    PredictedDeviation,
+)
 
-DEFAULT_THRESHOLDS: Final = {"predicted_deviation": 0.125, "feature_difference": 0.5}
+DEFAULT_THRESHOLDS: Final = {"predicted_deviation": DEFAULT_POLICY.threshold, "feature_difference": 0.5}
 POLICIES: Final = (*DEFAULT_THRESHOLDS, "fixed_interval")
 """Names and defaults are those of the node's parameters (config/seg.yaml)."""
 
@@ -18,10 +24,10 @@ class PolicySettings:
     """A key-frame policy by its name; ``interval`` counts for fixed_interval, everything else for the other two."""
 
     name: str = "predicted_deviation"
-    interval: int = 5  # frames
+    interval: int = FixedInterval.interval  # frames
     threshold: float | None = None  # None: the policy's default
-    minimum_interval: int = 4  # frames
-    maximum_interval: int = 8
+    minimum_interval: int = DEFAULT_POLICY.minimum_interval  # frames
+    maximum_interval: int = DEFAULT_POLICY.maximum_interval
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:

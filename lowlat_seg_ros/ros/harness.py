@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -110,6 +110,9 @@ class ChildProcess:
     def _ended(self, code: int) -> HarnessError:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return HarnessError(f"{self.name} ended with code {code}: {lines[-1] if lines else 'it said nothing'}")
+
+
+Process = TypeVar("Process", bound=ChildProcess)
 
 
 class Player(ChildProcess):
@@ -283,7 +286,7 @@ class Harness:
         for process in self._processes:
             process.require_alive()
 
-    def _watch(self, process: Any) -> Any:
+    def _watch(self, process: Process) -> Process:
         self._processes.append(process)
         self._exits.callback(process.close)
         return process

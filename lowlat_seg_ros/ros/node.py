@@ -20,7 +20,6 @@ from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import propagation_in_use
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.ros.camera import Camera
-from lowlat_seg_ros.ros.device import choose_device, in_words
 from lowlat_seg_ros.ros.parameters import (
     SETTING_NAMES,
     ParameterError,
@@ -30,6 +29,7 @@ from lowlat_seg_ros.ros.parameters import (
     show_presented,
     unknown_parameters,
 )
+from lowlat_seg_ros.runtime.device import choose_device, in_words
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.registry import load_model
 from lowlat_seg_ros.stream.engine import StreamEngine

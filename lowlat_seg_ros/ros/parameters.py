@@ -15,12 +15,18 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import ParameterError
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.models.config import Colour
 from lowlat_seg_ros.slow.network import SlowNetwork
-from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import (
+    DEFAULT_POLICY,
+    FeatureDifference,
+    FixedInterval,
+    KeyFramePolicy,
+    PredictedDeviation,
+)
 
 MODELS_OWN_NAMES: Final = [""]
 MODELS_OWN_SIZE: Final = [0, 0]
@@ -35,10 +41,6 @@ _SMALLEST_INPUT: Final = 32
 _LARGEST_INPUT: Final = 8192
 
 POLICIES: Final = ("predicted_deviation", "feature_difference", "fixed_interval")
-
-
-class ParameterError(Error):
-    """A parameter value that cannot be used; the message is one sentence that names the parameter."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ DECLARATIONS: Final = (
     ),
     Declaration(
         "deviation_threshold",
-        0.125,
+        DEFAULT_POLICY.threshold,
         "predicted_deviation: fraction of pixels with another label than in the key frame that makes a new key frame.",
         (0.0, 1.0),
         changes_at_run_time=True,
@@ -147,20 +149,24 @@ DECLARATIONS: Final = (
     ),
     Declaration(
         "minimum_interval",
-        4,
+        DEFAULT_POLICY.minimum_interval,
         "predicted_deviation and feature_difference: fewest frames from one key frame to the next.",
         (1, 10000),
         changes_at_run_time=True,
     ),
     Declaration(
         "maximum_interval",
-        8,
+        DEFAULT_POLICY.maximum_interval,
         "predicted_deviation and feature_difference: most frames from one key frame to the next.",
         (1, 10000),
         changes_at_run_time=True,
     ),
     Declaration(
-        "interval", 5, "fixed_interval: frames from one key frame to the next.", (1, 10000), changes_at_run_time=True
+        "interval",
+        FixedInterval.interval,
+        "fixed_interval: frames from one key frame to the next.",
+        (1, 10000),
+        changes_at_run_time=True,
     ),
     Declaration(
         "overlay_opacity",

@@ -14,6 +14,7 @@ from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Preprocessor, Size, check_frame, frame_size, label_image, unlabelled_image
+from lowlat_seg_ros.fast.propagation import PropagationError
 from lowlat_seg_ros.fast.registry import AUTO, build_propagation
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
 from lowlat_seg_ros.stream.key_frames import (
@@ -104,7 +105,7 @@ class StreamEngine:
             self._collect_slow_track()
             try:
                 result = self._fast_track(frame, stamp, clock)
-            except (RuntimeError, MemoryError, FloatingPointError, cv2.error) as error:
+            except (RuntimeError, MemoryError, FloatingPointError, PropagationError, cv2.error) as error:
                 result = self._without_labels(frame, stamp, clock, error)
         self._sequence += 1
         return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
 from lowlat_seg_ros.fast.network import FastNetwork
@@ -120,6 +120,10 @@ class PredictedDeviation(ThresholdPolicy):
 
     def measure(self, network: FastNetwork, key: LowFeatures, current: LowFeatures) -> float:
         return float(network.predicted_deviation(key, current))
+
+
+DEFAULT_POLICY: Final = PredictedDeviation(threshold=0.125, minimum_interval=4, maximum_interval=8)
+"""The node's, the library's and the commands' own; ``config/seg.yaml`` says what its numbers do."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import re
 
 import torch
 
-from lowlat_seg_ros.ros.parameters import ParameterError
+from lowlat_seg_ros.errors import ParameterError
 
 
 def choose_device(requested: str) -> torch.device:
-    """The device that the parameter `device` asks for: auto, cpu, cuda or cuda:N.
+    """The device that ``device`` asks for: auto, cpu, cuda or cuda:N.
 
     Raises:
         ParameterError: the value is none of these, or asks for a CUDA device that is not there. Only auto falls back.
