@@ -13,6 +13,7 @@ KERNELS = Extension(
     "lowlat_seg_ros.kernels._kernels",
     sources=[
         "src/carried_logits.cpp",
+        "src/classifier_steps.cpp",
         "src/halved_image.cpp",
         "src/inverted_residual.cpp",
         "src/labels_from_logits.cpp",

@@ -47,6 +47,9 @@ class NanOnDemand:
         propagated = self._network.propagate(key_high, key, current)
         return Propagated(torch.full_like(propagated.high, torch.nan), None) if self.gives_nan else propagated
 
+    def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
+        return self._network.move(picture, key, current)
+
 
 @dataclass
 class Chain:

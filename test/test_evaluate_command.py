@@ -348,7 +348,10 @@ def test_a_videos_own_rate_counts_unless_another_is_given(
     ("options", "sentence"),
     [
         (("--every", "0"), "--every is 0; expected 1 or more"),
-        (("--propagation", "clockwise"), "propagation is 'clockwise'; expected one of auto, adaptive, copy"),
+        (
+            ("--propagation", "clockwise"),
+            "propagation is 'clockwise'; expected one of auto, adaptive, copy, just_in_time",
+        ),
     ],
 )
 def test_options_of_the_clip_that_cannot_be_used_are_named(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,7 +54,7 @@ class Inverting(Propagation):
     def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
         return Answer(-key.answer.logits)
 
-    def learn(self, key: KeyFrame) -> None:
+    def learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         self.learned.append(key.frame.sequence)
 
 
@@ -93,7 +93,7 @@ def test_a_propagation_from_outside_labels_and_learns(from_outside: None) -> Non
 
 def test_a_propagation_that_cannot_learn_is_told_and_labels_go_on() -> None:
     class Unteachable(Inverting):
-        def learn(self, key: KeyFrame) -> None:
+        def learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
             raise RuntimeError("no memory\nleft")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -118,7 +118,10 @@ def test_copying_gives_the_key_frames_labels_unchanged() -> None:
     ("name", "sentence"),
     [
         ("clockwise", "propagation is 'clockwise'; expected one of auto, adaptive, copy"),
-        ("adaptive", "propagation 'adaptive' carries a feature, and the slow network gives none; expected 'copy'"),
+        (
+            "adaptive",
+            "propagation 'adaptive' carries a feature, and the slow network gives none; expected 'just_in_time'",
+        ),
     ],
 )
 def test_a_propagation_that_does_not_fit_is_one_sentence(name: str, sentence: str) -> None:
@@ -132,7 +135,7 @@ def test_a_feature_that_does_not_fit_costs_its_frame_alone() -> None:
 
     class Shrinking(GatedSlowNetwork):
         def answer(self, image: Tensor, low: Tensor) -> Answer:
-            logits, high = super().answer(image, low)
+            logits, high, _ = super().answer(image, low)
             assert high is not None
             return Answer(logits, high[..., 1:])
 
@@ -146,7 +149,7 @@ def test_a_feature_that_does_not_fit_costs_its_frame_alone() -> None:
 def test_auto_takes_what_the_slow_network_gives() -> None:
     network = stream_network()
     assert type(build_propagation("auto", network, network)) is PROPAGATIONS["adaptive"]
-    assert type(build_propagation("auto", network, LightOrDark())) is PROPAGATIONS["copy"]
+    assert type(build_propagation("auto", network, LightOrDark())) is PROPAGATIONS["just_in_time"]
 
 
 def test_a_model_that_is_not_there_is_an_error_of_ours() -> None:

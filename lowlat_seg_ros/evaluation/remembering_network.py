@@ -79,6 +79,9 @@ class RememberingNetwork:
     def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
         return self._network.propagate(key_high, key, current)
 
+    def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
+        return self._network.move(picture, key, current)
+
 
 def digest(image: Tensor) -> bytes:
     """A name for the picture (1, 3, H, W) that no other one has."""

@@ -43,7 +43,7 @@ class AdaptivePropagation(Propagation):
         super().__init__(fast, slow)
         if slow.head is None:
             raise PropagationError(
-                "propagation 'adaptive' carries a feature, and the slow network gives none; expected 'copy'"
+                "propagation 'adaptive' carries a feature, and the slow network gives none; expected 'just_in_time'"
             )
         if slow.head.stride != fast.stride:
             raise PropagationError(

@@ -46,3 +46,10 @@ class FastNetwork(Protocol):
     def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
         """F_h of the current frame from the key frame's pair of features (paper section 3.3)."""
         ...
+
+    def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
+        """Anything on the key frame's grid, (1, C, h, w), moved to the current frame by equation 1.
+
+        With it the doubt, (1, 1, h, w): 0 where the key frame explains the current one, towards 1.
+        """
+        ...

@@ -51,8 +51,8 @@ class Preprocessor:
         return torch.from_numpy(resized).permute(2, 0, 1).unsqueeze(0).to(self._device)
 
 
-def label_image(logits: Tensor, input_size: Size, size: Size) -> NDArray[np.uint8]:
-    """Class ids, (height, width) of ``size``, from logits (1, classes, h, w).
+def label_image(logits: Tensor, input_size: Size, size: Size, ids: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
+    """Class ids, (height, width) of ``size``, from logits (1, classes, h, w) of the classes ``ids``; None: 0, 1, …
 
     The logits are upsampled bilinearly to the network's input size, as in training, then the largest is taken; the ids
     are then only ever copied (nearest pixel) to the frame's size, so that no two of them are blended into a third.
@@ -61,6 +61,8 @@ def label_image(logits: Tensor, input_size: Size, size: Size) -> NDArray[np.uint
         FloatingPointError: a logit is nan or infinite.
     """
     labels = label_in_cpp(logits, input_size) if can_label_in_cpp(logits) else label_in_torch(logits, input_size)
+    if ids is not None and ids != tuple(range(len(ids))):
+        labels = np.asarray(ids, np.uint8)[labels]
     if size == input_size:
         return labels
     # INTER_NEAREST_EXACT takes pixel centres, as the frame's own resize does; INTER_NEAREST is up to half a pixel off.

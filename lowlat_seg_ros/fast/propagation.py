@@ -7,6 +7,7 @@ A new one is a subclass of ``Propagation`` in a file of its own, a line in ``fas
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
@@ -19,7 +20,7 @@ class PropagationError(Error):
 
 
 class Propagation(ABC):
-    """One camera's. The fast track calls all but ``learn``; that the slow track calls, in its own thread."""
+    """One camera's. The slow track calls ``prepare`` and ``learn``, in its own thread; the fast track the others."""
 
     needs_motion = False  # whether each frame is to come with the optical flow since its key frame
 
@@ -41,5 +42,15 @@ class Propagation(ABC):
             return None
         return Answer(self.fast.classify_low(seen.low.low))
 
-    def learn(self, key: KeyFrame) -> None:  # noqa: B027  # most have nothing to learn
-        """Learn from the slow network's answer, once it has been handed over."""
+    def warm_up(self, key: KeyFrame, seen: SeenFrame) -> None:  # noqa: B027  # for most, ``answer`` has shown all there is
+        """Run once what ``answer`` has no occasion for before the first key frame, and leave no trace."""
+
+    def prepare(self, answer: Answer, frame: SeenFrame) -> Answer:
+        """What is handed over of the slow network's answer for a frame."""
+        return answer
+
+    def learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:  # noqa: B027  # most have nothing to learn
+        """Learn from the slow network's answer, once it has been handed over.
+
+        ``may_go_on`` is to be asked every few milliseconds; after the first false a key frame waits.
+        """

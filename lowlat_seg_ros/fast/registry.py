@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lowlat_seg_ros.fast.adaptive import AdaptivePropagation
 from lowlat_seg_ros.fast.copying import Copying
+from lowlat_seg_ros.fast.just_in_time import JustInTimePropagation
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.propagation import Propagation, PropagationError
 from lowlat_seg_ros.slow.network import SlowNetwork
@@ -13,6 +14,7 @@ from lowlat_seg_ros.slow.network import SlowNetwork
 PROPAGATIONS: dict[str, Callable[[FastNetwork, SlowNetwork], Propagation]] = {
     "adaptive": AdaptivePropagation,
     "copy": Copying,
+    "just_in_time": JustInTimePropagation,
 }
 
 
@@ -33,7 +35,7 @@ def build_propagation(name: str, fast: FastNetwork, slow: SlowNetwork) -> Propag
 
 
 def propagation_in_use(name: str, slow: SlowNetwork) -> str:
-    """What ``auto`` stands for: the paper's where the slow network gives a feature to carry, else copying."""
+    """What ``auto`` stands for: the paper's where the slow network gives a feature to carry, else just in time."""
     if name != AUTO:
         return name
-    return "copy" if slow.head is None else "adaptive"
+    return "just_in_time" if slow.head is None else "adaptive"

@@ -50,6 +50,13 @@ class CarriedSizes(ctypes.Structure):
     _fields_ = _integers("height", "width", "classes", "coarse_height", "coarse_width")
 
 
+class TrainingSizes(ctypes.Structure):
+    _fields_ = [
+        *_integers("inputs", "classes", "batch", "step"),
+        *(("learning_rate", ctypes.c_float), ("weight_decay", ctypes.c_float)),
+    ]
+
+
 class LogitSizes(ctypes.Structure):
     """Strides in elements."""
 
@@ -190,6 +197,23 @@ def carry_logits(
     coarse_size = (1, 1) if coarse_doubt is None else coarse_doubt.shape[-2:]
     _library().carry_logits(*operands, CarriedSizes(height, width, classes, *coarse_size), _threads())
     return result
+
+
+def step_classifier(
+    inputs: Tensor, targets: Tensor, chosen: Tensor, state: Tensor, step: int, rate: float, decay: float
+) -> None:
+    """One step of Adam on a perceptron with a softmax; ``state`` changes in place.
+
+    Args:
+        inputs: (N, I), float32, contiguous.
+        targets: (N, K), float32, contiguous, each row a distribution.
+        chosen: (B,), int64: the places that the step looks at.
+        state: (3, weights): as ``src/classifier_steps.cpp`` lays them out, and the gradient's two moments.
+        step: counted from 1.
+        rate, decay: the learning rate, and how much of the weights is added to the gradient.
+    """
+    sizes = TrainingSizes(inputs.shape[1], targets.shape[1], len(chosen), step, rate, decay)
+    _library().step_classifier(*(_address(tensor) for tensor in (inputs, targets, chosen, *state)), sizes)
 
 
 def labels_from_logits(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from lowlat_seg_ros.fast.adaptive import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor, Propagated
@@ -15,6 +16,8 @@ from lowlat_seg_ros.models.shared_backbone import SharedBackbone
 from lowlat_seg_ros.models.tracks import Tracks
 from lowlat_seg_ros.models.two_networks import TwoNetworks
 from lowlat_seg_ros.slow.network import FeatureHead
+
+TINY = 1e-12
 
 
 class SegmentationNetwork(nn.Module):
@@ -113,6 +116,13 @@ class SegmentationNetwork(nn.Module):
         propagated, moved_guidance = self._moved([key_high, key.kernel_guidance], key, current)
         return self.fuse(propagated, current, moved_guidance)
 
+    def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
+        """Anything on the grid moved as F_h is, and the doubt of what came of it, (B, 1, h, w)."""
+        moved, guidance = self._moved([picture, key.kernel_guidance], key, current)
+        if isinstance(self.fusion, GatedFusion):
+            return moved, self.fusion.gate(guidance, current.kernel_guidance)
+        return moved, relative_difference(guidance, current.kernel_guidance)
+
     def forward(self, image: Tensor) -> Tensor:
         """The full network on one frame: Sl where Sh needs it, Sh, classifier; logits (B, classes, r h, r w)."""
         low = self.tracks.low(image) if self.tracks.high_needs_low else None
@@ -125,6 +135,14 @@ class SegmentationNetwork(nn.Module):
         3.3), and it is what the two tracks must beat.
         """
         return self.classify_low(self.tracks.low(image))
+
+
+def relative_difference(first: Tensor, second: Tensor) -> Tensor:
+    """Of two features, place by place: (B, 1, h, w), 0 where they are alike, 1 where they share nothing."""
+    difference, size = (
+        value.abs().sum(dim=1, keepdim=True) for value in (first - second, torch.cat([first, second], 1))
+    )
+    return difference / size.clamp(min=TINY)
 
 
 def build_tracks(config: ModelConfig) -> Tracks:

@@ -73,7 +73,7 @@ class StreamEngine:
         self.low_latency = low_latency
         self._network = network
         self._propagation = build_propagation(propagation, network, slow_track.network)
-        self.slow_lane = slow_track.open_lane(self._propagation.learn)
+        self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._propagation.learn)
         self._input_size = input_size or network.config.input_size
         self._preprocess = Preprocessor(self._input_size, torch.device(device))
         self._motion: MotionBesideNetwork | None = None
@@ -151,7 +151,9 @@ class StreamEngine:
         return Found(answer, key)
 
     def _label(self, answer: Answer | None, size: Size) -> NDArray[np.uint8]:
-        return unlabelled_image(size) if answer is None else label_image(answer.logits, self._input_size, size)
+        if answer is None:
+            return unlabelled_image(size)
+        return label_image(answer.logits, self._input_size, size, answer.ids)
 
     def _keep_key(self, seen: SeenFrame, found: Found) -> bool:
         """Put a key frame into the cache and hand it to the slow track; returns whether the frame became one."""
@@ -258,13 +260,14 @@ class StreamEngine:
         with torch.inference_mode(), self._stream.in_use():
             seen = self._see(frame, stamp=0, key=None)
             in_slow_track = self.slow_lane.warm_up(SlowJob(seen, self._stream.mark()))
-            in_place = run_slow_network(self.slow_lane.network, seen)
+            in_place = run_slow_network(self.slow_lane.network, seen, self._propagation.prepare)
             for result in (in_slow_track, in_place):
                 if result.key is None:
                     raise RuntimeError(f"Sh failed on a black frame: {result.error}")
                 self._label(result.key.answer, size)
                 later = self._see(frame, stamp=0, key=result.key)
                 self._label(self._propagation.answer(result.key, later), size)
+                self._propagation.warm_up(result.key, later)
             self._label(self._propagation.answer_without_key(seen), size)
             for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):
                 policy.measure(self._network, seen.low, seen.low)

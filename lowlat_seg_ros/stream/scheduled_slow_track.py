@@ -9,7 +9,16 @@ import threading
 from collections import deque
 
 from lowlat_seg_ros.slow.network import SlowNetwork
-from lowlat_seg_ros.stream.slow_lane import Learn, SlowJob, SlowLane, SlowResult, run_slow_network
+from lowlat_seg_ros.stream.slow_lane import (
+    Learn,
+    Prepare,
+    SlowJob,
+    SlowLane,
+    SlowResult,
+    as_it_is,
+    learn_nothing,
+    run_slow_network,
+)
 
 
 class ScheduledSlowTrack:
@@ -35,9 +44,9 @@ class ScheduledSlowTrack:
         self._in_work: ScheduledLane | None = None
         self._done_at = 0  # when what is in work is done, or the last was
 
-    def open_lane(self, learn: Learn = lambda key: None) -> ScheduledLane:
-        """A place for one more camera; ``learn`` is called with each answer once it has been handed over."""
-        return ScheduledLane(self, learn)
+    def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> ScheduledLane:
+        """A place for one more camera."""
+        return ScheduledLane(self, prepare, learn)
 
     def add(self, lane: ScheduledLane) -> None:
         """Serve this lane too."""
@@ -72,8 +81,8 @@ class ScheduledSlowTrack:
 class ScheduledLane(SlowLane):
     """A camera's place at a ``ScheduledSlowTrack``."""
 
-    def __init__(self, track: ScheduledSlowTrack, learn: Learn) -> None:
-        super().__init__(track.network, threading.Condition(), learn)
+    def __init__(self, track: ScheduledSlowTrack, prepare: Prepare, learn: Learn) -> None:
+        super().__init__(track.network, threading.Condition(), prepare, learn)
         self._track = track
         track.add(self)
         self._handed_over: dict[int, int] = {}  # time by the frame's sequence, of what waits or is in work
@@ -90,7 +99,7 @@ class ScheduledLane(SlowLane):
         if self._in_work is None:
             raise RuntimeError("only a job in work can be completed")
         sequence = self._in_work.frame.sequence
-        result = run_slow_network(self.network, self._in_work.frame)
+        result = run_slow_network(self.network, self._in_work.frame, self.prepare)
         self.finish(result)
         self.learn(result)
         self.delays.append(time - self._handed_over[sequence])
@@ -98,7 +107,7 @@ class ScheduledLane(SlowLane):
         self._handed_over = {later: at for later, at in self._handed_over.items() if later > sequence}
 
     def warm_up(self, job: SlowJob) -> SlowResult:
-        return run_slow_network(self.network, job.frame)
+        return run_slow_network(self.network, job.frame, self.prepare)
 
 
 class InlineSlowTrack:
@@ -114,9 +123,9 @@ class InlineSlowTrack:
         self.network = network
         self._delay_frames = delay_frames
 
-    def open_lane(self, learn: Learn = lambda key: None) -> InlineLane:
+    def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> InlineLane:
         """A camera's place, at a track of its own."""
-        return InlineLane(ScheduledSlowTrack(self.network, self._delay_frames, hand_over_delay=0), learn)
+        return InlineLane(ScheduledSlowTrack(self.network, self._delay_frames, hand_over_delay=0), prepare, learn)
 
 
 class InlineLane(ScheduledLane):

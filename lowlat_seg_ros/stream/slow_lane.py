@@ -11,12 +11,24 @@ from typing import Protocol
 
 import torch
 
-from lowlat_seg_ros.fast.frames import KeyFrame, SeenFrame
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.runtime.track_stream import TrackStream
 from lowlat_seg_ros.slow.network import SlowNetwork
 
-Learn = Callable[[KeyFrame], None]
-"""What a propagation does with the slow network's answer, in the slow track."""
+Prepare = Callable[[Answer, SeenFrame], Answer]
+"""What a propagation makes of the slow network's answer, in the slow track, before it is handed over."""
+
+Learn = Callable[[KeyFrame, Callable[[], bool]], None]
+"""What it does with it afterwards, for as long as the second argument says that there is nothing better to do."""
+
+
+def as_it_is(answer: Answer, frame: SeenFrame) -> Answer:
+    """A ``Prepare``."""
+    return answer
+
+
+def learn_nothing(key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
+    """A ``Learn``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +63,10 @@ class SlowTrackCounts:
 class SlowLane(ABC):
     """At most one job in work and one, the newest, waiting (contract 4). An engine and the slow track share it."""
 
-    def __init__(self, network: SlowNetwork, changed: threading.Condition, learn: Learn) -> None:
+    def __init__(self, network: SlowNetwork, changed: threading.Condition, prepare: Prepare, learn: Learn) -> None:
         """``changed`` guards every field; it is notified when there is work or a result."""
         self.network = network
+        self.prepare = prepare
         self._learn = learn
         self._changed = changed
         self._waiting: SlowJob | None = None
@@ -81,7 +94,7 @@ class SlowLane(ABC):
 
     def run_in_place(self, frame: SeenFrame) -> SlowResult:
         """Run Sh in the caller's thread, on its current CUDA stream, and count it."""
-        result = run_slow_network(self.network, frame)
+        result = run_slow_network(self.network, frame, self.prepare)
         with self._changed:
             self._count(result)
         self.learn(result)
@@ -148,7 +161,7 @@ class SlowLane(ABC):
             self._in_work = None
             self._changed.notify_all()
 
-    def learn(self, result: SlowResult) -> None:
+    def learn(self, result: SlowResult, may_go_on: Callable[[], bool] = lambda: True) -> None:
         """Let the propagation learn from an answer that has been handed over: no key frame waits for that.
 
         What goes wrong is told with the results; labels go on as they were.
@@ -156,7 +169,8 @@ class SlowLane(ABC):
         if result.key is None:
             return
         try:
-            self._learn(result.key)
+            with torch.inference_mode():
+                self._learn(result.key, may_go_on)
         except Exception as error:  # contract 5: whatever happens in the slow track, the fast track goes on
             with self._changed:
                 self._learning_failures.append(f"the propagation could not learn: {describe_error(error)}")
@@ -179,23 +193,26 @@ class SlowTrack(Protocol):
     @property
     def network(self) -> SlowNetwork: ...
 
-    def open_lane(self, learn: Learn) -> SlowLane:
-        """A place for one more camera; ``learn`` is called with each answer once it has been handed over."""
+    def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> SlowLane:
+        """A place for one more camera, with what its propagation does with each answer before and after it is there."""
         ...
 
 
 @torch.inference_mode()
-def run_slow_network(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None = None) -> SlowResult:
+def run_slow_network(
+    network: SlowNetwork, frame: SeenFrame, prepare: Prepare = as_it_is, stream: TrackStream | None = None
+) -> SlowResult:
     """The slow network on one frame, whatever happens: exceptions, nan and infinite values become the ``error``.
 
     Args:
+        prepare: what is handed over of the answer.
         stream: what the thread's kernels go to; it is waited for, since other streams will read the result. None where
             the caller goes on with the same stream.
     """
     started = time.perf_counter_ns()
     key, error = None, ""
     try:
-        key = _accurate_key(network, frame, stream)
+        key = _accurate_key(network, frame, prepare, stream)
     except Exception as failure:
         # Contract 5: whatever goes wrong, out of memory included, is reported and the fast track goes on.
         # In words only: the exception itself would keep the network's tensors alive.
@@ -208,14 +225,19 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _accurate_key(network: SlowNetwork, frame: SeenFrame, stream: TrackStream | None) -> KeyFrame:
+def _accurate_key(network: SlowNetwork, frame: SeenFrame, prepare: Prepare, stream: TrackStream | None) -> KeyFrame:
     try:
         answer = network.answer(frame.image, frame.low.low)
-        tensors = [tensor for tensor in answer if tensor is not None]
-        are_finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()
+        require_finite(answer)
+        prepared = prepare(answer, frame)
     finally:
         if stream is not None:
             stream.wait()  # also where it failed: kernels already queued still read the frame's tensors
-    if not bool(are_finite):
+    return KeyFrame(frame, prepared, is_accurate=True)
+
+
+def require_finite(answer: Answer) -> None:
+    """Raises FloatingPointError where a logit or an element of the feature is none."""
+    tensors = [tensor for tensor in (answer.logits, answer.feature) if tensor is not None]
+    if not bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()):
         raise FloatingPointError("Sh gave values that are nan or infinite")
-    return KeyFrame(frame, answer, is_accurate=True)

@@ -17,7 +17,16 @@ from torch.overrides import TorchFunctionMode
 
 from lowlat_seg_ros.runtime.track_stream import SLOW_PRIORITY, TrackStream
 from lowlat_seg_ros.slow.network import SlowNetwork
-from lowlat_seg_ros.stream.slow_lane import Learn, SlowJob, SlowLane, SlowResult, run_slow_network
+from lowlat_seg_ros.stream.slow_lane import (
+    Learn,
+    Prepare,
+    SlowJob,
+    SlowLane,
+    SlowResult,
+    as_it_is,
+    learn_nothing,
+    run_slow_network,
+)
 
 MAXIMUM_NICENESS = 19
 
@@ -62,9 +71,9 @@ class ThreadedSlowTrack:
         # Python ends daemon threads by force: one inside a torch operator would abort the whole process.
         atexit.register(self.close)
 
-    def open_lane(self, learn: Learn = lambda key: None) -> ThreadedLane:
-        """A place for one more camera; ``learn`` is called with each answer once it has been handed over."""
-        lane = ThreadedLane(self, self.network, self._changed, learn)
+    def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> ThreadedLane:
+        """A place for one more camera, with what its propagation does with each answer before and after it is there."""
+        lane = ThreadedLane(self, self._changed, prepare, learn)
         with self._changed:
             self._lanes.append(lane)
         return lane
@@ -90,9 +99,9 @@ class ThreadedSlowTrack:
     ) -> None:
         self.close()
 
-    def warm_up(self, job: SlowJob) -> SlowResult:
+    def warm_up(self, job: SlowJob, prepare: Prepare = as_it_is) -> SlowResult:
         """Run Sh once in the slow thread, in a lane of its own so that no camera's counts move, and wait for it."""
-        lane = self.open_lane()
+        lane = self.open_lane(prepare)
         lane.submit(job)
         with self._changed:
             self._changed.wait_for(lambda: lane.counts().done + lane.counts().failed > 0 or self._is_closing)
@@ -118,10 +127,14 @@ class ThreadedSlowTrack:
             lane = self._next_lane()
             job = lane.take()
         self._stream.follow(job.ready)
-        result = run_slow_network(self.network, job.frame, self._stream)
+        result = run_slow_network(self.network, job.frame, lane.prepare, self._stream)
         lane.finish(result)
-        lane.learn(result)
+        lane.learn(result, self._is_idle)
         return True
+
+    def _is_idle(self) -> bool:
+        with self._changed:
+            return not self._is_closing and not any(lane.has_waiting for lane in self._lanes)
 
     def _next_lane(self) -> ThreadedLane:
         """The next lane in turn that has a job; its turn comes again after all the others'."""
@@ -139,14 +152,12 @@ class ThreadedSlowTrack:
 class ThreadedLane(SlowLane):
     """A camera's place at a ``ThreadedSlowTrack``."""
 
-    def __init__(
-        self, track: ThreadedSlowTrack, network: SlowNetwork, changed: threading.Condition, learn: Learn
-    ) -> None:
-        super().__init__(network, changed, learn)
+    def __init__(self, track: ThreadedSlowTrack, changed: threading.Condition, prepare: Prepare, learn: Learn) -> None:
+        super().__init__(track.network, changed, prepare, learn)
         self._track = track
 
     def warm_up(self, job: SlowJob) -> SlowResult:
-        return self._track.warm_up(job)
+        return self._track.warm_up(job, self.prepare)
 
 
 class _BetweenOperators(TorchFunctionMode):

@@ -1,0 +1,189 @@
+"""The just-in-time classifier: what Sl's feature means on this street now, learned from the slow network's answers.
+
+Source of the idea: Mullapudi et al., "Online Model Distillation for Efficient Video Inference", ICCV 2019, where a
+whole network learns. Here it is a perceptron on Sl's feature, which every frame has anyway.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
+from lowlat_seg_ros.kernels import cpp
+
+HIDDEN: Final = 64  # units; src/classifier_steps.cpp is compiled for so many
+KEYS_REMEMBERED: Final = 6
+STEPS: Final = 30  # of Adam, a key frame
+PLACES: Final = 2048  # that a step looks at
+LEARNING_RATE: Final = 0.02
+WEIGHT_DECAY: Final = 1e-4
+GUIDANCE_SCALE: Final = 3.0  # of unit vectors, beside features of about that size
+WINDOW: Final = 5  # places, around each, over which F_l is averaged
+SMALLEST_SPREAD: Final = 1e-3  # of an input, below which it says nothing
+NO_CHANCE: Final = -20.0  # the logit of a class that was never seen
+FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.999, 1e-8  # Adam's
+
+
+def describe_places(low: LowFeatures) -> Tensor:
+    """What the classifier looks at, (h * w, inputs): F_l, what matching sees, where it is, and F_l around it."""
+    height, width = low.low.shape[-2:]
+    rows, columns = (torch.linspace(-1, 1, size, device=low.low.device) for size in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    place = torch.stack([x, y, y * y, x * y])[None].to(low.low.dtype)
+    around = functional.avg_pool2d(low.low, WINDOW, 1, WINDOW // 2)
+    seen = torch.cat([low.low, GUIDANCE_SCALE * low.kernel_guidance, place, around], dim=1)
+    return seen[0].flatten(1).t()
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Weights that never change: the slow track makes a new one and hands it over in one piece."""
+
+    first: Tensor  # (inputs, HIDDEN), the inputs' normalisation folded in
+    first_bias: Tensor
+    second: Tensor  # (HIDDEN, classes)
+    second_bias: Tensor
+    ids: tuple[int, ...]  # of the classes, in the order of the channels
+    learned_from: int  # the stamp of the newest key frame behind it, nanoseconds
+
+    def of_classes(self, ids: tuple[int, ...]) -> Classifier:
+        """The same with other channels: what it does not know has no chance, what is not asked for is left out."""
+        if ids == self.ids:
+            return self
+        known = [label for label in self.ids if label in ids]
+        source, target = ([order.index(label) for label in known] for order in (self.ids, ids))
+        second = self.second.new_zeros(HIDDEN, len(ids))
+        bias = self.second_bias.new_full((len(ids),), NO_CHANCE)
+        second[:, target], bias[target] = self.second[:, source], self.second_bias[source]
+        return replace(self, second=second, second_bias=bias, ids=ids)
+
+    def __call__(self, low: LowFeatures) -> Tensor:
+        """Log-probabilities (1, classes, h, w), channels last in memory."""
+        height, width = low.low.shape[-2:]
+        hidden = torch.addmm(self.first_bias, describe_places(low), self.first).relu_()
+        scores = torch.log_softmax(torch.addmm(self.second_bias, hidden, self.second), dim=1)
+        return scores.view(1, height, width, -1).permute(0, 3, 1, 2)
+
+
+class Lesson(NamedTuple):
+    """A key frame's places and what the slow network said of each."""
+
+    inputs: Tensor  # (h * w, inputs), normalised
+    targets: Tensor  # (h * w, classes), probabilities
+    ids: tuple[int, ...]  # of the classes
+
+
+class Learner:
+    """Trains the classifier. The slow track's own: the fast track sees what ``learn`` returns and nothing else."""
+
+    def __init__(self, class_count: int) -> None:
+        """``class_count``: of the slow network; a step costs by those that the remembered key frames show."""
+        self._class_count = class_count
+        self._lessons: deque[Lesson] = deque(maxlen=KEYS_REMEMBERED)
+        self._random = np.random.default_rng(0)  # of its own, so that a run can be repeated
+        self._mean = self._spread = torch.empty(0)
+        self._state = torch.empty(0)  # (3, weights): the weights of all classes, and the gradient's two moments
+        self._steps = 0
+
+    def learn(self, key: KeyFrame, probabilities: Tensor, may_go_on: Callable[[], bool]) -> Classifier:
+        """Learn from one more key frame.
+
+        Args:
+            probabilities: (1, classes, h, w), by the slow network, of the answer's classes on the grid of F_l.
+            may_go_on: asked between two steps of some milliseconds; after the first false it ends with what it has.
+        """
+        low, ids = key.frame.low, key.answer.class_ids()
+        inputs = describe_places(low).float().cpu()
+        if not self._steps:
+            self._begin(inputs)
+        inputs = ((inputs - self._mean) / self._spread).contiguous()
+        self._lessons.append(Lesson(inputs, probabilities[0].flatten(1).t().float().cpu(), ids))
+        known = tuple(sorted({label for lesson in self._lessons for label in lesson.ids}))
+        weights = self._weights_of(known, inputs.shape[1])
+        state = self._state[:, weights]
+        self._train(state, known, may_go_on)
+        self._state[:, weights] = state
+        return self._classifier(state[0], known, inputs.shape[1], key.frame.stamp, low.low)
+
+    def _begin(self, inputs: Tensor) -> None:
+        """Normalise as the first key frame needs it, and start from small random weights."""
+        self._mean, self._spread = inputs.mean(0), inputs.std(0).clamp(min=SMALLEST_SPREAD)
+        count = inputs.shape[1]
+        layers = [(count, (count + 1) * HIDDEN), (HIDDEN, (HIDDEN + 1) * self._class_count)]
+        weights = [self._random.uniform(-1, 1, size) / np.sqrt(fan_in) for fan_in, size in layers]
+        first = torch.from_numpy(np.concatenate(weights)).float()
+        self._state = torch.stack([first, torch.zeros_like(first), torch.zeros_like(first)])
+
+    def _weights_of(self, ids: tuple[int, ...], inputs: int) -> Tensor:
+        """Where the weights of these classes stand among those of all, as ``step_classifier`` lays them out."""
+        labels = torch.tensor(ids)
+        second = (inputs + 1) * HIDDEN
+        rows = second + labels[:, None] * HIDDEN + torch.arange(HIDDEN)
+        biases = second + self._class_count * HIDDEN + labels
+        return torch.cat([torch.arange(second), rows.flatten(), biases])
+
+    def _train(self, state: Tensor, ids: tuple[int, ...], may_go_on: Callable[[], bool]) -> None:
+        inputs = torch.cat([lesson.inputs for lesson in self._lessons])
+        targets = torch.zeros(len(inputs), len(ids))
+        first = 0
+        for lesson in self._lessons:
+            columns = torch.tensor([ids.index(label) for label in lesson.ids])
+            targets[first : first + len(lesson.inputs), columns] = lesson.targets
+            first += len(lesson.inputs)
+        for _ in range(STEPS):
+            chosen = torch.from_numpy(self._random.integers(len(inputs), size=PLACES))
+            self._steps += 1
+            step(inputs, targets, chosen, state, self._steps)
+            if not may_go_on():
+                return
+
+    def _classifier(self, weights: Tensor, ids: tuple[int, ...], inputs: int, stamp: int, like: Tensor) -> Classifier:
+        first, first_bias, second, second_bias = layers_of(weights, inputs, len(ids))
+        scaled = first / self._spread[:, None]
+        return Classifier(
+            first=scaled.to(like),
+            first_bias=(first_bias - self._mean @ scaled).to(like),
+            second=second.t().to(like, copy=True),
+            second_bias=second_bias.to(like, copy=True),
+            ids=ids,
+            learned_from=stamp,
+        )
+
+
+def layers_of(weights: Tensor, inputs: int, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Views of (inputs, HIDDEN), (HIDDEN,), (classes, HIDDEN) and (classes,)."""
+    sizes = inputs * HIDDEN, HIDDEN, classes * HIDDEN, classes
+    first, first_bias, second, second_bias = weights.split(sizes)
+    return first.view(inputs, HIDDEN), first_bias, second.view(classes, HIDDEN), second_bias
+
+
+def step(inputs: Tensor, targets: Tensor, chosen: Tensor, state: Tensor, number: int) -> None:
+    """One step of Adam, ``state`` (3, weights) changing in place: in C++ where there is a library."""
+    if cpp.can_run(inputs, targets, state):
+        cpp.step_classifier(inputs, targets, chosen, state, number, LEARNING_RATE, WEIGHT_DECAY)
+    else:
+        step_in_torch(inputs, targets, chosen, state, number)
+
+
+def step_in_torch(inputs: Tensor, targets: Tensor, chosen: Tensor, state: Tensor, number: int) -> None:
+    """The reference, of any floating-point dtype."""
+    x, y = inputs[chosen], targets[chosen]
+    weights, first_moment, second_moment = state
+    first, first_bias, second, second_bias = layers_of(weights, x.shape[1], y.shape[1])
+    hidden = torch.relu(torch.addmm(first_bias, x, first))
+    error = (torch.softmax(torch.addmm(second_bias, hidden, second.t()), dim=1) - y) / len(x)
+    slope = (error @ second) * (hidden > 0)
+    parts = x.t() @ slope, slope.sum(0), error.t() @ hidden, error.sum(0)
+    gradient = torch.cat([part.flatten() for part in parts]) + WEIGHT_DECAY * weights
+    first_moment.lerp_(gradient, 1 - FIRST_DECAY)
+    second_moment.lerp_(gradient.square(), 1 - SECOND_DECAY)
+    first_scale, second_scale = 1 - FIRST_DECAY**number, 1 - SECOND_DECAY**number
+    weights -= LEARNING_RATE * (first_moment / first_scale) / ((second_moment / second_scale).sqrt() + TINY)

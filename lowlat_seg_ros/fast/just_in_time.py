@@ -1,0 +1,120 @@
+"""Propagation that needs no training for the slow network: its logits carried, and where they do not explain what is
+seen, a classifier that the slow track trains on its own last answers (``fast.classifier``).
+
+``docs/any_network.md`` has what it is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lowlat_seg_ros.fast.classifier import Classifier, Learner
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
+from lowlat_seg_ros.fast.motion import carry
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.propagation import Propagation
+from lowlat_seg_ros.slow.network import SlowNetwork
+
+NUMBERS_A_PLACE: Final = 256  # of logits, at the most, that are carried for each place of F_l
+FINEST: Final = 4  # logits a side of such a place
+LEAST_LOGARITHM: Final = -10.0  # of a probability: what is impossible in the key frame may be seen in the next
+UNEXPLAINED: Final = 0.65  # mean doubt beyond which the key frame is of another scene
+SMALLEST_CONTRAST: Final = (
+    2.0  # grey levels, standard deviation: less is a covered lens or a night, and teaches nothing
+)
+LEAST_AGREEMENT: Final = 0.5  # of the classifier with the next answer; below, what it knows is of another scene
+
+
+class JustInTimePropagation(Propagation):
+    """``propagation: just_in_time``."""
+
+    needs_motion = True
+
+    def __init__(self, fast: FastNetwork, slow: SlowNetwork) -> None:
+        super().__init__(fast, slow)
+        self._learner = Learner(len(slow.classes))  # the slow track's own
+        self._classifier: Classifier | None = None  # swapped by the slow track, in one piece
+
+    def prepare(self, answer: Answer, frame: SeenFrame) -> Answer:
+        """Log-probabilities of the classes that are there, on a grid whose places divide those of F_l.
+
+        The classifier's classes are among them, so that it can say of later frames what this one does not show.
+        """
+        height, width = frame.low.low.shape[-2:]
+        probabilities = torch.softmax(answer.logits.float(), dim=1)
+        fineness = min(FINEST, -(-probabilities.shape[-1] // width))
+        ids = self._ids_to_carry(probabilities)
+        while fineness > 1 and len(ids) * fineness**2 > NUMBERS_A_PLACE:
+            fineness -= 1
+        carried = resampled(probabilities[:, list(ids)], (fineness * height, fineness * width))
+        logits = carried.log().clamp_(min=LEAST_LOGARITHM).to(answer.logits.dtype)
+        return Answer(logits.contiguous(memory_format=torch.channels_last), ids=ids)
+
+    def _ids_to_carry(self, probabilities: Tensor) -> tuple[int, ...]:
+        counts = torch.bincount(probabilities.argmax(dim=1).flatten(), minlength=probabilities.shape[1])
+        known = () if self._classifier is None else self._classifier.ids
+        counts[list(known)] += 1
+        largest = counts.topk(min(len(counts), NUMBERS_A_PLACE)).indices
+        return tuple(sorted(label for label in largest.tolist() if counts[label] > 0))
+
+    def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
+        key_logits, ids = key.answer.logits, key.answer.class_ids()
+        fineness = key_logits.shape[-1] // seen.low.low.shape[-1]
+        folded = functional.pixel_unshuffle(key_logits, fineness)
+        moved, doubt = self.fast.move(folded, key.frame.low, seen.low)
+        if doubt.mean() > UNEXPLAINED:
+            alone = self.answer_without_key(seen)
+            if alone is not None:
+                return alone
+        logits = functional.pixel_shuffle(moved, fineness)
+        classifier = self._classifier
+        if classifier is not None:
+            fine = logits.shape[-2:]
+            alone_here = enlarged(classifier.of_classes(ids)(seen.low), fine)
+            logits = torch.lerp(logits, alone_here, enlarged(doubt, fine))
+        motion = None if seen.motion is None else seen.motion.result().motion
+        if motion is not None:
+            logits = carry(key_logits, logits, motion, doubt)
+        return Answer(logits, ids=ids)
+
+    def answer_without_key(self, seen: SeenFrame) -> Answer | None:
+        """By Sl's classifier where it knows the classes, since no scene is strange to it; else just in time."""
+        answer = super().answer_without_key(seen)
+        if answer is None and self._classifier is not None:
+            return Answer(self._classifier(seen.low), ids=self._classifier.ids)
+        return answer
+
+    def warm_up(self, key: KeyFrame, seen: SeenFrame) -> None:
+        other = JustInTimePropagation(self.fast, self.slow)
+        other._teach(key, lambda: False)
+        other.answer(key, seen)
+
+    def learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
+        """Train a new classifier, this key frame included, and swap it in. What shows nothing teaches nothing."""
+        classes = torch.unique(key.answer.logits.argmax(dim=1))
+        if key.frame.image.float().std() >= SMALLEST_CONTRAST and len(classes) > 1:
+            self._teach(key, may_go_on)
+
+    def _teach(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
+        probabilities = key.answer.logits.float().exp()
+        grid = key.frame.low.low.shape[-2:]
+        targets = functional.normalize(resampled(probabilities, grid), p=1.0, dim=1)
+        self._classifier = self._learner.learn(key, targets, may_go_on)
+
+
+def resampled(picture: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """(1, C, …) on another grid of (height, width): the mean of what a coarser place covers, bilinearly finer."""
+    if tuple(picture.shape[-2:]) == tuple(grid):
+        return picture
+    if picture.shape[-2] >= grid[0] and picture.shape[-1] >= grid[1]:
+        return functional.adaptive_avg_pool2d(picture, (grid[0], grid[1]))
+    return enlarged(picture, grid)
+
+
+def enlarged(picture: Tensor, grid: tuple[int, ...]) -> Tensor:
+    return functional.interpolate(picture, list(grid), mode="bilinear", align_corners=False)

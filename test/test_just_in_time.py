@@ -1,0 +1,251 @@
+"""Just in time: the classifier that the slow track trains, and the propagation that asks it where it doubts."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import pytest
+import torch
+from cpu_copies import CPU_COPIES, running_copy
+from stream_setup import INPUT_SIZE, moving_frames, plain_frame, stream_network, wait_until, without_times
+from torch import Tensor
+
+from lowlat_seg_ros.fast import classifier
+from lowlat_seg_ros.fast.classifier import Classifier, Learner, step, step_in_torch
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame, LowFeatures, SeenFrame
+from lowlat_seg_ros.fast.just_in_time import NUMBERS_A_PLACE, JustInTimePropagation
+from lowlat_seg_ros.fast.pictures import label_image
+from lowlat_seg_ros.slow.network import FeatureHead
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.key_frames import FixedInterval
+from lowlat_seg_ros.stream.result import SegmentationResult
+from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+
+GRID = (6, 8)  # of F_l, for an image of INPUT_SIZE
+STEPS_COMPARED = 5
+
+
+class Stranger:
+    """A slow network of many classes that gives logits alone: the class of a place is its brightness."""
+
+    head: FeatureHead | None = None
+    own_fast_network = None
+
+    def __init__(self, class_count: int = 4) -> None:
+        self.classes = tuple(f"class {label}" for label in range(class_count))
+        self.colours = ((0, 0, 0),) * class_count
+
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
+        brightness = torch.nn.functional.avg_pool2d(image.float().mean(dim=1, keepdim=True), 2) / 256
+        levels = (torch.arange(len(self.classes)) + 0.5) / len(self.classes)
+        return Answer(-((len(self.classes) * (brightness - levels[None, :, None, None])) ** 2))
+
+
+def small_low(seed: int = 0) -> LowFeatures:
+    return LowFeatures(*torch.randn(3, 1, 8, *GRID, generator=torch.Generator().manual_seed(seed)))
+
+
+def key_frame(low: LowFeatures, logits: Tensor, ids: tuple[int, ...] | None = None, stamp: int = 0) -> KeyFrame:
+    image = torch.zeros(1, 3, INPUT_SIZE[1], INPUT_SIZE[0], dtype=torch.uint8)
+    return KeyFrame(SeenFrame(0, stamp, image, low), Answer(logits, ids=ids), is_accurate=True)
+
+
+def lesson(seed: int, class_count: int) -> tuple[KeyFrame, Tensor]:
+    """A key frame whose class is told by the largest of its first channels of F_l."""
+    low = small_low(seed)
+    labels = low.low[:, :class_count].argmax(dim=1)
+    probabilities = torch.nn.functional.one_hot(labels, class_count).permute(0, 3, 1, 2).float()
+    return key_frame(low, probabilities, stamp=seed), probabilities
+
+
+def always() -> bool:
+    return True
+
+
+@pytest.mark.parametrize("classes", [2, 11, 37])
+@pytest.mark.parametrize("copy", CPU_COPIES)
+def test_a_step_in_cpp_is_the_one_in_torch(copy: str, classes: int) -> None:
+    """Of single precision no more than its rounding, which the step in single precision by torch measures."""
+    generator = torch.Generator().manual_seed(classes)
+    inputs = torch.randn(50, 13, generator=generator)
+    targets = torch.softmax(2 * torch.randn(50, classes, generator=generator), dim=1)
+    size = (13 + 1 + classes) * classifier.HIDDEN + classes
+    first = torch.stack([0.3 * torch.randn(size, generator=generator), torch.zeros(size), torch.zeros(size)])
+    exact, single, fused = first.double(), first.clone(), first.clone()
+    with running_copy(copy):
+        for number in range(1, STEPS_COMPARED + 1):
+            chosen = torch.randint(50, (27,), generator=generator)
+            step_in_torch(inputs.double(), targets.double(), chosen, exact, number)
+            step_in_torch(inputs, targets, chosen, single, number)
+            step(inputs, targets, chosen, fused, number)
+    moved = (exact[0] - first[0].double()).abs().max()
+    assert moved > STEPS_COMPARED / 2 * classifier.LEARNING_RATE
+    rounding = float((single - exact).abs().max())
+    assert float((fused - exact).abs().max()) <= 10 * max(rounding, torch.finfo(torch.float32).eps)
+
+
+def test_the_gradient_is_that_of_the_cross_entropy() -> None:
+    """The first step of Adam goes against the gradient's sign: by automatic differentiation as in closed form."""
+    generator = torch.Generator().manual_seed(3)
+    inputs, targets = torch.randn(9, 5, generator=generator), torch.softmax(torch.randn(9, 3, generator=generator), 1)
+    state = torch.zeros(3, (5 + 1 + 3) * classifier.HIDDEN + 3, dtype=torch.float64)
+    state[0].normal_(generator=generator)
+    weights = state[0].clone().requires_grad_()
+    first, first_bias, second, second_bias = classifier.layers_of(weights, 5, 3)
+    scores = torch.relu(inputs.double() @ first + first_bias) @ second.t() + second_bias
+    loss = -(targets.double() * torch.log_softmax(scores, 1)).sum(1).mean()
+    loss = loss + classifier.WEIGHT_DECAY * weights.square().sum() / 2
+    loss.backward()
+    assert weights.grad is not None
+    step_in_torch(inputs.double(), targets.double(), torch.arange(9), state, 1)
+    torch.testing.assert_close(state[1], (1 - classifier.FIRST_DECAY) * weights.grad)
+
+
+def test_it_learns_what_the_feature_means_and_holds_on_another_frame() -> None:
+    learner = Learner(class_count=4)
+    for seed in range(6):
+        learned = learner.learn(*lesson(seed, 4), always)
+    key, probabilities = lesson(99, 4)
+    found = learned(key.frame.low)
+    assert found.shape == probabilities.shape
+    torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(1, *GRID))
+    assert (found.argmax(1) == probabilities.argmax(1)).float().mean() > 0.75  # a guess is right in 0.25
+    assert learned.learned_from == 5
+
+
+def test_classes_come_and_go_with_the_key_frames_that_show_them() -> None:
+    learner = Learner(class_count=200)
+    low = small_low()
+    halves = torch.zeros(1, 2, *GRID)
+    halves[:, 0, :3], halves[:, 1, 3:] = 1, 1
+    seen: list[tuple[int, ...]] = []
+    for ids in [(7, 9), (7, 150)] + [(7, 9)] * classifier.KEYS_REMEMBERED:
+        learned = learner.learn(key_frame(low, halves, ids), halves, always)
+        seen.append(learned.ids)
+    assert seen[0] == (7, 9) and seen[1] == (7, 9, 150) and seen[-1] == (7, 9)
+
+
+def test_asked_for_other_classes_it_gives_the_unknown_no_chance() -> None:
+    learned = Learner(class_count=4).learn(*lesson(0, 3), always)
+    assert learned.of_classes((0, 1, 2)) is learned
+    answer = learned.of_classes((1, 3))(small_low(1)).exp()
+    assert answer.shape[1] == 2 and float(answer[:, 1].max()) < 1e-3
+
+
+def test_training_ends_with_the_step_after_which_it_may_not_go_on() -> None:
+    asked: list[int] = []
+
+    def until_the_third() -> bool:
+        asked.append(1)
+        return len(asked) < 3
+
+    learner = Learner(class_count=4)
+    learned = learner.learn(*lesson(0, 4), until_the_third)
+    assert isinstance(learned, Classifier) and len(asked) == 3 and learner._steps == 3
+
+
+@pytest.mark.parametrize("class_count", [11, 150, 255])
+def test_what_is_carried_of_many_classes_is_little_more_than_of_eleven(class_count: int) -> None:
+    """Counted in numbers for each place of F_l, on the worst of pictures: noise that shows every class."""
+    propagation = JustInTimePropagation(stream_network(), Stranger(class_count))
+    logits = torch.randn(1, class_count, 48, 64, generator=torch.Generator().manual_seed(0))
+    frame = key_frame(LowFeatures(*[torch.zeros(1, 8, *GRID)] * 3), logits).frame
+    prepared = propagation.prepare(Answer(logits), frame)
+    ids = prepared.class_ids()
+    assert len(ids) == class_count  # nothing that is there is left out
+    numbers = prepared.logits.numel() / math.prod(GRID)
+    assert numbers <= 1.5 * 11 * 16 and numbers <= NUMBERS_A_PLACE
+
+
+def test_what_is_carried_gives_the_slow_networks_own_labels() -> None:
+    """Classes that the picture does not show are left out, and the ids stay the network's."""
+    stranger = Stranger(150)
+    frame = moving_frames(1)[0]
+    image = torch.from_numpy(frame).permute(2, 0, 1)[None]
+    low = stream_network().low_features(image)
+    answer = stranger.answer(image, low.low)
+    prepared = JustInTimePropagation(stream_network(), stranger).prepare(answer, SeenFrame(0, 0, image, low))
+    labels = label_image(prepared.logits, INPUT_SIZE, INPUT_SIZE, prepared.ids)
+    own = label_image(answer.logits, INPUT_SIZE, INPUT_SIZE)
+    assert len(prepared.class_ids()) < 100
+    assert np.median(np.abs(labels.astype(int) - own)) == 0 and labels.max() > 100
+
+
+def engine_of(stranger: Stranger, interval: int = 2) -> StreamEngine:
+    return StreamEngine(
+        stream_network(), InlineSlowTrack(stranger), FixedInterval(interval), propagation="just_in_time"
+    )
+
+
+def test_inline_the_same_frames_give_the_same_labels() -> None:
+    frames = moving_frames(8)
+    runs = [
+        [engine.segment(frame, stamp) for stamp, frame in enumerate(frames)]
+        for engine in (engine_of(Stranger()), engine_of(Stranger()))
+    ]
+    assert [without_times(result) for result in runs[0]] == [without_times(result) for result in runs[1]]
+    assert all(result.labels.max() < 4 for result in runs[0][1:])
+
+
+def test_a_warm_up_leaves_no_trace() -> None:
+    frames = moving_frames(5)
+    engines = engine_of(Stranger()), engine_of(Stranger())
+    engines[1].warm_up()
+    results = [[engine.segment(frame, stamp) for stamp, frame in enumerate(frames)] for engine in engines]
+    assert [without_times(result) for result in results[0]] == [without_times(result) for result in results[1]]
+
+
+def propagation_of(engine: StreamEngine) -> JustInTimePropagation:
+    assert isinstance(engine._propagation, JustInTimePropagation)
+    return engine._propagation
+
+
+def test_a_covered_lens_teaches_nothing() -> None:
+    engine = engine_of(Stranger())
+    for stamp, frame in enumerate(moving_frames(4)):
+        engine.segment(frame, stamp)
+    before = propagation_of(engine)._classifier
+    covered = [engine.segment(plain_frame(0), 10 + stamp) for stamp in range(6)]
+    assert before is not None and propagation_of(engine)._classifier is before
+    assert (covered[-1].labels == 0).all()  # nor does it leave stale labels
+
+
+def test_a_reset_keeps_what_was_learned() -> None:
+    engine = engine_of(Stranger())
+    for stamp, frame in enumerate(moving_frames(4)):
+        engine.segment(frame, stamp)
+    engine.reset("a test")
+    result = engine.segment(moving_frames(5)[4], 10)
+    assert result.unlabelled_reason == "" and result.labels.max() < 4
+
+
+def test_no_key_frame_waits_for_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is there while its training still runs, and a key frame that then comes ends the training."""
+    begun = threading.Event()
+    held = threading.Event()
+    steps: list[int] = []
+
+    def slow_step(*arguments: object) -> None:
+        steps.append(1)
+        begun.set()
+        assert held.wait(60)
+
+    monkeypatch.setattr(classifier, "step", slow_step)
+    with ThreadedSlowTrack(Stranger()) as track:
+        engine = StreamEngine(stream_network(), track, FixedInterval(1), propagation="just_in_time")
+        frames = iter(moving_frames(200) * 50)
+        stamps = iter(range(1_000_000))
+
+        def segment() -> SegmentationResult:
+            return engine.segment(next(frames), next(stamps))
+
+        segment()
+        assert begun.wait(60)
+        assert segment().key_is_accurate  # the first frame's answer, though the training has not ended
+        held.set()
+        wait_until(lambda: segment().slow_track.done >= 4, "later answers")
+        engine.close()
+    assert len(steps) < 4 * classifier.STEPS
