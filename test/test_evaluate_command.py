@@ -77,7 +77,8 @@ def rows_of(file: Path) -> dict[str, dict[str, Any]]:
 def test_every_row_is_scored_on_the_same_frames(whole: Path) -> None:
     rows = rows_of(whole / JSON_FILE)
     single_frame, two_tracks = ["per-frame", "per-frame-fused", "single-frame"], ["fixed", "adaptive"]
-    assert list(rows) == [*single_frame, *two_tracks, "low-latency-1", "low-latency-2"]
+    just_in_time = ["just-in-time-1", "just-in-time-2", "just-in-time-alone"]
+    assert list(rows) == [*single_frame, *two_tracks, "low-latency-1", "low-latency-2", *just_in_time]
     assert rows["per-frame"]["key_frame_ratio"] == 1.0
     assert rows["single-frame"]["key_frame_ratio"] == 0.0
     assert rows["fixed"]["key_frame_ratio"] == pytest.approx(2 / FRAMES)

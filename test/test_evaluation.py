@@ -19,7 +19,7 @@ from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
 from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, policy_curves
 from lowlat_seg_ros.evaluation.propagation_ways import propagation_scores, translations
-from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
+from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork, RememberingSlowNetwork
 from lowlat_seg_ros.evaluation.rows import TrackSettings, evaluate_rows
 from lowlat_seg_ros.fast.frames import Answer, LowFeatures
 from lowlat_seg_ros.stream.key_frames import PredictedDeviation
@@ -74,10 +74,11 @@ class CountingNetwork:
 def test_sl_sh_and_the_deviation_run_once_a_picture_and_give_what_the_network_gives() -> None:
     counting = CountingNetwork()
     remembering = RememberingNetwork(counting)  # type: ignore[arg-type]
+    slow = RememberingSlowNetwork(counting)  # type: ignore[arg-type]
     first, second = (clip().preprocessed(index) for index in (0, 1))
     for _ in range(3):
         key, current = remembering.low_features(first.clone()), remembering.low_features(second.clone())
-        answer = remembering.answer(first.clone(), key.low)
+        answer = slow.answer(first.clone(), key.low)
         deviation_of_pair = remembering.predicted_deviation(key, current)
     assert counting.runs == {"low": 2, "high": 1, "deviation": 1}
     network = counting.network

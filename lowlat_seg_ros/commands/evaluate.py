@@ -7,13 +7,14 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
-from lowlat_seg_ros.data.clips import open_clip
+from lowlat_seg_ros.data.clips import STREET, open_clip
 from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
@@ -26,12 +27,17 @@ from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.slow.network import SlowNetwork
+from lowlat_seg_ros.slow.registry import load_model
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--frames", type=Path, required=True, help="folder with the clip's pictures, in their order, or a video"
+        "--frames",
+        required=True,
+        help="folder with the clip's pictures, in their order, a video, or the word street, which has its own labels",
     )
     parser.add_argument(
         "--labels",
@@ -39,7 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with CamVid labels of the same names; without it rows are scored by their agreement with the full "
         "network",
     )
-    parser.add_argument("--model", default="default", help="a shipped model's name or a checkpoint's folder")
+    parser.add_argument(
+        "--model", default="default", help="a shipped model's name, a checkpoint's folder, or a network"
+    )
+    parser.add_argument(
+        "--fast-model",
+        default="default",
+        help="whose Sl carries the labels of a model that has no fast track of its own",
+    )
     parser.add_argument("--rows", help=f"of {','.join(ROWS)}; the default is all")
     parser.add_argument("--analyses", help=f"of {','.join(ANALYSES)}, or none; the default is all")
     parser.add_argument("--stills", action="store_true", help="the pictures are no video: no propagation, no flow")
@@ -75,7 +88,7 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[1, 2],
         metavar="N",
-        help="by how many frames Sh is late in 'low-latency', a row for each N; the default is 1 2",
+        help="by how many frames Sh is late in 'low-latency' and 'just-in-time', a row for each N; the default is 1 2",
     )
     late.add_argument("--delay-ms", type=float, metavar="MS", help="milliseconds that Sh takes, instead")
     parser.add_argument("--rate", type=float, metavar="HZ", help="of the clip; the default is a video's own, else 15")
@@ -118,16 +131,19 @@ def evaluate_command(options: argparse.Namespace) -> None:
         require_writable(options.out / JSON_FILE, "--out")
     if options.json is not None:
         require_writable(options.json, "--json")
-    network = load_checkpoint(options.model)
+    slow = load_model(options.model)
+    network = load_checkpoint(options.fast_model if slow.own_fast_network is None else options.model)
+    plan = fitting_plan(plan, network, slow, options)
     compared = compared_networks(options.compare, network)
     clip = EvaluatedClip(
         network,
         frames_of(options),
+        slow=slow,
         propagation=options.propagation,
         rate_hz=options.rate,
-        has_labels=options.labels is not None,
+        has_labels=has_labels(options),
     )
-    names = Path(options.model).resolve().name, options.frames.resolve().name
+    names = Path(options.model).resolve().name, Path(options.frames).resolve().name
     try:
         found = evaluate(clip, plan, *names)
     except FloatingPointError as error:
@@ -151,20 +167,40 @@ def thin_out(options: argparse.Namespace) -> None:
 def frames_of(options: argparse.Namespace) -> Iterator[LabelledImage]:
     """Each N-th frame of the folder or the video; where there are no labels, all of a frame is unlabelled."""
     if options.labels is not None:
-        folder = LabelledFolder(options.frames, options.labels)
+        folder = LabelledFolder(Path(options.frames), options.labels)
         return (folder[index] for index in range(0, len(folder), options.every))
-    frames = itertools.islice(open_clip(options.frames).frames(), 0, None, options.every)
+    clip = open_clip(options.frames)
+    if isinstance(clip, SyntheticStreet):
+        return (clip[index] for index in range(0, len(clip), options.every))
+    frames = itertools.islice(clip.frames(), 0, None, options.every)
     return (
         LabelledImage(f"frame {index * options.every}", frame, unlabelled_image(frame_size(frame)))
         for index, frame in enumerate(frames)
     )
 
 
+def has_labels(options: argparse.Namespace) -> bool:
+    """Whether there is a truth to score against."""
+    return options.labels is not None or options.frames == STREET
+
+
+def fitting_plan(plan: Plan, fast: SegmentationNetwork, slow: SlowNetwork, options: argparse.Namespace) -> Plan:
+    """The plan, or of what was not asked for by name the part that a network without a feature of its own has."""
+    if slow.own_fast_network is not None:
+        return plan
+    missing = {"per-frame-fused"} if fast.classes == slow.classes else {"per-frame-fused", "single-frame"}
+    named = set((options.rows or "").split(",")) & missing
+    if named or options.analyses not in (None, "none") or options.latency:
+        what = f"the rows {', '.join(sorted(named))}" if named else "--analyses and --latency"
+        raise SettingsError(f"{what} take a model with a fast track of its own; {options.model} has none")
+    return replace(plan, rows=tuple(row for row in plan.rows if row not in missing), analyses=())
+
+
 def plan_from(options: argparse.Namespace) -> Plan:
     rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else ROWS
-    has_none = options.stills or options.labels is None or options.analyses == "none"
+    has_none = options.stills or not has_labels(options) or options.analyses == "none"
     analyses: tuple[str, ...] = () if has_none else ANALYSES
-    if options.labels is None and options.analyses not in (None, "none"):
+    if not has_labels(options) and options.analyses not in (None, "none"):
         raise SettingsError(f"--analyses is {options.analyses!r}, and analyses need --labels; expected none")
     if options.analyses not in (None, "none"):
         analyses = chosen("--analyses", options.analyses, ANALYSES)
@@ -194,7 +230,7 @@ def delays(options: argparse.Namespace) -> tuple[int, ...]:
 
 
 def check_latency_options(options: argparse.Namespace) -> None:
-    if options.latency and options.labels is None:
+    if options.latency and not has_labels(options):
         raise SettingsError("--latency scores each network against the truth; expected --labels beside it")
     if options.compare and not options.latency:
         raise SettingsError("--compare names networks to be timed; expected --latency beside it")
@@ -243,7 +279,7 @@ def add_latency(
     threads = thread_counts(options.fast_threads, options.slow_threads)
     single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
     policy = found.plan.settings.adaptive_policy()
-    candidates = candidates_of(clip.network, compared, policy, threads, single_frame_threads)
+    candidates = candidates_of(clip.network, compared, policy, clip.propagation_name, threads, single_frame_threads)
     keep_large_buffers()  # as the node's process does
     freeze_gc()
     with found.timing("latency"):

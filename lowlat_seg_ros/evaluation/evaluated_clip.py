@@ -1,7 +1,8 @@
-"""A labelled clip as one network sees it: what several figures need of a frame is worked out once."""
+"""A labelled clip as one model sees it: what several figures need of a frame is worked out once."""
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,15 +17,18 @@ from torch import Tensor
 from lowlat_seg_ros.data.camvid import DataError, LabelledImage
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
-from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork
+from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork, RememberingSlowNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, LowFeatures, SeenFrame
 from lowlat_seg_ros.fast.motion import FoundMotion, Motion, MotionEstimator, already_found
 from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size, label_image, unlabelled_image
+from lowlat_seg_ros.fast.propagation import Propagation
 from lowlat_seg_ros.fast.registry import AUTO, build_propagation, propagation_in_use
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.slow.network import SlowNetwork
 
 CAMVID_HZ: Final = 15.0  # of its labelled clip
+LEARNING_INTERVAL: Final = 10  # frames between the key frames that a propagation has learned from
 MOTIONS_KEPT: Final = 256  # of half a megabyte each; asked for by distance, each begins with one of the last round
 
 
@@ -51,13 +55,15 @@ class EvaluatedClip:
         network: SegmentationNetwork,
         clip: Iterable[LabelledImage],
         *,
+        slow: SlowNetwork | None = None,
         propagation: str = AUTO,
         rate_hz: float = CAMVID_HZ,
         has_labels: bool = True,
     ) -> None:
         """
         Args:
-            network: ready for inference, on the CPU.
+            network: the fast track's, ready for inference, on the CPU.
+            slow: the slow track's; ``network`` itself unless given.
             propagation: ``auto`` or a name of ``fast.registry.PROPAGATIONS``.
             rate_hz: frames a second, by which they are stamped.
             has_labels: whether the clip's labels are the truth. Otherwise they are not looked at, and what the full
@@ -70,13 +76,15 @@ class EvaluatedClip:
         config = network.config
         self.network = network
         self.remembering = RememberingNetwork(network)
+        self.slow = RememberingSlowNetwork(slow or network)
+        self.classes = self.slow.classes
         self.frames = [
-            EvaluatedFrame(index, item.name, item.image, _known_classes(item, config.class_count))
+            EvaluatedFrame(index, item.name, item.image, _known_classes(item, len(self.classes)))
             for index, item in enumerate(clip)
         ]
         self._preprocess = Preprocessor(config.input_size, torch.device("cpu"))
-        self.propagation_name = propagation_in_use(propagation, self.remembering)
-        self._propagation = build_propagation(propagation, self.remembering, self.remembering)
+        self.propagation_name = propagation_in_use(propagation, self.slow)
+        self._propagation = build_propagation(propagation, self.remembering, self.slow)
         self._period = round(1e9 / rate_hz)
         self._motion_estimator = MotionEstimator(config.input_size) if self._propagation.needs_motion else None
         self._motions: OrderedDict[tuple[int, int], Motion] = OrderedDict()
@@ -102,7 +110,7 @@ class EvaluatedClip:
                 )
 
     def new_matrix(self) -> ConfusionMatrix:
-        return ConfusionMatrix(self.network.config.class_count)
+        return ConfusionMatrix(len(self.classes))
 
     def low(self, index: int) -> LowFeatures:
         """F_l of a frame."""
@@ -117,7 +125,7 @@ class EvaluatedClip:
     def answer(self, index: int) -> Answer:
         """What the full network sees in a frame."""
         if index not in self._answers:
-            self._answers[index] = self.remembering.answer(self.preprocessed(index), self.low(index).low)
+            self._answers[index] = self.slow.answer(self.preprocessed(index), self.low(index).low)
         return self._answers[index]
 
     def high(self, index: int) -> Tensor:
@@ -138,8 +146,25 @@ class EvaluatedClip:
 
     def propagated_labels(self, key: int, index: int) -> NDArray[np.uint8]:
         """What the engine makes of a frame from the accurate feature of a key frame, (H, W) of the frame."""
-        key_frame = KeyFrame(self._seen(key, None), self.answer(key), is_accurate=True)
-        return self.labels_of_logits(self._propagation.answer(key_frame, self._seen(index, key)).logits, index)
+        key_frame, propagation = self._taught[key]
+        return self.labels_of_answer(propagation.answer(key_frame, self._seen(index, key)), index)
+
+    @cached_property
+    def _taught(self) -> list[tuple[KeyFrame, Propagation]]:
+        """Each frame as a key frame, and the propagation as it is once it has learned from it.
+
+        Before, it has learned from each ``LEARNING_INTERVAL``-th frame, as if these had been the key frames.
+        """
+        taught: list[tuple[KeyFrame, Propagation]] = []
+        pupils = [
+            build_propagation(self.propagation_name, self.remembering, self.slow) for _ in range(LEARNING_INTERVAL)
+        ]
+        for index in range(len(self)):
+            pupil, seen = pupils[index % LEARNING_INTERVAL], self._seen(index, None)
+            key_frame = KeyFrame(seen, pupil.prepare(self.answer(index), seen), is_accurate=True)
+            pupil.learn(key_frame, lambda: True)
+            taught.append((key_frame, copy.copy(pupil)))  # what it has learned is exchanged in one piece, never changed
+        return taught
 
     def _seen(self, index: int, key: int | None) -> SeenFrame:
         """A frame as Sl sees it, with its motion since a key frame."""
@@ -168,10 +193,13 @@ class EvaluatedClip:
         return self.labels_of_logits(self.network.classify(high), index)
 
     def labels_of_logits(self, logits: Tensor, index: int) -> NDArray[np.uint8]:
+        return self.labels_of_answer(Answer(logits), index)
+
+    def labels_of_answer(self, answer: Answer, index: int) -> NDArray[np.uint8]:
         """As the engine makes them; nothing but 255 where the logits are not finite."""
         size = frame_size(self.frames[index].image)
         try:
-            return label_image(logits, self.network.config.input_size, size)
+            return label_image(answer.logits, self.network.config.input_size, size, answer.ids)
         except FloatingPointError:
             return unlabelled_image(size)
 

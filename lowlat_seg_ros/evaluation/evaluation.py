@@ -73,7 +73,7 @@ def evaluate(clip: EvaluatedClip, plan: Plan, model: str, clip_name: str) -> Eva
     """
     if plan.is_video:
         clip.require_one_size()
-    found = Evaluation(model, clip_name, clip.network.config.classes, len(clip), plan)
+    found = Evaluation(model, clip_name, clip.classes, len(clip), plan)
     with found.timing("rows"):
         found.rows = evaluate_rows(clip, plan.rows, plan.settings, is_video=plan.is_video)
     pairs = PairScores(clip)

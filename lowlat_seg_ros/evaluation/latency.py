@@ -110,11 +110,14 @@ class TwoTracksCandidate:
 
     name = TWO_TRACKS
 
-    def __init__(self, network: SegmentationNetwork, policy: KeyFramePolicy, threads: ThreadCounts) -> None:
+    def __init__(
+        self, network: SegmentationNetwork, policy: KeyFramePolicy, propagation: str, threads: ThreadCounts
+    ) -> None:
         self.threads = threads.fast
         self.threads_in_words = f"{threads.fast} + {threads.slow}"
         self._network = network
         self._policy = policy
+        self._propagation = propagation
         self._slow_threads = threads.slow
         self._slow_track_ms: list[float] = []
         self._runs_seen = 0
@@ -123,7 +126,7 @@ class TwoTracksCandidate:
     def start(self) -> Iterator[Label]:
         with (
             ThreadedSlowTrack(self._network, intra_op_threads=self._slow_threads) as track,
-            closing(StreamEngine(self._network, track, self._policy)) as engine,
+            closing(StreamEngine(self._network, track, self._policy, propagation=self._propagation)) as engine,
         ):
             engine.warm_up()
             self._runs_seen = 0
@@ -207,12 +210,13 @@ def candidates_of(
     network: SegmentationNetwork,
     compared: Mapping[str, SegmentationNetwork],
     policy: KeyFramePolicy,
+    propagation: str,
     threads: ThreadCounts,
     single_frame_threads: int,
 ) -> list[Candidate]:
     """The two tracks, both single-frame networks in the model, and other checkpoints' full networks by their names."""
     return [
-        TwoTracksCandidate(network, policy, threads),
+        TwoTracksCandidate(network, policy, propagation, threads),
         SingleFrameCandidate("Sl alone", network, network.forward_fast, single_frame_threads),
         SingleFrameCandidate("full network", network, network.forward, single_frame_threads),
         *(SingleFrameCandidate(name, other, other.forward, single_frame_threads) for name, other in compared.items()),

@@ -1,4 +1,8 @@
-"""A network that works each picture's features out once, because many rows of an evaluation ask for the same ones."""
+"""Networks that work each picture out once, because many rows of an evaluation ask for the same ones.
+
+They know a picture again by its content. Memory grows by the features and the logits of every picture: 3 to 5 MB at
+480x360.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,18 @@ from torch import Tensor
 
 from lowlat_seg_ros.fast.adaptive import Propagated
 from lowlat_seg_ros.fast.frames import Answer, LowFeatures
+from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.models.config import Colour, ModelConfig
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.slow.network import FeatureHead
+from lowlat_seg_ros.slow.network import FeatureHead, SlowNetwork
 
 
 class RememberingNetwork:
-    """Gives what the network gives, Sl and Sh having run once a picture, the deviation predictor once a pair.
-
-    It is both tracks' network, so that the engine runs on it as on the network itself. It knows
-    a picture again by its content. Memory grows by the features and the logits of every picture: 3 to 5 MB at 480x360.
-    """
+    """The fast track's: gives what the network gives, having run Sl once a picture and the deviation once a pair."""
 
     def __init__(self, network: SegmentationNetwork) -> None:
         self._network = network
         self._low: dict[bytes, LowFeatures] = {}
-        self._answers: dict[bytes, Answer] = {}
         # By the features' identities, which no other ones can come to: those of the remembered pictures stay.
         self._remembered: set[int] = set()
         self._deviations: dict[tuple[int, int], Tensor] = {}
@@ -37,20 +37,8 @@ class RememberingNetwork:
         return self._network.classes
 
     @property
-    def colours(self) -> tuple[Colour, ...]:
-        return self._network.colours
-
-    @property
     def stride(self) -> int:
         return self._network.stride
-
-    @property
-    def head(self) -> FeatureHead:
-        return self._network.head
-
-    @property
-    def own_fast_network(self) -> RememberingNetwork:
-        return self
 
     def low_features(self, image: Tensor) -> LowFeatures:
         picture = digest(image)
@@ -58,12 +46,6 @@ class RememberingNetwork:
             self._low[picture] = self._network.low_features(image)
             self._remembered.add(id(self._low[picture].low))
         return self._low[picture]
-
-    def answer(self, image: Tensor, low: Tensor) -> Answer:
-        picture = digest(image)
-        if picture not in self._answers:
-            self._answers[picture] = self._network.answer(image, low)
-        return self._answers[picture]
 
     def classify_low(self, low: Tensor) -> Tensor:
         return self._network.classify_low(low)
@@ -81,6 +63,36 @@ class RememberingNetwork:
 
     def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
         return self._network.move(picture, key, current)
+
+
+class RememberingSlowNetwork:
+    """The slow track's: gives what the network gives, having run once a picture."""
+
+    def __init__(self, network: SlowNetwork) -> None:
+        self._network = network
+        self._answers: dict[bytes, Answer] = {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._network.classes
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        return self._network.colours
+
+    @property
+    def head(self) -> FeatureHead | None:
+        return self._network.head
+
+    @property
+    def own_fast_network(self) -> FastNetwork | None:
+        return self._network.own_fast_network
+
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
+        picture = digest(image)
+        if picture not in self._answers:
+            self._answers[picture] = self._network.answer(image, low)
+        return self._answers[picture]
 
 
 def digest(image: Tensor) -> bytes:

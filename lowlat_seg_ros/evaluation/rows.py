@@ -17,14 +17,19 @@ from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip, EvaluatedFrame
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistency
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
+from lowlat_seg_ros.fast.just_in_time import JustInTimeAlone
+from lowlat_seg_ros.fast.registry import PropagationKind
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
 FULL_ROWS: Final = ("per-frame", "per-frame-fused")
 SINGLE_FRAME_ROWS: Final = (*FULL_ROWS, "single-frame")
-TWO_TRACK_ROWS: Final = ("fixed", "adaptive", "low-latency")
+TWO_TRACK_ROWS: Final = ("fixed", "adaptive", "low-latency", "just-in-time", "just-in-time-alone")
 ROWS: Final = (*SINGLE_FRAME_ROWS, *TWO_TRACK_ROWS)
+
+
+JUST_IN_TIME: Final = "just_in_time"
 
 
 class SettingsError(Error):
@@ -100,6 +105,7 @@ class Labeller:
     name: str
     description: str
     label: Callable[[EvaluatedFrame], LabelledFrame]
+    propagation: str | None = None  # None where there is none
 
 
 def evaluate_rows(
@@ -116,7 +122,7 @@ def evaluate_rows(
 
 def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> list[Labeller]:
     """The row of that name; low latency is a row for each delay."""
-    wait = partial(_in_engine, clip, low_latency=False)
+    wait, own = partial(_in_engine, clip, low_latency=False), clip.propagation_name
     match name:
         case "per-frame":
             return [Labeller(name, "full network on every frame", wait(FixedInterval(1)))]
@@ -127,31 +133,63 @@ def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> lis
             return [Labeller(name, "Sl alone with a classifier of its own, on every frame", partial(_single, clip))]
         case "fixed":
             description = f"a key frame every {settings.interval} frames, waits for Sh"
-            return [Labeller(name, description, wait(settings.fixed_policy()))]
+            return [Labeller(name, description, wait(settings.fixed_policy()), own)]
         case "adaptive":
-            return [Labeller(name, f"{settings.in_words()}, waits for Sh", wait(settings.adaptive_policy()))]
+            return [Labeller(name, f"{settings.in_words()}, waits for Sh", wait(settings.adaptive_policy()), own)]
         case "low-latency":
             return [_low_latency(clip, settings, delay) for delay in settings.delay_frames]
+        case "just-in-time":
+            return [_just_in_time(clip, settings, delay) for delay in settings.delay_frames]
+        case "just-in-time-alone":
+            return [_just_in_time_alone(clip, settings, max(settings.delay_frames))]
     raise SettingsError(f"there is no row {name!r}; expected some of {', '.join(ROWS)}")
 
 
 def _low_latency(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> Labeller:
     return Labeller(
         f"low-latency-{delay}",
-        f"{settings.in_words()}, nobody waits, Sh {delay} frame{'s' if delay > 1 else ''} late",
+        f"{settings.in_words()}, nobody waits, {_late(delay)}",
         _in_engine(clip, settings.adaptive_policy(), delay_frames=delay),
+        clip.propagation_name,
     )
 
 
+def _just_in_time(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> Labeller:
+    return Labeller(
+        f"just-in-time-{delay}",
+        f"as low-latency-{delay}, propagated just in time: nothing trained for this slow network",
+        _in_engine(clip, settings.adaptive_policy(), delay_frames=delay, propagation=JUST_IN_TIME),
+        JUST_IN_TIME,
+    )
+
+
+def _just_in_time_alone(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> Labeller:
+    return Labeller(
+        "just-in-time-alone",
+        f"Sl with the just-in-time classifier alone, {_late(delay)}",
+        _in_engine(clip, settings.adaptive_policy(), delay_frames=delay, propagation=JustInTimeAlone),
+        JUST_IN_TIME,
+    )
+
+
+def _late(delay: int) -> str:
+    return f"Sh {delay} frame{'s' if delay > 1 else ''} late"
+
+
 def _in_engine(
-    clip: EvaluatedClip, policy: KeyFramePolicy, *, low_latency: bool = True, delay_frames: int = 1
+    clip: EvaluatedClip,
+    policy: KeyFramePolicy,
+    *,
+    low_latency: bool = True,
+    delay_frames: int = 1,
+    propagation: str | PropagationKind | None = None,
 ) -> Callable[[EvaluatedFrame], LabelledFrame]:
     """The node's engine, with a slow track that is late by counted frames."""
     engine = StreamEngine(
         clip.remembering,
-        InlineSlowTrack(clip.remembering, delay_frames),
+        InlineSlowTrack(clip.slow, delay_frames),
         policy,
-        propagation=clip.propagation_name,
+        propagation=propagation or clip.propagation_name,
         low_latency=low_latency,
     )
 
@@ -178,7 +216,7 @@ def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) ->
     """Every labeller's labels of every frame against the ground truth."""
     flow = FlowField()
     matrices = [clip.new_matrix() for _ in labellers]
-    consistencies = [TemporalConsistency(clip.network.config.class_count, flow) for _ in labellers]
+    consistencies = [TemporalConsistency(len(clip.classes), flow) for _ in labellers]
     key_frames = [0] * len(labellers)
     for frame in tqdm(clip.frames, desc="rows", leave=False, disable=None):
         for number, labeller in enumerate(labellers):
@@ -194,7 +232,7 @@ def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) ->
             key_frame_ratio=count / len(clip),
             temporal_consistency=consistency.mean_iou(),
             **_scores(matrix, clip.has_labels),
-            **_how_it_ran(labeller.name, clip.propagation_name),
+            **_how_it_ran(labeller.name, labeller.propagation),
         )
         for labeller, matrix, consistency, count in zip(labellers, matrices, consistencies, key_frames, strict=True)
     ]
@@ -213,12 +251,11 @@ def _scores(matrix: ConfusionMatrix, is_against_truth: bool) -> dict[str, Any]:
     return {**unknown, "class_iou": (), **agreement}
 
 
-def _how_it_ran(name: str, propagation: str) -> dict[str, Any]:
+def _how_it_ran(name: str, propagation: str | None) -> dict[str, Any]:
     """Torch in single precision, the one runtime so far; of each track that a row uses."""
     has_fast, has_slow = name != "per-frame", name != "single-frame"
-    is_propagated = name not in SINGLE_FRAME_ROWS
     return {
-        "propagation": propagation if is_propagated else None,
+        "propagation": propagation,
         "fast_runtime": "torch" if has_fast else None,
         "fast_precision": "fp32" if has_fast else None,
         "slow_runtime": "torch" if has_slow else None,

@@ -107,6 +107,15 @@ class JustInTimePropagation(Propagation):
         self._classifier = self._learner.learn(key, targets, may_go_on)
 
 
+class JustInTimeAlone(JustInTimePropagation):
+    """The classifier alone, nothing carried: the floor under the propagation, for evaluations."""
+
+    def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
+        if self._classifier is None:
+            return super().answer(key, seen)
+        return Answer(self._classifier(seen.low), ids=self._classifier.ids)
+
+
 def resampled(picture: Tensor, grid: tuple[int, ...]) -> Tensor:
     """(1, C, …) on another grid of (height, width): the mean of what a coarser place covers, bilinearly finer."""
     if tuple(picture.shape[-2:]) == tuple(grid):

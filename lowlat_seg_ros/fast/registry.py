@@ -11,7 +11,9 @@ from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.propagation import Propagation, PropagationError
 from lowlat_seg_ros.slow.network import SlowNetwork
 
-PROPAGATIONS: dict[str, Callable[[FastNetwork, SlowNetwork], Propagation]] = {
+PropagationKind = Callable[[FastNetwork, SlowNetwork], Propagation]
+
+PROPAGATIONS: dict[str, PropagationKind] = {
     "adaptive": AdaptivePropagation,
     "copy": Copying,
     "just_in_time": JustInTimePropagation,
@@ -21,12 +23,14 @@ PROPAGATIONS: dict[str, Callable[[FastNetwork, SlowNetwork], Propagation]] = {
 AUTO = "auto"
 
 
-def build_propagation(name: str, fast: FastNetwork, slow: SlowNetwork) -> Propagation:
-    """The propagation of that name, for one camera.
+def build_propagation(name: str | PropagationKind, fast: FastNetwork, slow: SlowNetwork) -> Propagation:
+    """The propagation of that name or kind, for one camera.
 
     Raises:
         PropagationError: there is none of that name, or it cannot carry what ``slow`` gives.
     """
+    if not isinstance(name, str):
+        return name(fast, slow)
     name = propagation_in_use(name, slow)
     if name not in PROPAGATIONS:
         expected = ", ".join([AUTO, *sorted(PROPAGATIONS)])

@@ -15,7 +15,7 @@ from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Preprocessor, Size, check_frame, frame_size, label_image, unlabelled_image
 from lowlat_seg_ros.fast.propagation import PropagationError
-from lowlat_seg_ros.fast.registry import AUTO, build_propagation
+from lowlat_seg_ros.fast.registry import AUTO, PropagationKind, build_propagation
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
 from lowlat_seg_ros.stream.key_frames import (
     FeatureDifference,
@@ -52,7 +52,7 @@ class StreamEngine:
         slow_track: SlowTrack,
         policy: KeyFramePolicy,
         *,
-        propagation: str = AUTO,
+        propagation: str | PropagationKind = AUTO,
         device: torch.device | str = "cpu",
         low_latency: bool = True,
         input_size: Size | None = None,
@@ -62,7 +62,7 @@ class StreamEngine:
             network: the fast track's, in evaluation mode, on ``device``.
             slow_track: where the slow network answers; the engine opens a lane of its own there, ``slow_lane``.
             policy: decides which frames become key frames.
-            propagation: ``auto`` or a name of ``fast.registry.PROPAGATIONS``.
+            propagation: ``auto``, a name of ``fast.registry.PROPAGATIONS``, or a kind that is not among them.
             low_latency: key frames take the fast track's labels (the paper's LLS). Otherwise they wait for Sh.
             input_size: (width, height) that frames are resized to; the network's own unless given.
 
