@@ -1,9 +1,11 @@
 // A key frame's logits carried along the optical flow to the current frame's, where the picture bears the flow out.
 //
-// key, current, result  (h, w, C), the classes of a place side by side
+// key, result           (h, w, C), the classes of a place side by side
+// current               (h / r, w / r, r, r, C), r places a side folded into one; r = 1 is as the key frame's
 // flow                  (h, w, 2), x and y from a place to where it was in the key frame, in places
 // doubt                 (h, w), 0 where the flow is borne out, 1 where it is not
 // coarse_doubt          (h', w'), enlarged bilinearly, another reason to doubt it; or null
+// alone                 (h', w', C), enlarged bilinearly: takes the current frame's place by the coarse doubt; or null
 
 #include <algorithm>
 
@@ -13,7 +15,7 @@
 namespace {
 
 struct CarriedSizes {
-  int64_t height, width, classes, coarse_height, coarse_width;
+  int64_t height, width, classes, coarse_height, coarse_width, fineness;
 };
 
 struct Corner {
@@ -21,9 +23,16 @@ struct Corner {
   float weight;
 };
 
+// The current frame's logits of a place, and where it alone knows better those of the four coarse places around it.
+struct Own {
+  const float* logits;
+  Corner alone[4];
+  float share = 1;
+};
+
 struct CarriedLogits {
   CarriedSizes size;
-  const float *key, *current, *flow, *doubt, *coarse_doubt;
+  const float *key, *current, *flow, *doubt, *coarse_doubt, *alone;
   const BilinearAxis &rows, &columns;  // of the coarse doubt
   float* result;
 
@@ -51,37 +60,65 @@ struct CarriedLogits {
         {at(lower, left), share * down * (1 - to_right)},
         {at(lower, right), share * down * to_right},
     };
+    const Own own = own_at(row, column);
     if (size.classes >= LANES<float>) {
       for (int64_t label = 0; label < size.classes; label += LANES<float>) {
         // The last vector ends with the last class; what it computes again is written again.
-        mix<Vector<float>>(place, std::min(label, size.classes - LANES<float>), 1.0f - share, corners);
+        mix<Vector<float>>(place, std::min(label, size.classes - LANES<float>), 1.0f - share, own, corners);
       }
     } else {
-      for (int64_t label = 0; label < size.classes; ++label) mix<float>(place, label, 1.0f - share, corners);
+      for (int64_t label = 0; label < size.classes; ++label) mix<float>(place, label, 1.0f - share, own, corners);
     }
+  }
+
+  // Where the current frame's own logits stand, and those of it alone around the place.
+  ALWAYS_INLINE Own own_at(int64_t row, int64_t column) const {
+    const int64_t r = size.fineness, folded = (row / r) * (size.width / r) + column / r;
+    Own own{current + (folded * r * r + row % r * r + column % r) * size.classes, {}};
+    if (alone == nullptr) return own;
+    const float doubt = coarse_doubt_at(row, column), down = rows.weight[row], to_right = columns.weight[column];
+    const float* upper = alone + rows.low[row] * size.coarse_width * size.classes;
+    const float* lower = alone + rows.high[row] * size.coarse_width * size.classes;
+    const int64_t left = columns.low[column] * size.classes, right = columns.high[column] * size.classes;
+    own.alone[0] = {upper + left, doubt * (1 - down) * (1 - to_right)};
+    own.alone[1] = {upper + right, doubt * (1 - down) * to_right};
+    own.alone[2] = {lower + left, doubt * down * (1 - to_right)};
+    own.alone[3] = {lower + right, doubt * down * to_right};
+    own.share = 1 - doubt;
+    return own;
   }
 
   // The larger of both doubts; of nan and a number, the nan.
   ALWAYS_INLINE float doubt_at(int64_t row, int64_t column) const {
     const float fine = doubt[row * size.width + column];
     if (coarse_doubt == nullptr) return fine;
+    const float coarse = coarse_doubt_at(row, column);
+    return coarse <= fine ? fine : coarse;
+  }
+
+  ALWAYS_INLINE float coarse_doubt_at(int64_t row, int64_t column) const {
     const float* upper = coarse_doubt + rows.low[row] * size.coarse_width;
     const float* lower = coarse_doubt + rows.high[row] * size.coarse_width;
     const int64_t left = columns.low[column], right = columns.high[column];
     const float down = rows.weight[row], to_right = columns.weight[column];
-    const float coarse = (1 - down) * ((1 - to_right) * upper[left] + to_right * upper[right]) +
-                         down * ((1 - to_right) * lower[left] + to_right * lower[right]);
-    return coarse <= fine ? fine : coarse;
+    return (1 - down) * ((1 - to_right) * upper[left] + to_right * upper[right]) +
+           down * ((1 - to_right) * lower[left] + to_right * lower[right]);
   }
 
   template <typename Lanes>
-  ALWAYS_INLINE void mix(int64_t place, int64_t label, float own_share, const Corner* corners) const {
+  ALWAYS_INLINE void mix(
+      int64_t place, int64_t label, float own_share, const Own& own, const Corner* corners) const {
     const auto lanes_at = [label](const float* logits) ALWAYS_INLINE_LAMBDA {
       Lanes lanes;
       std::memcpy(&lanes, logits + label, sizeof lanes);
       return lanes;
     };
-    Lanes sum = own_share * lanes_at(current + place * size.classes);
+    Lanes sum = own.share * lanes_at(own.logits);
+    if (alone != nullptr) {
+#pragma GCC unroll 4
+      for (int corner = 0; corner < 4; ++corner) sum += own.alone[corner].weight * lanes_at(own.alone[corner].logits);
+    }
+    sum *= own_share;
 #pragma GCC unroll 4
     for (int corner = 0; corner < 4; ++corner) sum += corners[corner].weight * lanes_at(corners[corner].logits);
     std::memcpy(result + place * size.classes + label, &sum, sizeof sum);
@@ -96,11 +133,11 @@ struct CarriedLogits {
 
 extern "C" __attribute__((visibility("default"))) void carry_logits(
     const float* key, const float* current, const float* flow, const float* doubt, const float* coarse_doubt,
-    float* result, CarriedSizes size, int thread_count) {
+    const float* alone, float* result, CarriedSizes size, int thread_count) {
   const bool is_coarse = coarse_doubt != nullptr;
   const BilinearAxis rows(is_coarse ? size.height : 0, size.coarse_height);
   const BilinearAxis columns(is_coarse ? size.width : 0, size.coarse_width);
   parallel_rows(
       size.height, thread_count,
-      CarriedLogits{size, key, current, flow, doubt, coarse_doubt, rows, columns, result});
+      CarriedLogits{size, key, current, flow, doubt, coarse_doubt, alone, rows, columns, result});
 }

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.fast.classifier import Classifier, Learner
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
-from lowlat_seg_ros.fast.motion import carry
+from lowlat_seg_ros.fast.motion import carry, enlarge, fold, unfold
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.propagation import Propagation
 from lowlat_seg_ros.slow.network import SlowNetwork
@@ -53,7 +53,8 @@ class JustInTimePropagation(Propagation):
             fineness -= 1
         carried = resampled(probabilities[:, list(ids)], (fineness * height, fineness * width))
         logits = carried.log().clamp_(min=LEAST_LOGARITHM).to(answer.logits.dtype)
-        return Answer(logits.contiguous(memory_format=torch.channels_last), ids=ids)
+        logits = logits.contiguous(memory_format=torch.channels_last)
+        return Answer(logits, fold(logits, fineness), ids)
 
     def _ids_to_carry(self, probabilities: Tensor) -> tuple[int, ...]:
         counts = torch.bincount(probabilities.argmax(dim=1).flatten(), minlength=probabilities.shape[1])
@@ -65,22 +66,18 @@ class JustInTimePropagation(Propagation):
     def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
         key_logits, ids = key.answer.logits, key.answer.class_ids()
         fineness = key_logits.shape[-1] // seen.low.low.shape[-1]
-        folded = functional.pixel_unshuffle(key_logits, fineness)
+        folded = key.answer.feature if key.answer.feature is not None else fold(key_logits, fineness)
         moved, doubt = self.fast.move(folded, key.frame.low, seen.low)
         if doubt.mean() > UNEXPLAINED:
-            alone = self.answer_without_key(seen)
-            if alone is not None:
-                return alone
-        logits = functional.pixel_shuffle(moved, fineness)
+            strange = self.answer_without_key(seen)
+            if strange is not None:
+                return strange
         classifier = self._classifier
-        if classifier is not None:
-            fine = logits.shape[-2:]
-            alone_here = enlarged(classifier.of_classes(ids)(seen.low), fine)
-            logits = torch.lerp(logits, alone_here, enlarged(doubt, fine))
+        alone = None if classifier is None else classifier.of_classes(ids)(seen.low)
         motion = None if seen.motion is None else seen.motion.result().motion
-        if motion is not None:
-            logits = carry(key_logits, logits, motion, doubt)
-        return Answer(logits, ids=ids)
+        if motion is None:
+            return Answer(unfold(moved, fineness), ids=ids)
+        return Answer(carry(key_logits, moved, motion, doubt, alone), ids=ids)
 
     def answer_without_key(self, seen: SeenFrame) -> Answer | None:
         """By Sl's classifier where it knows the classes, since no scene is strange to it; else just in time."""
@@ -122,8 +119,4 @@ def resampled(picture: Tensor, grid: tuple[int, ...]) -> Tensor:
         return picture
     if picture.shape[-2] >= grid[0] and picture.shape[-1] >= grid[1]:
         return functional.adaptive_avg_pool2d(picture, (grid[0], grid[1]))
-    return enlarged(picture, grid)
-
-
-def enlarged(picture: Tensor, grid: tuple[int, ...]) -> Tensor:
-    return functional.interpolate(picture, list(grid), mode="bilinear", align_corners=False)
+    return enlarge(picture, grid)

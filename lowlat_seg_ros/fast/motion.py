@@ -154,16 +154,34 @@ def _c_library() -> ctypes.CDLL:
     return ctypes.CDLL(None)
 
 
-def carry(key_logits: Tensor, logits: Tensor, motion: Motion, doubt: Tensor | None = None) -> Tensor:
+def carry(
+    key_logits: Tensor, logits: Tensor, motion: Motion, doubt: Tensor | None = None, alone: Tensor | None = None
+) -> Tensor:
     """A key frame's logits carried along the motion, mixed with the current frame's own where that is doubted.
 
     Args:
-        key_logits, logits: (1, classes, h, w) on any device, on whatever grid they lie.
+        key_logits: (1, classes, h, w) on any device, on whatever grid they lie.
+        logits: likewise, or folded by ``fold``.
         doubt: (1, 1, h', w'), 0 to 1, of the propagation: where it does not believe the key frame, nor do we.
+        alone: (1, classes, h', w'), what takes the current frame's place by that doubt.
     """
-    height, width = logits.shape[-2:]
+    height, width = key_logits.shape[-2:]
     flow, doubts = (torch.from_numpy(array).to(logits.device) for array in motion_on_grid(motion, (width, height)))
-    return carried_logits(key_logits, logits, flow, doubts, doubt)
+    return carried_logits(key_logits, logits, flow, doubts, doubt, alone)
+
+
+def fold(picture: Tensor, fineness: int) -> Tensor:
+    """(1, C, r h, r w) to (1, r r C, h, w): r places a side into one, each one's channels side by side."""
+    height, width = picture.shape[-2] // fineness, picture.shape[-1] // fineness
+    parts = picture[0].permute(1, 2, 0).reshape(height, fineness, width, fineness, -1).transpose(1, 2)
+    return parts.reshape(1, height, width, -1).permute(0, 3, 1, 2)
+
+
+def unfold(picture: Tensor, fineness: int) -> Tensor:
+    """Back from ``fold``."""
+    height, width = picture.shape[-2:]
+    parts = picture[0].permute(1, 2, 0).reshape(height, width, fineness, fineness, -1).transpose(1, 2)
+    return parts.reshape(1, height * fineness, width * fineness, -1).permute(0, 3, 1, 2)
 
 
 def motion_on_grid(motion: Motion, grid: Size) -> Motion:
@@ -177,7 +195,12 @@ def motion_on_grid(motion: Motion, grid: Size) -> Motion:
 
 
 def carried_logits(
-    key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor, coarse_doubt: Tensor | None = None
+    key_logits: Tensor,
+    logits: Tensor,
+    flow: Tensor,
+    doubt: Tensor,
+    coarse_doubt: Tensor | None = None,
+    alone: Tensor | None = None,
 ) -> Tensor:
     """The key frame's logits at each place of the current frame, mixed with its own by how much the flow is doubted.
 
@@ -185,11 +208,12 @@ def carried_logits(
 
     Args:
         key_logits: (1, classes, h, w), float.
-        logits: of the current frame, of the same shape and dtype.
+        logits: of the current frame, of the same shape and dtype, or folded: (1, r r classes, h / r, w / r).
         flow: (h, w, 2), float32, x and y from each place to where it was in the key frame, in places.
         doubt: (h, w), float32: 0 takes the key frame's logits, 1 the current frame's. What comes from outside of the
             key frame is always the current frame's.
         coarse_doubt: (1, 1, h', w'), float, enlarged bilinearly: the larger of both doubts counts.
+        alone: (1, classes, h', w'), float: enlarged likewise, it takes the current frame's place by the coarse doubt.
 
     Returns:
         (1, classes, h, w); nan where either is.
@@ -197,25 +221,37 @@ def carried_logits(
     Raises:
         ValueError: the shapes do not fit each other.
     """
-    height, width = logits.shape[-2:]
-    fits = key_logits.shape == logits.shape and len(logits) == 1 and doubt.shape == (height, width)
+    classes, height, width = key_logits.shape[1:]
+    fineness = max(1, width // logits.shape[-1])
+    folded = 1, fineness**2 * classes, height // fineness, width // fineness
+    fits = logits.shape == folded and len(key_logits) == 1 and doubt.shape == (height, width)
+    if alone is not None and (coarse_doubt is None or alone.shape != (1, classes, *coarse_doubt.shape[-2:])):
+        raise ValueError(f"expected {classes} classes alone on the grid of a coarse doubt, not {tuple(alone.shape)}")
     if not fits or flow.shape != (height, width, 2):
         raise ValueError(
             f"expected two pictures' logits of one shape with a flow and a doubt for each place, not "
             f"{tuple(key_logits.shape)}, {tuple(logits.shape)}, {tuple(flow.shape)} and {tuple(doubt.shape)}"
         )
     carry = cpp.carry_logits if cpp.can_run(key_logits, logits) else carry_in_torch
-    return carry(key_logits, logits, flow, doubt, coarse_doubt)
+    return carry(key_logits, logits, flow, doubt, coarse_doubt, alone)
 
 
 def carry_in_torch(
-    key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor, coarse_doubt: Tensor | None = None
+    key_logits: Tensor,
+    logits: Tensor,
+    flow: Tensor,
+    doubt: Tensor,
+    coarse_doubt: Tensor | None = None,
+    alone: Tensor | None = None,
 ) -> Tensor:
     """The reference, for any device and floating-point dtype."""
-    height, width = logits.shape[-2:]
+    height, width = key_logits.shape[-2:]
+    logits = unfold(logits, max(1, width // logits.shape[-1]))
     if coarse_doubt is not None:
-        enlarged = functional.interpolate(coarse_doubt.float(), (height, width), mode="bilinear", align_corners=False)
+        enlarged = enlarge(coarse_doubt.float(), (height, width))
         doubt = torch.maximum(doubt, enlarged[0, 0])
+        if alone is not None:
+            logits = torch.lerp(logits, enlarge(alone, (height, width)), enlarged.to(logits.dtype))
     ends = torch.tensor([width - 1, height - 1], device=flow.device)
     rows, columns = (torch.arange(size, device=flow.device) for size in (height, width))
     source = flow + torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
@@ -225,3 +261,8 @@ def carry_in_torch(
     carried = functional.grid_sample(key_logits, positions[None].to(key_logits.dtype), align_corners=True)
     share = torch.where(is_inside, 1 - doubt, 0).to(logits.dtype)
     return (1 - share) * logits + share * carried
+
+
+def enlarge(picture: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """(1, C, …) on a grid of (height, width), bilinearly."""
+    return functional.interpolate(picture, list(grid), mode="bilinear", align_corners=False)

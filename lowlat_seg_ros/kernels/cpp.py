@@ -47,7 +47,7 @@ class Moved(ctypes.Structure):
 
 
 class CarriedSizes(ctypes.Structure):
-    _fields_ = _integers("height", "width", "classes", "coarse_height", "coarse_width")
+    _fields_ = _integers("height", "width", "classes", "coarse_height", "coarse_width", "fineness")
 
 
 class TrainingSizes(ctypes.Structure):
@@ -186,16 +186,23 @@ def matched_transport(
 
 
 def carry_logits(
-    key_logits: Tensor, logits: Tensor, flow: Tensor, doubt: Tensor, coarse_doubt: Tensor | None = None
+    key_logits: Tensor,
+    logits: Tensor,
+    flow: Tensor,
+    doubt: Tensor,
+    coarse_doubt: Tensor | None = None,
+    alone: Tensor | None = None,
 ) -> Tensor:
     """What ``fast.motion.carried_logits`` says, of float32 operands."""
     key_logits, logits = channels_last(key_logits), channels_last(logits)
-    result = torch.empty_like(logits)
+    result = torch.empty_like(key_logits)
     doubts = [None if values is None else values.float().contiguous() for values in (doubt, coarse_doubt)]
-    operands = [_address(tensor) for tensor in (key_logits, logits, flow.float().contiguous(), *doubts, result)]
-    classes, height, width = logits.shape[1:]
+    alone = None if alone is None else channels_last(alone)
+    pictures = key_logits, logits, flow.float().contiguous(), *doubts, alone, result
+    classes, height, width = key_logits.shape[1:]
     coarse_size = (1, 1) if coarse_doubt is None else coarse_doubt.shape[-2:]
-    _library().carry_logits(*operands, CarriedSizes(height, width, classes, *coarse_size), _threads())
+    sizes = CarriedSizes(height, width, classes, *coarse_size, width // logits.shape[-1])
+    _library().carry_logits(*(_address(picture) for picture in pictures), sizes, _threads())
     return result
 
 
