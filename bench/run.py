@@ -16,14 +16,13 @@ import torch
 from bench.clip import first_frames, measured_clip, name_of
 from bench.environment import PAPER_MODEL, environment, machine_name
 from bench.kernel import measure_kernels
-from bench.measuring import rounded
+from bench.measuring import rounded, write_files
 from bench.modules import measure_modules
 from bench.node import CLIP_FRAMES, NodeLoad, measure_node
 from bench.report import report
 from bench.scale import ScaleLoad, measure_scale
 from bench.soak import measure_soak
 from bench.tracks import TracksRig, measure_tracks
-from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -124,11 +123,7 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
     name = machine_name()
     file = folder / f"{name}.json"
     merged = {**_earlier(file), **results} if is_same_version(_earlier(file), results) else dict(results)
-    table = report(merged)
-    atomic_write(file, (json.dumps(merged, indent=1) + "\n").encode())
-    atomic_write(folder / f"{name}.md", table.encode())
-    print(table)
-    print(f"written to {folder}: {name}.json, {name}.md")
+    write_files(folder, name, merged, report(merged))
 
 
 def require_addable(folder: Path, model: str) -> None:
