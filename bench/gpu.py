@@ -36,8 +36,10 @@ from bench.report import SPREAD_HEADINGS, SPREAD_NOTE, spread_cells, table
 from bench.slow_work import WatchedSlowNetwork
 from bench.soak import STAMP_STEP, memory_samples
 from bench.tracks import AS_SCHEDULED, CPU, NO_KEY_FRAMES, begin_stream, see_frame, warm_engine
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.module_times import network_of
-from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint
+from lowlat_seg_ros.fast.pictures import frame_size
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.key_frames import KeyFramePolicy
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -48,7 +50,7 @@ SLOW_TRACK: Final = ("idle", "busy")
 
 
 @dataclass(frozen=True)
-class GpuPlan:
+class GpuSize:
     """How much of everything."""
 
     ways: tuple[How, ...] = ("eager", "compiled", "captured")
@@ -61,7 +63,7 @@ class GpuPlan:
     memory_frames: int = 2000
 
 
-FULL_PLAN: Final = GpuPlan()
+FULL: Final = GpuSize()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bench.gpu: stopped; the results of an earlier run are as they were", file=sys.stderr)
         return 130
-    except (CheckpointError, OSError) as error:
+    except (Error, OSError) as error:
         print(f"bench.gpu: {error}", file=sys.stderr)
         return 1
     if not all(row["is_met"] for row in results["labels"]):
@@ -89,37 +91,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure_gpu(model: str, device: torch.device, card: str, plan: GpuPlan = FULL_PLAN) -> dict[str, Any]:
+def measure_gpu(model: str, device: torch.device, card: str, size: GpuSize = FULL) -> dict[str, Any]:
     """All of it; ``card`` is the device's name in the results."""
     network, paper = load_checkpoint(model), network_of(str(PAPER_MODEL))
     clip = measured_clip()
-    own = _resized(first_frames(clip, plan.clip_frames), network.config.input_size)
-    large = _resized(own, plan.large_size)
+    own = _resized(first_frames(clip, size.clip_frames), network.config.input_size)
+    large = _resized(own, size.large_size)
     on_device = load_checkpoint(model, device)
     return {
         "environment": {**environment(network.config.name), "card": card, "cuda": torch.version.cuda},
         "clip": name_of(clip),
         "labels": compare_labels(network, own, device),
-        "overlap": [measure_overlap(paper, large, device, name, plan.overlap_frames) for name in plan.types],
+        "overlap": [measure_overlap(paper, large, device, name, size.overlap_frames) for name in size.types],
         "fast_track": [
-            row
+            {"model": measured.config.name, "size": list(frame_size(frames[0])), **row}
             for measured, frames in ((network, own), (network, large), (paper, large))
-            for row in _fast_track(measured, frames, device, plan)
+            for name in size.types
+            for row in measure_fast_track(measured, frames, device, name, size.ways, size.rounds, size.frames_a_turn)
         ],
-        "engine": measure_engine(on_device, own, device, plan.rounds, plan.frames_a_turn),
-        "memory": measure_memory(on_device, own, device, plan.memory_frames),
+        "engine": measure_engine(on_device, own, device, size.rounds, size.frames_a_turn),
+        "memory": measure_memory(on_device, own, device, size.memory_frames),
     }
-
-
-def _fast_track(
-    network: SegmentationNetwork, frames: Sequence[Frame], device: torch.device, plan: GpuPlan
-) -> list[dict[str, Any]]:
-    height, width = frames[0].shape[:2]
-    return [
-        {"model": network.config.name, "size": [width, height], **row}
-        for name in plan.types
-        for row in measure_fast_track(network, frames, device, name, plan.ways, plan.rounds, plan.frames_a_turn)
-    ]
 
 
 def _resized(frames: Sequence[Frame], size: tuple[int, int]) -> list[Frame]:

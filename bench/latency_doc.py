@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.environment import CHECKOUT
 from bench.report import TABLES
 from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.errors import Error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +41,7 @@ FAST, SLOW = 1.0, 0.0  # heights of the tracks
 BAR: Final = 0.6
 
 
-class DocumentError(Exception):
+class DocumentError(Error):
     """A document or results that do not fit each other; the message says what was expected."""
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from bench.clip import Pacer
 from bench.environment import environment, machine_name
 from bench.measuring import growth, in_turn, rounded, spread_mapping
-from bench.pacing import Pacer
 from bench.report import Asked, asked_and_reached, asked_table, report, table
 
 MILLISECOND = 1_000_000
