@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.ros.process_setup import set_up_process
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
 
@@ -47,11 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     except ImportError as error:
         print(f"bench: the package is not built or not sourced ({error}); type 'make bench'", file=sys.stderr)
         return 1
-    from bench.run import ResultsError, measure_all, measure_soak_only, require_addable, write_results
-    from lowlat_seg_ros.data.clips import ClipError
-    from lowlat_seg_ros.models.checkpoint import CheckpointError
-    from lowlat_seg_ros.models.config import ConfigError
-    from lowlat_seg_ros.ros.harness import HarnessError
+    from bench.run import measure_all, measure_soak_only, require_addable, write_results
 
     try:
         if options.soak is not None or set(options.only) != set(SECTIONS):
@@ -60,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
             write_results(measure_all(options.model, options.only), options.out)
         else:
             write_results(measure_soak_only(options.model, options.soak), options.out)
-    except (CheckpointError, ClipError, ConfigError, HarnessError, ResultsError) as error:
+    except Error as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except OSError as error:

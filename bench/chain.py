@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 
-from bench.measuring import cpu_seconds, resident_mebibytes
+from bench.measuring import cpu_seconds, resident_mebibytes, spread_mapping
 from lowlat_seg_ros.ros.harness import Harness, Player
 from lowlat_seg_ros.ros.recorder import Answer, Recording
 from lowlat_seg_ros.stream.result import has_key
@@ -60,6 +60,18 @@ class Play:
         return answered(self.ways)
 
 
+def figures_of(plays: Sequence[Play]) -> dict[str, Any]:
+    """What a row of the results says of all turns of a chain."""
+    turns = [play.answered for play in plays]
+    ways = [way for play in plays for way in play.ways]
+    return {
+        "lost": sum(way.labels_at is None for way in ways),
+        "counted_as_lost": sum(play.counted_as_lost for play in plays),
+        "callback_ms": spread_mapping([float(way.message.total_ms) for way in turn if way.message] for turn in turns),
+        "end_to_end_ms": spread_mapping([way.end_to_end_ms for way in turn] for turn in turns),
+    }
+
+
 def answered(ways: Sequence[FrameWay]) -> list[FrameWay]:
     """Those with labels, without the first ones, which have no key frame yet: their network is another one."""
     labelled = [way for way in ways if way.labels_at is not None and way.message is not None]
@@ -105,8 +117,8 @@ class Chain:
             outputs = f"{self.name}/{self._node}/{name}".rstrip("/")
             self._harness.record(f"{self.name}/{name}image", outputs, recording, len(self._players))
 
-    def play(self, clip: str) -> Play:
-        """One turn: the camera plays, the labels are awaited.
+    def play(self, clip: str, turn: int = 0) -> Play:
+        """One turn, whatever its number: the camera plays, the labels are awaited.
 
         Raises:
             HarnessError: a process ended, or the camera was silent for too long.

@@ -1,9 +1,13 @@
-"""The clip that is measured on: CamVid's where it lies beside the checkout, else the synthetic street."""
+"""The clip that is measured on, and its pace: CamVid's where it lies beside the checkout, else the synthetic street."""
 
 from __future__ import annotations
 
 import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +18,7 @@ from lowlat_seg_ros.data.clips import Clip, open_clip
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 Frame = NDArray[np.uint8]
+NANOSECONDS_A_SECOND = 1_000_000_000
 
 
 def measured_clip() -> Clip:
@@ -39,3 +44,42 @@ def write_clip(frames: list[Frame], size: tuple[int, int], folder: Path) -> Path
         enlarged = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
         cv2.imwrite(str(folder / f"{number:03d}.bmp"), cv2.cvtColor(enlarged, cv2.COLOR_RGB2BGR))
     return folder
+
+
+def sleep_nanoseconds(duration: int) -> None:
+    time.sleep(duration / NANOSECONDS_A_SECOND)
+
+
+class DueFrame(NamedTuple):
+    """A frame of the clip, and when it was due on the pacer's clock, in nanoseconds."""
+
+    number: int
+    due: int
+
+
+@dataclass
+class Pacer:
+    """Hands out the frames of a clip as a camera with a queue of one image does.
+
+    Frame i is due i periods after the first. Whoever asks early waits; whoever asks late gets the newest frame that is
+    due, and the ones between are counted as skipped.
+    """
+
+    period: int  # nanoseconds
+    count: int  # frames of the clip
+    clock: Callable[[], int] = time.monotonic_ns
+    sleep: Callable[[int], None] = sleep_nanoseconds
+    skipped: int = 0
+
+    def __iter__(self) -> Iterator[DueFrame]:
+        start = self.clock()
+        following = 0
+        while following < self.count:
+            newest = min((self.clock() - start) // self.period, self.count - 1)
+            index = max(following, newest)
+            self.skipped += index - following
+            due = start + index * self.period
+            while (early := due - self.clock()) > 0:
+                self.sleep(early)
+            yield DueFrame(index, due)
+            following = index + 1

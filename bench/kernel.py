@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.measuring import seconds
 from bench.report import kernel_table
 from lowlat_seg_ros.kernels.spatially_variant_convolution import convolve_on_cpu, runs_on_cpu, shift_and_add
 
@@ -114,12 +114,6 @@ def unfold_and_einsum(feature: Tensor, kernels: Tensor) -> Tensor:
 
 def channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
-
-
-def seconds(body: Body) -> float:
-    start = time.perf_counter()
-    body()
-    return time.perf_counter() - start
 
 
 def extra_memory(body: Body) -> float:

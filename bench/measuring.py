@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+
+from lowlat_seg_ros.data.atomic_write import atomic_write
 
 DECIMALS = 3
 MEBIBYTE = 1 << 20
@@ -78,3 +82,17 @@ def growth(samples: Sequence[float]) -> float:
     if quarter < 1:
         raise ValueError(f"there are {len(samples)} samples of the memory; expected 4 or more")
     return float(np.median(samples[-quarter:]) - np.median(samples[quarter : 2 * quarter]))
+
+
+def seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def write_files(folder: Path, name: str, results: Mapping[str, Any], report: str) -> None:
+    """NAME.json and NAME.md, each replaced whole; the report is printed, too."""
+    atomic_write(folder / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
+    atomic_write(folder / f"{name}.md", report.encode())
+    print(report)
+    print(f"written to {folder}: {name}.json, {name}.md")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.chain import FLOOR, Chain, FrameWay, Play
+from bench.chain import FLOOR, Chain, FrameWay, Play, figures_of
 from bench.clip import Frame, write_clip
 from bench.measuring import in_turn, rounded, spread_mapping
 from lowlat_seg_ros.ros.harness import NODE, Harness
@@ -67,8 +67,8 @@ def measure_node(frames: Sequence[Frame], load: NodeLoad, folder: Path) -> dict[
         harness.wait_until_connected()
         rows = []
         for size in load.sizes:
-            cases = {chain.name: partial(_play, chain, _name(size)) for chain in chains}
-            rows += [_row(name, size, plays) for name, plays in in_turn(cases, load.rounds).items()]
+            plays = in_turn({chain.name: partial(chain.play, _name(size)) for chain in chains}, load.rounds)
+            rows += [_row(name, size, turns) for name, turns in plays.items()]
         long_play = small.play(LONG_PLAY)
     return {
         "rate_hz": RATE_HZ,
@@ -78,10 +78,6 @@ def measure_node(frames: Sequence[Frame], load: NodeLoad, folder: Path) -> dict[
         "rows": rows,
         "without_loss": {"seconds": load.seconds_without_loss, **_row(small.name, load.sizes[0], [long_play])},
     }
-
-
-def _play(chain: Chain, clip: str, number: int) -> Play:
-    return chain.play(clip)
 
 
 def _name(size: tuple[int, int]) -> str:
@@ -105,12 +101,9 @@ def _row(chain: str, size: tuple[int, int], plays: Sequence[Play]) -> dict[str, 
         "chain": chain,
         "size": list(size),
         "sent": len(ways),
-        "lost": sum(way.labels_at is None for way in ways),
-        "counted_as_lost": sum(play.counted_as_lost for play in plays),
+        **figures_of(plays),
         "camera_put_off_ms": rounded(sum(play.put_off_ms for play in plays)),
         "to_callback_ms": spread_mapping([float(way.message.age_ms) for way in turn if way.message] for turn in turns),
-        "callback_ms": spread_mapping([float(way.message.total_ms) for way in turn if way.message] for turn in turns),
-        "end_to_end_ms": spread_mapping([way.end_to_end_ms for way in turn] for turn in turns),
         "overhead_ms": spread_mapping([way.overhead_ms for way in turn] for turn in turns),
         "last_quarter_over_first": rounded(max(measured)) if measured else None,
         "stages_ms": _stages([way for turn in turns for way in turn]),

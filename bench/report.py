@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -285,42 +286,11 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
 
 
 def report(results: Results) -> str:
-    """All sections that were measured."""
+    """Every table whose section was measured; docs/latency.md says what the figures are."""
     facts = results["environment"]
     parts = [f"# Latency on {facts['cpu']}, {facts['cores']} cores", environment_sentence(results), SPREAD_NOTE]
-    if "modules" in results:
-        parts += ["## 1. Modules", modules_tables(results)]
-    if "tracks" in results:
-        one = results["tracks"]
-        parts += [
-            "## 2. Tracks",
-            f"{one['clip'][0].upper()}{one['clip'][1:]}, each frame handed in when it is due; "
-            f"{one['rounds']} turns of {one['frames_a_turn']} frames. From hand-in to labels:",
-            tracks_table(results),
-            key_frames_table(results),
-        ]
-    if "node" in results:
-        one = results["node"]
-        parts += [
-            "## 3. Node",
-            f"Three processes over DDS at {one['rate_hz']:g} Hz, {one['rounds']} turns of {one['seconds_a_turn']} s. "
-            "An image's stamp is the time it was due. "
-            f"The small input is {_size('small_input')(one)}: a network that keeps up with the camera.",
-            node_table(results),
-            "Overhead: all of end to end that is not the network.",
-            overhead_table(results),
-            f"In {one['without_loss']['seconds']} s with the small input, {one['without_loss']['sent']} images were "
-            f"sent and {one['without_loss']['lost']} lost.",
-        ]
-    if "kernel" in results:
-        note = "The spatially variant convolution, 9x9 kernels, float32, its bodies in turn."
-        parts += ["## 4. Kernel", note, kernel_table(results)]
-    if "scale" in results:
-        one = results["scale"]
-        turns = f"{one['rounds']} turns of {one['seconds_a_turn']} s"
-        parts += [
-            "## 5. Scale",
-            f"One node for each load, {one['rate_hz']:g} Hz a camera, {turns}.",
-            scale_table(results),
-        ]
-    return "\n\n".join([*parts, "## Asked and reached", asked_table(results)]) + "\n"
+    for name, render in TABLES.items():
+        with suppress(KeyError):  # that section was not measured
+            if render is not environment_sentence:
+                parts.append(f"## {name.capitalize()}\n\n{render(results)}")
+    return "\n\n".join(parts) + "\n"

@@ -16,14 +16,14 @@ import torch
 from bench.clip import first_frames, measured_clip, name_of
 from bench.environment import PAPER_MODEL, environment, machine_name
 from bench.kernel import measure_kernels
-from bench.measuring import rounded
+from bench.measuring import rounded, write_files
 from bench.modules import measure_modules
 from bench.node import CLIP_FRAMES, NodeLoad, measure_node
 from bench.report import report
 from bench.scale import ScaleLoad, measure_scale
 from bench.soak import measure_soak
 from bench.tracks import TracksRig, measure_tracks
-from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -48,27 +48,27 @@ class BenchSize:
     scale: ScaleLoad = field(default_factory=ScaleLoad)
 
 
-FULL_PLAN: Final = BenchSize()
+FULL: Final = BenchSize()
 
 
-class ResultsError(Exception):
+class ResultsError(Error):
     """Results that a run may not be added to; the message says what was expected."""
 
 
-def measure_all(model: str, names: Sequence[str], plan: BenchSize = FULL_PLAN) -> dict[str, Any]:
+def measure_all(model: str, names: Sequence[str], size: BenchSize = FULL) -> dict[str, Any]:
     """The chosen sections.
 
     Raises:
-        CheckpointError, ClipError, ConfigError, HarnessError, OSError: in one sentence, what went wrong.
+        Error, OSError: in one sentence, what went wrong.
     """
     network = load_checkpoint(model)
     results: dict[str, Any] = {"environment": environment(network.config.name)}
-    scale = replace(plan.scale, model=model, input_size=network.config.input_size)
+    scale = replace(size.scale, model=model, input_size=network.config.input_size)
     sections: dict[str, Callable[[], Any]] = {
-        "modules": lambda: _modules(network, plan),
-        "tracks": lambda: _tracks(network, plan),
-        "node": lambda: _over_dds(measure_node, replace(plan.node, model=model)),
-        "kernel": lambda: _kernel(plan),
+        "modules": lambda: _modules(network, size),
+        "tracks": lambda: _tracks(network, size),
+        "node": lambda: _over_dds(measure_node, replace(size.node, model=model)),
+        "kernel": lambda: _kernel(size),
         "scale": lambda: _over_dds(measure_scale, scale),
     }
     for name in names:
@@ -86,37 +86,37 @@ def measure_soak_only(model: str, frames: int) -> dict[str, Any]:
     return {"environment": environment(network.config.name), "soak": soak}
 
 
-def _modules(network: SegmentationNetwork, plan: BenchSize) -> list[dict[str, Any]]:
+def _modules(network: SegmentationNetwork, size: BenchSize) -> list[dict[str, Any]]:
     paper = network_of(str(PAPER_MODEL))
     return [
-        measure_modules(network, network.config.input_size, usable_cores(), plan.module_rounds),
-        measure_modules(paper, plan.paper_size, usable_cores(), plan.paper_rounds),
+        measure_modules(network, network.config.input_size, usable_cores(), size.module_rounds),
+        measure_modules(paper, size.paper_size, usable_cores(), size.paper_rounds),
     ]
 
 
-def _tracks(network: SegmentationNetwork, plan: BenchSize) -> dict[str, Any]:
+def _tracks(network: SegmentationNetwork, size: BenchSize) -> dict[str, Any]:
     clip = measured_clip()
     frames = first_frames(clip, clip.frame_count)
     with TracksRig(network, frames, clip.rate_hz, thread_counts(0, 0), usable_cores()) as rig:
         freeze_gc()  # as the node does once it is ready
-        return {"clip": name_of(clip), **measure_tracks(rig, plan.track_rounds, plan.track_frames)}
+        return {"clip": name_of(clip), **measure_tracks(rig, size.track_rounds, size.track_frames)}
 
 
-def _over_dds(measure: Callable[[Sequence[Any], Any, Path], dict[str, Any]], plan: Any) -> dict[str, Any]:
+def _over_dds(measure: Callable[[Sequence[Any], Any, Path], dict[str, Any]], load: Any) -> dict[str, Any]:
     clip = measured_clip()
     frames = first_frames(clip, min(CLIP_FRAMES, clip.frame_count))
     with tempfile.TemporaryDirectory() as folder:
-        return {"clip": name_of(clip), **measure(frames, plan, Path(folder))}
+        return {"clip": name_of(clip), **measure(frames, load, Path(folder))}
 
 
-def _kernel(plan: BenchSize) -> dict[str, Any]:
+def _kernel(size: BenchSize) -> dict[str, Any]:
     callers = torch.get_num_threads()
     torch.set_num_threads(usable_cores())
     try:
-        rows = measure_kernels(plan.kernel_rounds, plan.kernel_grids, plan.kernel_channels)
+        rows = measure_kernels(size.kernel_rounds, size.kernel_grids, size.kernel_channels)
     finally:
         torch.set_num_threads(callers)
-    return {"rounds": plan.kernel_rounds, "rows": [rounded(asdict(row)) for row in rows]}
+    return {"rounds": size.kernel_rounds, "rows": [rounded(asdict(row)) for row in rows]}
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> None:
@@ -124,11 +124,7 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
     name = machine_name()
     file = folder / f"{name}.json"
     merged = {**_earlier(file), **results} if is_same_version(_earlier(file), results) else dict(results)
-    table = report(merged)
-    atomic_write(file, (json.dumps(merged, indent=1) + "\n").encode())
-    atomic_write(folder / f"{name}.md", table.encode())
-    print(table)
-    print(f"written to {folder}: {name}.json, {name}.md")
+    write_files(folder, name, merged, report(merged))
 
 
 def require_addable(folder: Path, model: str) -> None:

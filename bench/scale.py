@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bench.chain import Chain, Play
+from bench.chain import Chain, Play, figures_of
 from bench.clip import Frame, write_clip
 from bench.measuring import in_turn, rounded, spread_mapping
 from lowlat_seg_ros.ros.harness import NODE, Harness
@@ -53,7 +53,7 @@ def measure_scale(frames: Sequence[Frame], load: ScaleLoad, folder: Path) -> dic
             parameters = [f"model:={load.model}", f"input_size:=[{width}, {height}]"]
             chain = Chain(harness, one.name, NODE, parameters, one.cameras)
             chain.add_players({CLIP: (clip, rounds)}, load.rate_hz)
-            cases[one] = partial(_play, chain)
+            cases[one] = partial(chain.play, CLIP)
         harness.wait_until_connected()
         plays = in_turn(cases, load.rounds)
     return {
@@ -89,24 +89,17 @@ def enlarged(size: tuple[int, int], factor: int) -> tuple[int, int]:
     return width, height
 
 
-def _play(chain: Chain, number: int) -> Play:
-    return chain.play(CLIP)
-
-
 def _row(load: Load, plays: Sequence[Play], rate_hz: float) -> dict[str, Any]:
     turns = [play.answered for play in plays]
     ways = [way for play in plays for way in play.ways]
     seconds = len(ways) / rate_hz / load.cameras
-    labelled = sum(way.labels_at is not None for way in ways)
+    answers = sum(way.labels_at is not None for way in ways)
     return {
         "cameras": load.cameras,
         "input_size": list(load.input_size),
         "offered_hz": rounded(len(ways) / seconds),
-        "labelled_hz": rounded(labelled / seconds),
-        "lost": len(ways) - labelled,
-        "counted_as_lost": sum(play.counted_as_lost for play in plays),
-        "callback_ms": spread_mapping([float(way.message.total_ms) for way in turn if way.message] for turn in turns),
-        "end_to_end_ms": spread_mapping([way.end_to_end_ms for way in turn] for turn in turns),
+        "labelled_hz": rounded(answers / seconds),
+        **figures_of(plays),
         "sh_ms": spread_mapping([float(way.message.slow_track_ms) for way in turn if way.message] for turn in turns),
         "cpu_share": rounded(sum(play.cpu_share for play in plays) / len(plays)),
         "resident_mebibytes": round(max(play.resident_mebibytes for play in plays)),

@@ -15,9 +15,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import torch
 
-from bench.clip import Frame
+from bench.clip import NANOSECONDS_A_SECOND, Frame, Pacer
 from bench.measuring import in_turn, rounded, spread_mapping
-from bench.pacing import NANOSECONDS_A_SECOND, Pacer
 from bench.slow_work import ShRun, WatchedSlowNetwork
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.fast.frames import SeenFrame

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.classes import PAVEMENT, ROAD
 from lowlat_seg_ros.street.backdrop import Backdrop
 from lowlat_seg_ros.street.body import Body
-from lowlat_seg_ros.street.camera import Camera
+from lowlat_seg_ros.street.camera import PinholeCamera
 from lowlat_seg_ros.street.cross_section import ROAD as ROAD_LANE
 from lowlat_seg_ros.street.ground import Ground
 from lowlat_seg_ros.street.panel import Panel
@@ -70,7 +70,7 @@ class Rays:
         np.copyto(self.labels, labels, where=nearer)
 
 
-def cast(camera: Camera, surfaces: list[Surface], finer: int) -> NDArray[np.uint8]:
+def cast(camera: PinholeCamera, surfaces: list[Surface], finer: int) -> NDArray[np.uint8]:
     """Return the labels (H * finer, W * finer) found by `finer` x `finer` rays for every pixel."""
     rays = _rays(camera, finer)
     for surface in surfaces:
@@ -88,7 +88,7 @@ def cast(camera: Camera, surfaces: list[Surface], finer: int) -> NDArray[np.uint
     return rays.labels
 
 
-def _rays(camera: Camera, finer: int) -> Rays:
+def _rays(camera: PinholeCamera, finer: int) -> Rays:
     width, height = camera.size
     columns = (np.arange(width * finer) + 0.5) / finer - 0.5
     rows = (np.arange(height * finer) + 0.5) / finer - 0.5

@@ -10,9 +10,8 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.patches import Rectangle
 
-from bench.latency_doc import DOCUMENT, PICTURE, PLACE, DocumentError, filled, main
+from bench.latency_doc import DOCUMENT, PICTURE, PLACE, STAGES, DocumentError, draw_timeline, filled, main
 from bench.report import TABLES
-from bench.timeline import STAGES, draw_timeline
 
 TEXT = "Before.\n<!-- bench: asked -->\nold\n<!-- /bench -->\nBetween.\n<!-- bench: scale -->\nolder\n<!-- /bench -->\n"
 

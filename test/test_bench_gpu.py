@@ -12,16 +12,16 @@ import pytest
 import torch
 from stream_setup import INPUT_SIZE, moving_frames, stream_network
 
-from bench.gpu import gpu_report, write_results
-from bench.gpu_fast_track import FastTrack, step_of
-from bench.gpu_measurements import (
+from bench.gpu import (
     compare_labels,
+    gpu_report,
     measure_engine,
     measure_fast_track,
     measure_memory,
     measure_overlap,
+    write_results,
 )
-from bench.gpu_slow_track import BusySlowTrack, Span, overlapping_share
+from bench.gpu_tracks import FastTrack, Span, busy_slow_track, overlapping_share, step_of
 from lowlat_seg_ros.fast.pictures import Preprocessor, label_image
 
 CHECKOUT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def test_an_error_in_the_busy_slow_track_is_not_swallowed() -> None:
     network = stream_network()
     key = FastTrack(step_of(network, CPU, torch.float32), FRAMES[0], CPU, "eager").key
     broken = key._replace(image=torch.zeros(1), low=key.low._replace(low=torch.zeros(1)))
-    with pytest.raises((RuntimeError, ValueError, IndexError)), BusySlowTrack(network, broken, CPU):
+    with pytest.raises((RuntimeError, ValueError, IndexError)), busy_slow_track(network, broken, CPU):
         pass
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from stream_setup import INPUT_SIZE, moving_frames, stream_network, wait_until
 
+from bench.clip import Pacer
 from bench.modules import measure_modules
-from bench.pacing import Pacer
 from bench.slow_work import WatchedSlowNetwork
 from bench.tracks import (
     CASES,

@@ -17,7 +17,6 @@ from small_networks import small_config, small_network
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.data.classes import CAMVID_VOID
-from lowlat_seg_ros.data.plot import HEIGHT, WIDTH
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, MARKDOWN_FILE
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
@@ -123,8 +122,7 @@ def test_the_folder_has_the_figures_the_tables_and_the_plots(whole: Path) -> Non
     pictures = {"distances.png", "deviations.png", "policies.png"}
     assert {file.name for file in whole.iterdir()} == {JSON_FILE, MARKDOWN_FILE, *pictures}
     for name in pictures:
-        picture = cv2.imread(str(whole / name))
-        assert picture is not None and picture.shape == (HEIGHT, WIDTH, 3)
+        assert cv2.imread(str(whole / name)) is not None
     text = (whole / MARKDOWN_FILE).read_text(encoding="utf-8")
     for title in ("By distance", "Ways to propagate", "true deviation", "same number of key frames"):
         assert title in text

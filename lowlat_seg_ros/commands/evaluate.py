@@ -20,6 +20,7 @@ from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, eva
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
+from lowlat_seg_ros.evaluation.plots import plot_files
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
 from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
@@ -291,8 +292,9 @@ def add_latency(
 def write(found: Evaluation, options: argparse.Namespace) -> None:
     """All files, each whole; what they hold is there before the first one is written."""
     files = evaluation_files(found)
+    plots = {} if options.out is None else plot_files(found)
     if options.json is not None:
         atomic_write(options.json, files[JSON_FILE])
     if options.out is not None:
-        for name, content in files.items():
+        for name, content in {**files, **plots}.items():
             atomic_write(options.out / name, content)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from lowlat_seg_ros.data.classes import BUILDING, SKY, TREE
-from lowlat_seg_ros.street.camera import Camera
+from lowlat_seg_ros.street.camera import PinholeCamera
 from lowlat_seg_ros.street.panel import Panel
 from lowlat_seg_ros.street.surface import Canvas
 from lowlat_seg_ros.street.texture import Colour, Texture, fill, layered_noise, shaded
@@ -30,13 +30,13 @@ class Backdrop:
         self._woods = _woods(random)
         self._skyline_distance = skyline_distance
 
-    def paint(self, canvas: Canvas, camera: Camera) -> None:
+    def paint(self, canvas: Canvas, camera: PinholeCamera) -> None:
         """Paint the sky everywhere, then what stands before it."""
         canvas[:] = (*HIGH_SKY, SKY)
         for panel in self.panels(camera):
             panel.paint(canvas, camera)
 
-    def panels(self, camera: Camera) -> Iterator[Panel]:
+    def panels(self, camera: PinholeCamera) -> Iterator[Panel]:
         """Yield sky and skyline, the furthest first, where they are for this camera."""
         for texture, distance, class_id in (
             (self._sky, SKY_DISTANCE, SKY),

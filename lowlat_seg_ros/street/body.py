@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.street.camera import NEAR, Camera
+from lowlat_seg_ros.street.camera import NEAR, PinholeCamera
 from lowlat_seg_ros.street.surface import Canvas
 from lowlat_seg_ros.street.texture import Colour
 
@@ -39,7 +39,7 @@ class Body:
     points: NDArray[np.float64]
     faces: Sequence[Face]
 
-    def paint(self, canvas: Canvas, camera: Camera) -> None:
+    def paint(self, canvas: Canvas, camera: PinholeCamera) -> None:
         """Paint every face that is in front of the camera and turned towards it."""
         if camera.depth(self.points).min() < NEAR:
             return

@@ -22,7 +22,7 @@ HORIZON_PER_HEIGHT: Final = 0.52  # the row of CamVid's horizon, about
 
 
 @dataclass(frozen=True)
-class Camera:
+class PinholeCamera:
     """Where the camera is at one moment, and its picture's size (width, height) in pixels."""
 
     size: tuple[int, int]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import PAVEMENT as PAVEMENT_ID
 from lowlat_seg_ros.data.classes import ROAD as ROAD_ID
-from lowlat_seg_ros.street.camera import Camera
+from lowlat_seg_ros.street.camera import PinholeCamera
 from lowlat_seg_ros.street.cross_section import BAY_LINE, CENTRE_LINE, LEFT_WALL, RIGHT_WALL, ROAD
 from lowlat_seg_ros.street.surface import Canvas
 from lowlat_seg_ros.street.texture import Colour, Grey, Pixels, Texture, layered_noise, noise, shaded
@@ -35,7 +35,7 @@ class Ground:
     def __init__(self, random: np.random.Generator) -> None:
         self._texture = Texture(_surface(random), (RIGHT - LEFT, LENGTH))
 
-    def paint(self, canvas: Canvas, camera: Camera) -> None:
+    def paint(self, canvas: Canvas, camera: PinholeCamera) -> None:
         """Paint everything below the horizon."""
         first_row = int(np.floor(camera.centre[1])) + 1
         rows = np.arange(max(first_row, 0), canvas.shape[0], dtype=np.float32)
@@ -54,7 +54,9 @@ class Ground:
         canvas[int(rows[0]) :, :, 3] = np.where(is_road, np.uint8(ROAD_ID), np.uint8(PAVEMENT_ID))
 
 
-def _ground_of_pixels(camera: Camera, depth: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _ground_of_pixels(
+    camera: PinholeCamera, depth: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return x and z of the ground seen by every pixel of the rows that see it `depth` metres away."""
     sideways = (np.arange(camera.size[0], dtype=np.float32) - camera.centre[0]) / camera.focal
     cos, sin = np.float32(np.cos(camera.yaw)), np.float32(np.sin(camera.yaw))
@@ -64,7 +66,9 @@ def _ground_of_pixels(camera: Camera, depth: NDArray[np.float32]) -> tuple[NDArr
     return x, z
 
 
-def _bands_of_equal_sharpness(camera: Camera, depth: NDArray[np.float32]) -> list[tuple[int, int, tuple[int, int]]]:
+def _bands_of_equal_sharpness(
+    camera: PinholeCamera, depth: NDArray[np.float32]
+) -> list[tuple[int, int, tuple[int, int]]]:
     """Return (first row, row after the last, halvings of the texture) for runs of rows of about the same scale."""
     metres_per_pixel = np.stack([depth / camera.focal, depth**2 / (camera.focal * camera.height)])
     texels_per_pixel = metres_per_pixel * np.array(PIXELS_PER_METRE)[:, None]

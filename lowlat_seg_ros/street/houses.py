@@ -11,7 +11,7 @@ import numpy as np
 
 from lowlat_seg_ros.data.classes import BUILDING
 from lowlat_seg_ros.street import facades
-from lowlat_seg_ros.street.camera import Camera
+from lowlat_seg_ros.street.camera import PinholeCamera
 from lowlat_seg_ros.street.cross_section import CAMERA_LANE, Side
 from lowlat_seg_ros.street.panel import Panel
 from lowlat_seg_ros.street.texture import Texture
@@ -76,7 +76,7 @@ def panels_behind_front(house: House, side: Side, z: float, height_before: float
 def _roof_is_seen(house: House, side: Side) -> bool:
     """Return whether the ridge rises more steeply, seen from the middle of the camera's lane, than the eaves."""
     distance = abs(side.wall - CAMERA_LANE.centre)
-    eaves_above_eye = house.eaves - Camera.height
+    eaves_above_eye = house.eaves - PinholeCamera.height
     return (eaves_above_eye + RIDGE_RISE) / (distance + DEPTH / 2) > eaves_above_eye / distance
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.street.camera import NEAR, Camera
+from lowlat_seg_ros.street.camera import NEAR, PinholeCamera
 from lowlat_seg_ros.street.surface import Canvas
 from lowlat_seg_ros.street.texture import Texture
 
@@ -37,7 +37,7 @@ class Panel:
         """The matrix (4, 3) from (a, d, 1), metres along and down from the corner, to the world's (x, y, z, 1)."""
         return np.array([(*self.along, 0.0), (*self.down, 0.0), (*self.corner, 1.0)]).T
 
-    def paint(self, canvas: Canvas, camera: Camera) -> None:
+    def paint(self, canvas: Canvas, camera: PinholeCamera) -> None:
         """Paint the part of the rectangle in front of the camera where its texture is opaque."""
         to_pixels = camera.to_pixels @ self._to_world
         stretch = _stretch_in_front(to_pixels, self.texture.size[0])
@@ -88,7 +88,9 @@ def _window(
     )
 
 
-def _pixels_per_metre(to_pixels: Homography, stretch: tuple[float, float], camera: Camera) -> tuple[float, float]:
+def _pixels_per_metre(
+    to_pixels: Homography, stretch: tuple[float, float], camera: PinholeCamera
+) -> tuple[float, float]:
     """Return how large a metre of a panel appears, sideways and upright, amid the part that is inside the picture."""
     (a, _, b), _, (c, _, d) = to_pixels.tolist()  # the column of a point `s` along the panel is (a s + b) / (c s + d)
     width = camera.size[0]

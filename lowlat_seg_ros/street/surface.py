@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.street.camera import Camera
+from lowlat_seg_ros.street.camera import PinholeCamera
 
 Canvas: TypeAlias = NDArray[np.uint8]
 """(H, W, 4) uint8: a pixel's red, green and blue, and its class id.
@@ -20,5 +20,5 @@ pixel belongs to one surface, never to a blend of two.
 class Surface(Protocol):
     """Something that can be painted over what is behind it."""
 
-    def paint(self, canvas: Canvas, camera: Camera) -> None:
+    def paint(self, canvas: Canvas, camera: PinholeCamera) -> None:
         """Paint what `camera` sees of this surface."""

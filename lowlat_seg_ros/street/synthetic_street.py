@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.camvid import LabelledImage
 from lowlat_seg_ros.street.backdrop import Backdrop
-from lowlat_seg_ros.street.camera import Camera
+from lowlat_seg_ros.street.camera import PinholeCamera
 from lowlat_seg_ros.street.cross_section import CAMERA_LANE, LANES_FROM_OUTSIDE
 from lowlat_seg_ros.street.ground import Ground
 from lowlat_seg_ros.street.layout import lay_out
@@ -77,7 +77,7 @@ class SyntheticStreet:
         for index in range(first, self.frame_count):
             yield self[index].image
 
-    def scene(self, index: int) -> tuple[Camera, list[Surface]]:
+    def scene(self, index: int) -> tuple[PinholeCamera, list[Surface]]:
         """Return the camera at frame `index` and what it sees, in an order in which later surfaces hide earlier ones.
 
         Raises IndexError if the clip has no such frame.
@@ -106,9 +106,9 @@ class SyntheticStreet:
         return cv2.addWeighted(image, 1.0, grain, 1.0, -128.0).astype(np.uint8, copy=False)
 
 
-def camera_at(time: float, size: tuple[int, int]) -> Camera:
+def camera_at(time: float, size: tuple[int, int]) -> PinholeCamera:
     """Return where the camera is `time` seconds after the start: driving on, swaying and turning a little."""
-    return Camera(
+    return PinholeCamera(
         size=size,
         x=CAMERA_LANE.centre + 0.15 * math.sin(2 * math.pi * time / 6.1),
         z=CAMERA_SPEED * time + 0.3 * math.sin(2 * math.pi * time / 4.3),
@@ -117,11 +117,11 @@ def camera_at(time: float, size: tuple[int, int]) -> Camera:
     )
 
 
-def _in_view(z: float, camera: Camera) -> bool:
+def _in_view(z: float, camera: PinholeCamera) -> bool:
     return camera.z - BEHIND < z < camera.z + VIEW
 
 
-def _from_far_to_near(surfaces: list[tuple[float, Surface]], camera: Camera) -> list[Surface]:
+def _from_far_to_near(surfaces: list[tuple[float, Surface]], camera: PinholeCamera) -> list[Surface]:
     visible = [(z, surface) for z, surface in surfaces if _in_view(z, camera)]
     return [surface for _, surface in sorted(visible, key=lambda pair: -pair[0])]
 

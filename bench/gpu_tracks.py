@@ -1,10 +1,14 @@
-"""The fast track's work on a device as one function of tensors: run as it is, compiled, or captured in a CUDA graph."""
+"""Both tracks on a GPU: the fast track run as it is, compiled or captured, and Sh over and over."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +18,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.fast.frames import LowFeatures
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
+from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, SLOW_PRIORITY, TrackStream
 
 How = Literal["eager", "compiled", "captured"]
 CALLS_BEFORE_CAPTURE: Final = 3  # cuDNN chooses its algorithms and the allocator grows in them
@@ -121,3 +125,77 @@ def step_of(network: SegmentationNetwork, device: torch.device, dtype: torch.dty
     channels_last: nn.Module = moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(channels_last, SegmentationNetwork)
     return FastTrackStep(channels_last).eval()
+
+
+Moment = Any  # a torch.cuda.Event on the current stream, or seconds where there is no stream
+
+
+class Span(NamedTuple):
+    """When something ran, milliseconds after a common moment."""
+
+    began: float
+    ended: float
+
+
+def now(device: torch.device) -> Moment:
+    """A moment on this thread's current stream, once it gets there; without CUDA, of the clock."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def milliseconds_between(first: Moment, second: Moment) -> float:
+    """Both must have been reached."""
+    if isinstance(first, float):
+        return 1000 * (second - first)
+    return float(first.elapsed_time(second))
+
+
+@contextmanager
+def busy_slow_track(
+    network: SegmentationNetwork, key: KeyFeatures, device: torch.device
+) -> Iterator[list[tuple[Moment, Moment]]]:
+    """Within it, Sh runs without a pause in a thread and on a stream of its own; gives when each run began and ended.
+
+    ``network`` and ``key`` lie on ``device``. An error in that thread is raised at the end.
+    """
+    runs: list[tuple[Moment, Moment]] = []
+    has_begun, is_stopping = threading.Event(), threading.Event()
+
+    def work() -> None:
+        stream = TrackStream(device, SLOW_PRIORITY)
+        with torch.no_grad(), stream.in_use():
+            network.high_features(key.image, key.low.low)  # cuDNN's choices are each thread's own
+            stream.wait()
+            while not is_stopping.is_set():
+                began = now(device)
+                has_begun.set()
+                network.high_features(key.image, key.low.low)
+                ended = now(device)
+                stream.wait()
+                runs.append((began, ended))
+
+    with ThreadPoolExecutor(1, "busy slow track") as pool:
+        working = pool.submit(work)
+        working.add_done_callback(lambda _: has_begun.set())  # after an error, too
+        has_begun.wait()
+        try:
+            yield runs
+        finally:
+            is_stopping.set()
+    working.result()
+
+
+def spans_after(base: Moment, moments: Sequence[tuple[Moment, Moment]]) -> list[Span]:
+    """Of the runs that ended after ``base``; all of them must have ended by now."""
+    spans = [Span(milliseconds_between(base, began), milliseconds_between(base, ended)) for began, ended in moments]
+    return [span for span in spans if span.ended > 0]
+
+
+def overlapping_share(fast: Sequence[Span], slow: Sequence[Span]) -> float:
+    """What share of the fast spans' time lies within slow spans; each list is in order and without overlaps."""
+    total = sum(span.ended - span.began for span in fast)
+    shared = sum(max(0.0, min(one.ended, other.ended) - max(one.began, other.began)) for one in fast for other in slow)
+    return shared / total if total > 0 else 0.0

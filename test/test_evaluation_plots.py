@@ -1,0 +1,65 @@
+"""The paper's figures: values where they belong, names that do not meet, and one sentence without matplotlib."""
+
+from __future__ import annotations
+
+import math
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lowlat_seg_ros.evaluation.deviations import DeviationPair
+from lowlat_seg_ros.evaluation.distances import DistanceCurve
+from lowlat_seg_ros.evaluation.latency import LatencyRow
+from lowlat_seg_ros.evaluation.plots import deviation_figure, distance_figure, latency_figure, plot_files, policy_figure
+from lowlat_seg_ros.evaluation.policy_curves import POLICIES, PolicyPoint
+
+PAIRS = [DeviationPair(0, index, 0.01 * index, 0.012 * index, 0.02 * index) for index in range(1, 9)]
+POINTS = [
+    PolicyPoint(name, interval, 60 // interval, 0.75 - 0.01 * interval, ()) for name in POLICIES for interval in (2, 5)
+]
+ROWS = tuple(LatencyRow(name, "1", 0.7, 9, 18.0, 24.0, 30.0) for name in ("two tracks", "Sl alone", "full network"))
+
+
+def names_in(legend: Any) -> list[str]:
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_curve_of_distances_begins_at_the_key_frame() -> None:
+    (axes,) = distance_figure(DistanceCurve(9, (0.75, 0.74, math.nan, 0.7))).axes
+    (line,) = axes.lines
+    assert np.asarray(line.get_xdata()).tolist() == [0, 1, 2, 3]
+    assert np.asarray(line.get_ydata()).tolist()[:2] == [0.75, 0.74]
+
+
+def test_each_pair_of_frames_is_a_point_for_the_truth_and_one_for_the_full_network() -> None:
+    (axes,) = deviation_figure(PAIRS).axes
+    assert [len(np.asarray(cloud.get_offsets())) for cloud in axes.collections] == [8, 8]
+    assert names_in(axes.get_legend()) == [
+        "ground truth, Pearson 1.000",
+        "full network's labels, Pearson 1.000",
+        "equal",
+    ]
+
+
+def test_every_policy_has_its_line() -> None:
+    (axes,) = policy_figure(POINTS, frames=60).axes
+    assert names_in(axes.get_legend()) == list(POLICIES)
+    assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [[2, 5]] * len(POLICIES)
+
+
+def test_networks_of_the_same_latency_and_accuracy_are_all_named() -> None:
+    figure = latency_figure(ROWS)
+    assert names_in(figure.legends[0]) == [row.name for row in ROWS]
+    assert [tuple(np.asarray(cloud.get_offsets())[0]) for cloud in figure.axes[0].collections] == [(24.0, 0.7)] * 3
+
+
+def test_without_matplotlib_there_are_no_plots_and_one_sentence_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert plot_files(SimpleNamespace()) == {}  # type: ignore[arg-type]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "needs matplotlib; pip install" in line
