@@ -107,7 +107,7 @@ def test_the_gradient_is_that_of_the_cross_entropy() -> None:
 def test_it_learns_what_the_feature_means_and_holds_on_another_frame() -> None:
     learner = Learner(class_count=4)
     for seed in range(6):
-        learned = learner.learn(*lesson(seed, 4), always)
+        learned = learner.learn(*lesson(seed, 4), math.nan, always)
     key, probabilities = lesson(99, 4)
     found = learned(key.frame.low)
     assert found.shape == probabilities.shape
@@ -123,13 +123,13 @@ def test_classes_come_and_go_with_the_key_frames_that_show_them() -> None:
     halves[:, 0, :3], halves[:, 1, 3:] = 1, 1
     seen: list[tuple[int, ...]] = []
     for ids in [(7, 9), (7, 150)] + [(7, 9)] * classifier.KEYS_REMEMBERED:
-        learned = learner.learn(key_frame(low, halves, ids), halves, always)
+        learned = learner.learn(key_frame(low, halves, ids), halves, math.nan, always)
         seen.append(learned.ids)
     assert seen[0] == (7, 9) and seen[1] == (7, 9, 150) and seen[-1] == (7, 9)
 
 
 def test_asked_for_other_classes_it_gives_the_unknown_no_chance() -> None:
-    learned = Learner(class_count=4).learn(*lesson(0, 3), always)
+    learned = Learner(class_count=4).learn(*lesson(0, 3), math.nan, always)
     assert learned.of_classes((0, 1, 2)) is learned
     answer = learned.of_classes((1, 3))(small_low(1)).exp()
     assert answer.shape[1] == 2 and float(answer[:, 1].max()) < 1e-3
@@ -143,7 +143,7 @@ def test_training_ends_with_the_step_after_which_it_may_not_go_on() -> None:
         return len(asked) < 3
 
     learner = Learner(class_count=4)
-    learned = learner.learn(*lesson(0, 4), until_the_third)
+    learned = learner.learn(*lesson(0, 4), math.nan, until_the_third)
     assert isinstance(learned, Classifier) and len(asked) == 3 and learner._steps == 3
 
 
@@ -211,6 +211,24 @@ def test_a_covered_lens_teaches_nothing() -> None:
     covered = [engine.segment(plain_frame(0), 10 + stamp) for stamp in range(6)]
     assert before is not None and propagation_of(engine)._classifier is before
     assert (covered[-1].labels == 0).all()  # nor does it leave stale labels
+
+
+def test_another_scene_starts_it_anew_and_it_tells_how_well_it_agreed() -> None:
+    """One picture again and again, of which the slow network then says the opposite."""
+    stranger = Stranger(2)
+    engine = engine_of(stranger)
+    frames = 8 * moving_frames(1)
+    for stamp, frame in enumerate(frames):
+        engine.segment(frame, stamp)
+    propagation = propagation_of(engine)
+    before, learner = propagation._classifier, propagation._learner
+    assert before is not None and before.agreement > 0.7
+    plain = stranger.answer
+    stranger.answer = lambda image, low: Answer(-plain(image, low).logits)  # type: ignore[method-assign]
+    for stamp, frame in enumerate(frames):
+        engine.segment(frame, 100 + stamp)
+    after = propagation._classifier
+    assert propagation._learner is not learner and after is not None and after.agreement > 0.7
 
 
 def test_a_reset_keeps_what_was_learned() -> None:

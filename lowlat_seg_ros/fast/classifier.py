@@ -6,6 +6,7 @@ whole network learns. Here it is a perceptron on Sl's feature, which every frame
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -52,7 +53,10 @@ class Classifier:
     second: Tensor  # (HIDDEN, classes)
     second_bias: Tensor
     ids: tuple[int, ...]  # of the classes, in the order of the channels
-    learned_from: int  # the stamp of the newest key frame behind it, nanoseconds
+    learned_from: int = 0  # the stamp of the newest key frame behind it, nanoseconds
+    agreement: float = (
+        math.nan
+    )  # of the classifier before it with that key frame's answer, a share of places; nan: it was the first
 
     def of_classes(self, ids: tuple[int, ...]) -> Classifier:
         """The same with other channels: what it does not know has no chance, what is not asked for is left out."""
@@ -93,11 +97,14 @@ class Learner:
         self._state = torch.empty(0)  # (3, weights): the weights of all classes, and the gradient's two moments
         self._steps = 0
 
-    def learn(self, key: KeyFrame, probabilities: Tensor, may_go_on: Callable[[], bool]) -> Classifier:
+    def learn(
+        self, key: KeyFrame, probabilities: Tensor, agreement: float, may_go_on: Callable[[], bool]
+    ) -> Classifier:
         """Learn from one more key frame.
 
         Args:
             probabilities: (1, classes, h, w), by the slow network, of the answer's classes on the grid of F_l.
+            agreement: of what was learned before with this answer, a share of places; nan if there is nothing.
             may_go_on: asked between two steps of some milliseconds; after the first false it ends with what it has.
         """
         low, ids = key.frame.low, key.answer.class_ids()
@@ -111,7 +118,8 @@ class Learner:
         state = self._state[:, weights]
         self._train(state, known, may_go_on)
         self._state[:, weights] = state
-        return self._classifier(state[0], known, inputs.shape[1], key.frame.stamp, low.low)
+        learned = self._classifier(state[0], known, inputs.shape[1], low.low)
+        return replace(learned, learned_from=key.frame.stamp, agreement=agreement)
 
     def _begin(self, inputs: Tensor) -> None:
         """Normalise as the first key frame needs it, and start from small random weights."""
@@ -145,7 +153,7 @@ class Learner:
             if not may_go_on():
                 return
 
-    def _classifier(self, weights: Tensor, ids: tuple[int, ...], inputs: int, stamp: int, like: Tensor) -> Classifier:
+    def _classifier(self, weights: Tensor, ids: tuple[int, ...], inputs: int, like: Tensor) -> Classifier:
         first, first_bias, second, second_bias = layers_of(weights, inputs, len(ids))
         scaled = first / self._spread[:, None]
         return Classifier(
@@ -154,7 +162,6 @@ class Learner:
             second=second.t().to(like, copy=True),
             second_bias=second_bias.to(like, copy=True),
             ids=ids,
-            learned_from=stamp,
         )
 
 

@@ -6,6 +6,7 @@ seen, a classifier that the slow track trains on its own last answers (``fast.cl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -101,7 +102,17 @@ class JustInTimePropagation(Propagation):
         probabilities = key.answer.logits.float().exp()
         grid = key.frame.low.low.shape[-2:]
         targets = functional.normalize(resampled(probabilities, grid), p=1.0, dim=1)
-        self._classifier = self._learner.learn(key, targets, may_go_on)
+        agreement = self._agreement(key, targets)
+        if agreement < LEAST_AGREEMENT:
+            self._learner = Learner(len(self.slow.classes))
+        self._classifier = self._learner.learn(key, targets, agreement, may_go_on)
+
+    def _agreement(self, key: KeyFrame, targets: Tensor) -> float:
+        """The share of places where the classifier says what the slow network then said; nan before there is one."""
+        if self._classifier is None:
+            return math.nan
+        expected = self._classifier.of_classes(key.answer.class_ids())(key.frame.low)
+        return float((expected.argmax(dim=1) == targets.argmax(dim=1)).float().mean())
 
 
 class JustInTimeAlone(JustInTimePropagation):
