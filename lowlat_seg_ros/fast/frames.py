@@ -22,7 +22,7 @@ class LowFeatures(NamedTuple):
 class Answer(NamedTuple):
     """What a frame shows: by the slow network, or by a propagation in its place."""
 
-    logits: Tensor  # (1, classes, h, w), on any grid
+    logits: Tensor  # (1, classes or one more that stands for none, h, w), on any grid
     feature: Tensor | None = None  # F_h, (1, C_h, h, w), that the logits come from; None where there is none to carry
 
 

@@ -53,5 +53,9 @@ class SlowNetwork(Protocol):
         Args:
             image: (1, 3, H, W), uint8 RGB, at the fast network's input size.
             low: F_l, by the fast network.
+
+        Returns:
+            Logits of each class, on any grid. Where there is one channel more than there are classes, it stands for
+            none of them: what is largest there is labelled 255.
         """
         ...

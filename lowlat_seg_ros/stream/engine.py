@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
 from lowlat_seg_ros.fast.network import FastNetwork
@@ -72,6 +73,7 @@ class StreamEngine:
         self.policy = policy
         self.low_latency = low_latency
         self._network = network
+        self._class_count = len(slow_track.network.classes)
         self._propagation = build_propagation(propagation, network, slow_track.network)
         self.slow_lane = slow_track.open_lane(self._propagation.learn)
         self._input_size = input_size or network.config.input_size
@@ -151,7 +153,12 @@ class StreamEngine:
         return Found(answer, key)
 
     def _label(self, answer: Answer | None, size: Size) -> NDArray[np.uint8]:
-        return unlabelled_image(size) if answer is None else label_image(answer.logits, self._input_size, size)
+        if answer is None:
+            return unlabelled_image(size)
+        labels = label_image(answer.logits, self._input_size, size)
+        if answer.logits.shape[1] > self._class_count:
+            labels[labels >= self._class_count] = UNLABELLED  # one channel more stands for no class
+        return labels
 
     def _keep_key(self, seen: SeenFrame, found: Found) -> bool:
         """Put a key frame into the cache and hand it to the slow track; returns whether the frame became one."""
