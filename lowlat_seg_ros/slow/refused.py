@@ -24,5 +24,6 @@ def load(model: str, device: torch.device | str) -> NoReturn:
     """Say what to do instead."""
     raise RefusedError(
         f"{model!r} is not loaded: files of torch ({Path(model).suffix}) may hold pickles, which run any code; "
-        "expected an ONNX file (torch.onnx.export writes one, `lowlat-seg export` of our own models) or a Hugging Face directory"
+        "expected an ONNX file (torch.onnx.export writes one, `lowlat-seg export` of our own models) or a Hugging Face "
+        "directory"
     )
