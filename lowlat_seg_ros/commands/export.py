@@ -31,7 +31,7 @@ from lowlat_seg_ros.slow.extras import import_extra
 EXTRA = "onnx"
 INPUT, OUTPUT = "image", "logits"
 OPSET = 18  # what torch's exporter writes without a conversion
-FRAMES_COMPARED = 4
+FRAMES_COMPARED = 2
 # Two orders of summation in float32 are each about as far from float64. More than this many times as far as torch's own
 # is another network.
 MOST_ROUNDING = 8.0
