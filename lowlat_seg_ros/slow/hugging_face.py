@@ -127,7 +127,7 @@ def load_network(transformers: Any, folder: Path, config: Mapping[str, Any], mod
 
 def _auto_class(transformers: Any, config: Mapping[str, Any], model: str) -> Any:
     """The class that loads a network of that architecture."""
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     mappings = import_extra("transformers.models.auto.modeling_auto", EXTRA, f"the model {model!r}")
     # Some architectures are in both lists; the semantic ones need no queries.
     if kind in mappings.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES:
@@ -137,7 +137,7 @@ def _auto_class(transformers: Any, config: Mapping[str, Any], model: str) -> Any
     if kind == "maskformer":
         return transformers.MaskFormerForInstanceSegmentation
     raise HuggingFaceError(
-        f"{model} is of the architecture {str(kind)[:80]!r}, for which transformers {transformers.__version__} has no "
+        f"{model} is of the architecture {kind[:80]!r}, for which transformers {transformers.__version__} has no "
         "semantic or universal segmentation; expected one such as segformer, upernet, dpt, beit, mask2former or eomt"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def load(model: str, device: torch.device | str, description: Description | None
         description = read_description(beside) if beside.is_file() else Description()
     if description.source not in (None, path.name, str(path)) and beside.is_file():
         raise OnnxError(f"{beside} describes {description.source}, not {path.name}; name the YAML itself as the model")
+    check_file(path)
     session = open_session(path, device)
     description = description.over(description_from_metadata(session.get_modelmeta().custom_metadata_map, model))
     if description.classes is None:
@@ -67,8 +69,37 @@ def load(model: str, device: torch.device | str, description: Description | None
     return checked(ForeignNetwork(source, description, model), model, device)
 
 
+def check_file(path: Path) -> None:
+    """Raise OnnxError for what ONNX Runtime would not refuse: it ends the process, or reads files from elsewhere."""
+    onnx = import_extra("onnx", EXTRA, f"the model {str(path)!r}")
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as error:  # protobuf's own
+        raise OnnxError(f"{path} is no ONNX file: {in_one_line(error)}") from error
+    for picture in graph.input:
+        shape = picture.type.tensor_type.shape.dim
+        if picture.type.tensor_type.HasField("shape") and len(shape) != 4:
+            raise OnnxError(f"{path} has an input of {len(shape)} dimensions; expected a picture, which has 4")
+    for tensor in _tensors(graph):
+        for entry in tensor.external_data:
+            if entry.key == "location" and (
+                entry.value != Path(entry.value).name or not (path.parent / entry.value).is_file()
+            ):
+                raise OnnxError(f"{path} has weights in {entry.value[:80]!r}; expected that file beside it")
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every tensor of a graph and of those within it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
 def open_session(path: Path, device: torch.device | str) -> Any:
-    """ONNX Runtime's session. It reads external data beside the file only, and runs in the thread that asks."""
+    """ONNX Runtime's session, which runs in the thread that asks."""
     runtime = import_extra("onnxruntime", EXTRA, f"the model {str(path)!r}")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # threads of its own would be neither the slow track's number nor as nice as it
