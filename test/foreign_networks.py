@@ -12,6 +12,7 @@ import onnx
 import torch
 import transformers
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers import pre_tokenizers
 
 NAMES = ("road", "car", "sky", "tree")
 NORMALISING = {
@@ -49,9 +50,9 @@ def segformer(folder: Path, names: Sequence[str] = NAMES) -> Path:
     return save(network, folder, size={"height": 64, "width": 96})
 
 
-def mask2former(folder: Path, names: Sequence[str] = NAMES) -> Path:
-    torch.manual_seed(0)
-    backbone = transformers.SwinConfig(
+def swin() -> Any:
+    """A backbone for networks of queries."""
+    return transformers.SwinConfig(
         embed_dim=4,
         depths=[1, 1, 1, 1],
         num_heads=[1, 1, 1, 1],
@@ -59,21 +60,68 @@ def mask2former(folder: Path, names: Sequence[str] = NAMES) -> Path:
         image_size=64,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )
+
+
+QUERY_DECODER = {
+    "hidden_dim": 32,
+    "encoder_feedforward_dim": 8,
+    "dim_feedforward": 8,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "num_attention_heads": 2,
+    "num_queries": 5,
+}
+
+
+def mask2former(folder: Path, names: Sequence[str] = NAMES) -> Path:
+    torch.manual_seed(0)
     config = transformers.Mask2FormerConfig(
-        backbone_config=backbone,
-        feature_size=32,
-        mask_feature_size=32,
-        hidden_dim=32,
-        encoder_feedforward_dim=8,
-        dim_feedforward=8,
-        encoder_layers=1,
-        decoder_layers=2,
-        num_attention_heads=2,
-        num_queries=5,
-        **named(names),
+        backbone_config=swin(), feature_size=32, mask_feature_size=32, **QUERY_DECODER, **named(names)
     )
     network = transformers.Mask2FormerForUniversalSegmentation(config)
     return save(network, folder, size={"shortest_edge": 64, "longest_edge": 128}, size_divisor=32)
+
+
+def oneformer(folder: Path, names: Sequence[str] = NAMES) -> Path:
+    torch.manual_seed(0)
+    config = transformers.OneFormerConfig(
+        backbone_config=swin(),
+        conv_dim=32,
+        mask_dim=32,
+        text_encoder_width=16,
+        text_encoder_num_layers=1,
+        text_encoder_vocab_size=600,
+        query_dec_layers=1,
+        **QUERY_DECODER,
+        **named(names),
+    )
+    folder.mkdir(parents=True)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
+    network = transformers.OneFormerForUniversalSegmentation(config)
+    return save(network, folder, size={"shortest_edge": 64, "longest_edge": 128})
+
+
+def eomt(folder: Path, names: Sequence[str] = NAMES) -> Path:
+    torch.manual_seed(0)
+    config = transformers.EomtConfig(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        mlp_ratio=1,
+        image_size=64,
+        patch_size=16,
+        num_blocks=1,
+        num_queries=5,
+        num_upscale_blocks=1,
+        num_register_tokens=1,
+        **named(names),
+    )
+    network = transformers.EomtForUniversalSegmentation(config)
+    return save(network, folder, size={"shortest_edge": 64, "longest_edge": None}, do_split_image=True)
 
 
 def dpt(folder: Path, names: Sequence[str] = NAMES) -> Path:

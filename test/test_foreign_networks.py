@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from foreign_networks import NAMES, dpt, mask2former, onnx_network, segformer
+from foreign_networks import NAMES, dpt, eomt, mask2former, oneformer, onnx_network, segformer
 from onnx import TensorProto
 from stream_setup import moving_frames, wait_until
 from torch import Tensor
 
 from lowlat_seg_ros import Segmenter, load_model
 from lowlat_seg_ros.slow.description import Description, Grouping, group_classes
-from lowlat_seg_ros.slow.foreign import averaged, grouped
+from lowlat_seg_ros.slow.foreign import ForeignNetwork, averaged, grouped
 from lowlat_seg_ros.slow.hugging_face import input_size_of, logits_of_queries
 
 NO_FEATURE = torch.empty(0)
@@ -44,7 +44,7 @@ def stripes(found: Tensor) -> list[int]:
     return [int(found[height // 2, width * part // 6]) for part in (1, 3, 5)]
 
 
-@pytest.mark.parametrize("build", [segformer, mask2former, dpt])
+@pytest.mark.parametrize("build", [segformer, mask2former, oneformer, eomt, dpt])
 def test_a_network_of_transformers_labels_every_frame(build: object, tmp_path: Path) -> None:
     assert callable(build)
     with Segmenter(str(build(tmp_path / "model")), propagation="copy") as segmenter:
@@ -213,3 +213,17 @@ def test_scales_and_a_mirrored_picture_see_the_same_stripes(tmp_path: Path) -> N
 )
 def test_processors_sizes_of_a_picture(processor: dict[str, object], size: tuple[int, int]) -> None:
     assert input_size_of(processor, {})((480, 360)) == size
+
+
+def test_pictures_are_prepared_as_the_processor_does(tmp_path: Path) -> None:
+    """To a step of a byte: it rounds after resizing."""
+    processors = pytest.importorskip("transformers.models.segformer.image_processing_pil_segformer")
+    folder = segformer(tmp_path / "model")
+    image = torch.from_numpy(cv2.resize(moving_frames(1)[0], (130, 90))).permute(2, 0, 1)[None]
+    processor = processors.SegformerImageProcessorPil.from_pretrained(folder)
+    expected = torch.from_numpy(np.asarray(processor(image[0].permute(1, 2, 0).numpy())["pixel_values"][0]))[None]
+    network = load_model(str(folder))
+    assert isinstance(network, ForeignNetwork)
+    found = network._input(image, network._input_size((130, 90), 1.0), is_mirrored=False)
+    assert found.shape == expected.shape == (1, 3, 64, 96)
+    assert float((found - expected).abs().max()) < 1.5 / 255 / 0.25
