@@ -13,6 +13,7 @@ from lowlat_seg_ros.errors import Error
 COMMANDS = {
     "bag": ("make a ROS 2 bag of frames and labels, or say what is in one", "lowlat_seg_ros.commands.bag"),
     "evaluate": ("score a model on a labelled clip", "lowlat_seg_ros.commands.evaluate"),
+    "export": ("write a model's full network for other runtimes (ONNX)", "lowlat_seg_ros.commands.export"),
     "replay": ("report what the node would have done on recorded drives", "lowlat_seg_ros.commands.replay"),
     "train": ("train the network, stage by stage", "lowlat_seg_ros.commands.train"),
 }

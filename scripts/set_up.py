@@ -105,7 +105,8 @@ def make_environment(sourced: list[str]) -> None:
 
 def install_requirements(sourced: list[str]) -> None:
     """Install the pinned requirements; without ROS also its wheels, made usable by CMake."""
-    files = [REQUIREMENTS / name for name in ("library.txt", "test.txt", "cluster.txt", "plots.txt")]
+    names = ("library", "test", "cluster", "plots", "hugging_face", "onnx")
+    files = [REQUIREMENTS / f"{name}.txt" for name in names]
     if not sourced:
         files.append(REQUIREMENTS / "without_ros.txt")
     constraints = REQUIREMENTS / "constraints.txt"

@@ -105,7 +105,7 @@ def test_the_gradient_is_that_of_the_cross_entropy() -> None:
 
 
 def test_it_learns_what_the_feature_means_and_holds_on_another_frame() -> None:
-    learner = Learner(class_count=4)
+    learner = Learner()
     for seed in range(6):
         learned = learner.learn(*lesson(seed, 4), math.nan, always)
     key, probabilities = lesson(99, 4)
@@ -117,7 +117,7 @@ def test_it_learns_what_the_feature_means_and_holds_on_another_frame() -> None:
 
 
 def test_classes_come_and_go_with_the_key_frames_that_show_them() -> None:
-    learner = Learner(class_count=200)
+    learner = Learner()
     low = small_low()
     halves = torch.zeros(1, 2, *GRID)
     halves[:, 0, :3], halves[:, 1, 3:] = 1, 1
@@ -129,7 +129,7 @@ def test_classes_come_and_go_with_the_key_frames_that_show_them() -> None:
 
 
 def test_asked_for_other_classes_it_gives_the_unknown_no_chance() -> None:
-    learned = Learner(class_count=4).learn(*lesson(0, 3), math.nan, always)
+    learned = Learner().learn(*lesson(0, 3), math.nan, always)
     assert learned.of_classes((0, 1, 2)) is learned
     answer = learned.of_classes((1, 3))(small_low(1)).exp()
     assert answer.shape[1] == 2 and float(answer[:, 1].max()) < 1e-3
@@ -142,7 +142,7 @@ def test_training_ends_with_the_step_after_which_it_may_not_go_on() -> None:
         asked.append(1)
         return len(asked) < 3
 
-    learner = Learner(class_count=4)
+    learner = Learner()
     learned = learner.learn(*lesson(0, 4), math.nan, until_the_third)
     assert isinstance(learned, Classifier) and len(asked) == 3 and learner._steps == 3
 

@@ -159,7 +159,7 @@ def test_messages_and_command_line_load_no_heavy_library(module: str) -> None:
 
 def test_help_lists_every_command_without_importing_any() -> None:
     printed = run_without("torch,cv2,numpy", "from lowlat_seg_ros.cli import main; main(['--help'])")
-    assert all(f"    {command} " in printed for command in ("bag", "evaluate", "replay", "train"))
+    assert all(f"    {command} " in printed for command in ("bag", "evaluate", "export", "replay", "train"))
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -141,7 +141,7 @@ class EvaluatedClip:
     def full_labels(self, index: int) -> NDArray[np.uint8]:
         """What the full network sees in a frame, (H, W) of the frame."""
         if index not in self._full_labels:
-            self._full_labels[index] = self.labels_of_logits(self.answer(index).logits, index)
+            self._full_labels[index] = self.labels_of_answer(self.answer(index), index)
         return self._full_labels[index]
 
     def propagated_labels(self, key: int, index: int) -> NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from lowlat_seg_ros.kernels import cpp
 
 HIDDEN: Final = 64  # units; src/classifier_steps.cpp is compiled for so many
 KEYS_REMEMBERED: Final = 6
+IDS: Final = 256  # of classes, and 255 for none
 STEPS: Final = 30  # of Adam, a key frame
 PLACES: Final = 2048  # that a step looks at
 LEARNING_RATE: Final = 0.02
@@ -86,11 +87,12 @@ class Lesson(NamedTuple):
 
 
 class Learner:
-    """Trains the classifier. The slow track's own: the fast track sees what ``learn`` returns and nothing else."""
+    """Trains the classifier. The slow track's own: the fast track sees what ``learn`` returns and nothing else.
 
-    def __init__(self, class_count: int) -> None:
-        """``class_count``: of the slow network; a step costs by those that the remembered key frames show."""
-        self._class_count = class_count
+    It has weights for every id that there is; a step costs by those that the remembered key frames show.
+    """
+
+    def __init__(self) -> None:
         self._lessons: deque[Lesson] = deque(maxlen=KEYS_REMEMBERED)
         self._random = np.random.default_rng(0)  # of its own, so that a run can be repeated
         self._mean = self._spread = torch.empty(0)
@@ -125,7 +127,7 @@ class Learner:
         """Normalise as the first key frame needs it, and start from small random weights."""
         self._mean, self._spread = inputs.mean(0), inputs.std(0).clamp(min=SMALLEST_SPREAD)
         count = inputs.shape[1]
-        layers = [(count, (count + 1) * HIDDEN), (HIDDEN, (HIDDEN + 1) * self._class_count)]
+        layers = [(count, (count + 1) * HIDDEN), (HIDDEN, (HIDDEN + 1) * IDS)]
         weights = [self._random.uniform(-1, 1, size) / np.sqrt(fan_in) for fan_in, size in layers]
         first = torch.from_numpy(np.concatenate(weights)).float()
         self._state = torch.stack([first, torch.zeros_like(first), torch.zeros_like(first)])
@@ -135,7 +137,7 @@ class Learner:
         labels = torch.tensor(ids)
         second = (inputs + 1) * HIDDEN
         rows = second + labels[:, None] * HIDDEN + torch.arange(HIDDEN)
-        biases = second + self._class_count * HIDDEN + labels
+        biases = second + IDS * HIDDEN + labels
         return torch.cat([torch.arange(second), rows.flatten(), biases])
 
     def _train(self, state: Tensor, ids: tuple[int, ...], may_go_on: Callable[[], bool]) -> None:

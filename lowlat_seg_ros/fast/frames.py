@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
     logits: Tensor  # (1, classes, h, w), on any grid
     feature: Tensor | None = None  # F_h, (1, C_h, h, w), that the logits come from; None where there is none to carry
-    ids: tuple[int, ...] | None = None  # of the logits' classes; None where they are all of the network's, in order
+    ids: tuple[int, ...] | None = None  # of the channels, 255 for no class; None: 0, 1, … of the network's
 
     def class_ids(self) -> tuple[int, ...]:
         """Of the logits' classes, one a channel."""

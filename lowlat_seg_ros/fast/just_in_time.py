@@ -38,7 +38,7 @@ class JustInTimePropagation(Propagation):
 
     def __init__(self, fast: FastNetwork, slow: SlowNetwork) -> None:
         super().__init__(fast, slow)
-        self._learner = Learner(len(slow.classes))  # the slow track's own
+        self._learner = Learner()  # the slow track's own
         self._classifier: Classifier | None = None  # swapped by the slow track, in one piece
 
     def prepare(self, answer: Answer, frame: SeenFrame) -> Answer:
@@ -49,20 +49,19 @@ class JustInTimePropagation(Propagation):
         height, width = frame.low.low.shape[-2:]
         probabilities = torch.softmax(answer.logits.float(), dim=1)
         fineness = min(FINEST, -(-probabilities.shape[-1] // width))
-        ids = self._ids_to_carry(probabilities)
-        while fineness > 1 and len(ids) * fineness**2 > NUMBERS_A_PLACE:
+        channels = self._channels_to_carry(probabilities, answer.class_ids())
+        while fineness > 1 and len(channels) * fineness**2 > NUMBERS_A_PLACE:
             fineness -= 1
-        carried = resampled(probabilities[:, list(ids)], (fineness * height, fineness * width))
+        carried = resampled(probabilities[:, channels], (fineness * height, fineness * width))
         logits = carried.log().clamp_(min=LEAST_LOGARITHM).to(answer.logits.dtype)
         logits = logits.contiguous(memory_format=torch.channels_last)
-        return Answer(logits, fold(logits, fineness), ids)
+        return Answer(logits, fold(logits, fineness), tuple(answer.class_ids()[channel] for channel in channels))
 
-    def _ids_to_carry(self, probabilities: Tensor) -> tuple[int, ...]:
-        counts = torch.bincount(probabilities.argmax(dim=1).flatten(), minlength=probabilities.shape[1])
+    def _channels_to_carry(self, probabilities: Tensor, ids: tuple[int, ...]) -> list[int]:
+        """Of the classes that are the likeliest somewhere, and of those that the classifier knows."""
         known = () if self._classifier is None else self._classifier.ids
-        counts[list(known)] += 1
-        largest = counts.topk(min(len(counts), NUMBERS_A_PLACE)).indices
-        return tuple(sorted(label for label in largest.tolist() if counts[label] > 0))
+        likeliest = torch.unique(probabilities.argmax(dim=1)).tolist()
+        return [channel for channel, label in enumerate(ids) if channel in likeliest or label in known]
 
     def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
         key_logits, ids = key.answer.logits, key.answer.class_ids()
@@ -105,7 +104,7 @@ class JustInTimePropagation(Propagation):
         targets = functional.normalize(resampled(probabilities, grid), p=1.0, dim=1)
         agreement = self._agreement(key, targets)
         if agreement < LEAST_AGREEMENT:
-            self._learner = Learner(len(self.slow.classes))
+            self._learner = Learner()
         self._classifier = self._learner.learn(key, targets, agreement, may_go_on)
 
     def _agreement(self, key: KeyFrame, targets: Tensor) -> float:

@@ -53,5 +53,8 @@ class SlowNetwork(Protocol):
         Args:
             image: (1, 3, H, W), uint8 RGB, at the fast network's input size.
             low: F_l, by the fast network.
+
+        Returns:
+            Logits of each class, on any grid, and perhaps of no class at all (id 255).
         """
         ...

@@ -1,0 +1,203 @@
+"""An ONNX file through ONNX Runtime, with what its metadata or the YAML beside it says of its pictures and classes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.fast.pictures import Size
+from lowlat_seg_ros.slow.description import Description, description_from_metadata, read_description
+from lowlat_seg_ros.slow.extras import import_extra, in_one_line
+from lowlat_seg_ros.slow.foreign import IMAGENET_MEAN, IMAGENET_STD, ForeignNetwork, Source, checked
+
+logger = logging.getLogger(__name__)
+
+EXTRA = "onnx"
+INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+MULTIPLE = 32  # of the sides of an input whose size is left open: what encoders of five halvings want
+CERTAIN = 10.0  # the logit of a class where the network gives ids and no logits
+
+
+class OnnxError(Error):
+    """A file that cannot be used; the message says what was wrong and what was expected."""
+
+
+def recognises(model: str) -> bool:
+    return Path(model).suffix.lower() == ".onnx"
+
+
+def load(model: str, device: torch.device | str, description: Description | None = None) -> ForeignNetwork:
+    """The network of a file. ``description`` is what a YAML says that names it; else the YAML beside it is looked for.
+
+    Raises:
+        Error: there is no such file, or it is no network from pictures to classes.
+    """
+    path = Path(model)
+    if not path.is_file():
+        raise OnnxError(f"there is no file {model!r}; expected an ONNX network")
+    beside = path.with_suffix(".yaml")
+    if description is None:
+        description = read_description(beside) if beside.is_file() else Description()
+    if description.source not in (None, path.name, str(path)) and beside.is_file():
+        raise OnnxError(f"{beside} describes {description.source}, not {path.name}; name the YAML itself as the model")
+    check_file(path)
+    session = open_session(path, device)
+    description = description.over(description_from_metadata(session.get_modelmeta().custom_metadata_map, model))
+    if description.classes is None:
+        raise OnnxError(f"{model} names no classes; expected classes in its metadata or in {beside.name} beside it")
+    runner = OnnxRunner(session, description, model, device)
+    mean, std = runner.mean_and_std(description)
+    source = Source(
+        description.classes,
+        runner,
+        runner.input_size,
+        mean,
+        std,
+        is_bgr=description.channels == "bgr",
+        multiple=1 if runner.size else MULTIPLE,
+        has_fixed_size=runner.size is not None,
+    )
+    _log_defaults(description, model)
+    return checked(ForeignNetwork(source, description, model), model, device)
+
+
+def check_file(path: Path) -> None:
+    """Raise OnnxError for what ONNX Runtime would not refuse: it ends the process, or reads files from elsewhere."""
+    onnx = import_extra("onnx", EXTRA, f"the model {str(path)!r}")
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as error:  # protobuf's own
+        raise OnnxError(f"{path} is no ONNX file: {in_one_line(error)}") from error
+    for picture in graph.input:
+        shape = picture.type.tensor_type.shape.dim
+        if picture.type.tensor_type.HasField("shape") and len(shape) != 4:
+            raise OnnxError(f"{path} has an input of {len(shape)} dimensions; expected a picture, which has 4")
+    for tensor in _tensors(graph):
+        for entry in tensor.external_data:
+            if entry.key == "location" and (
+                entry.value != Path(entry.value).name or not (path.parent / entry.value).is_file()
+            ):
+                raise OnnxError(f"{path} has weights in {entry.value[:80]!r}; expected that file beside it")
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every tensor of a graph and of those within it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def open_session(path: Path, device: torch.device | str) -> Any:
+    """ONNX Runtime's session, which runs in the thread that asks."""
+    runtime = import_extra("onnxruntime", EXTRA, f"the model {str(path)!r}")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1  # threads of its own would be neither the slow track's number nor as nice as it
+    options.log_severity_level = 3  # errors alone
+    on_gpu = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
+    wanted = [*on_gpu, "CPUExecutionProvider"]
+    providers = [provider for provider in wanted if provider in runtime.get_available_providers()]
+    if len(providers) < len(wanted):
+        logger.warning("this onnxruntime has no CUDA: %s runs on the CPU", path)
+    try:
+        return runtime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # of its own kinds, which share no base
+        raise OnnxError(f"{path} cannot be loaded: {in_one_line(error)}") from error
+
+
+class OnnxRunner:
+    """From normalised pixels to logits by a session."""
+
+    size: Size | None = None  # (width, height), where the file fixes it
+
+    def __init__(self, session: Any, description: Description, name: str, device: torch.device | str) -> None:
+        """Raises OnnxError where its input is no picture, or not laid out as the description says."""
+        self._session, self._name, self._device = session, name, device
+        self._class_count = len(description.classes or ())
+        inputs = session.get_inputs()
+        if len(inputs) != 1:
+            raise OnnxError(f"{name} has {len(inputs)} inputs; expected one, a picture")
+        self._input = inputs[0].name
+        if inputs[0].type not in INPUT_TYPES:
+            expected = "tensor(float), tensor(float16) or tensor(uint8)"
+            raise OnnxError(f"{name} takes a {inputs[0].type}; expected {expected}")
+        self._dtype = INPUT_TYPES[inputs[0].type]
+        self._set_layout(inputs[0].shape, description)
+        if self.size and description.input_size not in (None, self.size):
+            raise OnnxError(
+                f"{name} takes {self.size[0]}x{self.size[1]} pixels, not input_size {description.input_size}"
+            )
+
+    def _set_layout(self, shape: list[Any], description: Description) -> None:
+        """From (batch, 3, height, width) or (batch, height, width, 3), where a size left open is a word or None."""
+        sizes = [side if isinstance(side, int) and side > 0 else None for side in shape]
+        fits_last = len(sizes) == 4 and sizes[3] == 3 and sizes[1] != 3
+        layout = description.layout or ("nhwc" if fits_last else "nchw")
+        self._is_channels_last = layout == "nhwc"
+        channels, height, width = (3, 1, 2) if self._is_channels_last else (1, 2, 3)
+        if len(sizes) != 4 or sizes[0] not in (None, 1) or sizes[channels] not in (None, 3):
+            expected = "(1, height, width, 3)" if self._is_channels_last else "(1, 3, height, width)"
+            raise OnnxError(
+                f"{self._name} takes a tensor of shape {shape}; expected {expected} by its layout, {layout}"
+            )
+        known = sizes[width], sizes[height]
+        if (known[0] is None) != (known[1] is None):
+            raise OnnxError(f"{self._name} fixes one side of its input {shape} only; expected both or none")
+        if known[0] is not None and known[1] is not None:
+            self.size = known[0], known[1]
+
+    def input_size(self, picture: Size) -> Size:
+        """The file's, or else the picture's own."""
+        return self.size or picture
+
+    def mean_and_std(self, description: Description) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Of a network that takes bytes: none, it normalises them itself."""
+        if self._dtype != np.uint8:
+            return description.mean or IMAGENET_MEAN, description.std or IMAGENET_STD
+        if description.mean or description.std:
+            raise OnnxError(f"{self._name} takes bytes, so that it has no use for mean and std")
+        return (0.0,) * 3, (1.0,) * 3
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(1, 3, h, w) float32, normalised, to (1, classes or one more, h', w')."""
+        laid_out = pixels.permute(0, 2, 3, 1) if self._is_channels_last else pixels
+        values = laid_out.round() if self._dtype == np.uint8 else laid_out
+        fed = np.ascontiguousarray(values.cpu().numpy().astype(self._dtype))
+        found = self._session.run([self._session.get_outputs()[0].name], {self._input: fed})[0]
+        return self._as_logits(np.asarray(found)).to(self._device)
+
+    def _as_logits(self, found: np.ndarray) -> Tensor:
+        if np.issubdtype(found.dtype, np.integer):
+            return self._of_ids(found)
+        if found.ndim == 4 and found.shape[1] != self._class_count and found.shape[3] == self._class_count:
+            found = found.transpose(0, 3, 1, 2)
+        return torch.from_numpy(np.ascontiguousarray(found, np.float32))
+
+    def _of_ids(self, ids: np.ndarray) -> Tensor:
+        """(h, w), with dimensions of one before it or behind, to logits; what names no class is one channel more."""
+        shape = ids.shape[:-1] if ids.ndim == 4 and ids.shape[-1] == 1 else ids.shape
+        if len(shape) < 2 or ids.size != shape[-1] * shape[-2]:
+            raise OnnxError(
+                f"{self._name} gives whole numbers of shape {ids.shape}; expected (1, height, width) class ids"
+            )
+        labels = torch.from_numpy(ids.astype(np.int64).reshape(shape[-2:]))
+        is_class = (labels >= 0) & (labels < self._class_count)
+        labels = torch.where(is_class, labels, self._class_count)
+        return CERTAIN * functional.one_hot(labels, self._class_count + 1).permute(2, 0, 1)[None].float()
+
+
+def _log_defaults(description: Description, name: str) -> None:
+    defaults = {"mean": "ImageNet's", "std": "ImageNet's", "layout": "by its shape", "channels": "rgb"}
+    assumed = [f"{key} {value}" for key, value in defaults.items() if getattr(description, key) is None]
+    if assumed:
+        logger.warning("%s does not say it, so taken for granted: %s", name, ", ".join(assumed))
