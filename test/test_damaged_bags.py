@@ -41,7 +41,6 @@ DRIVE = [image(number, size=BIG) for number in range(COUNT)]
 
 CUT_MCAP = "cut short, or its recorder was stopped by force; what is whole of it is read."
 TOO_SHORT = "a record is too short for what it should hold"
-TEXT_TOO_LONG = "a text is longer than the record that holds it"
 
 
 def read(path: Path, camera: str | None = None) -> tuple[list[BagFrame], list[str]]:
@@ -266,7 +265,7 @@ def test_a_damaged_chunk_costs_only_its_own_messages(tmp_path: Path) -> None:
     assert assert_are_true(frames) == list(range(19, COUNT))
     assert problems == [
         "drive has messages that cannot be read, the first on /image: "
-        "the chunk at byte 96 is damaged: its zstd data are damaged (19 times in all)."
+        "the chunk at byte 43 is damaged: its zstd data are damaged (19 times in all)."
     ]
 
 
@@ -279,7 +278,7 @@ def test_a_chunk_with_a_wrong_checksum_is_left_out(tmp_path: Path) -> None:
     frames, problems = read(path)
     assert [frame.stamp for frame in frames] == [stamp_of(0), stamp_of(2)]
     assert problems == [
-        "drive.mcap has lost a chunk of messages: the chunk at byte 875 is damaged: its checksum does not fit."
+        "drive.mcap has lost a chunk of messages: the chunk at byte 826 is damaged: its checksum does not fit."
     ]
 
 
@@ -408,7 +407,7 @@ def test_a_chunk_cannot_unpack_to_more_than_it_claims(tmp_path: Path) -> None:
     frames, problems = read(path)
     assert len(frames) == 1
     assert problems == [
-        "drive.mcap has lost a chunk of messages: the chunk at byte 171 is damaged: "
+        "drive.mcap has lost a chunk of messages: the chunk at byte 118 is damaged: "
         "it unpacks to more than the 1000 bytes that were expected."
     ]
 
@@ -435,7 +434,7 @@ def test_a_chunk_that_claims_another_size_is_left_out(tmp_path: Path, size: int,
     path.write_bytes(mcap(definitions(["/image"]) + chunk + message_record(1, image(1))))
     frames, problems = read(path)
     assert [frame.stamp for frame in frames] == [stamp_of(1)]
-    assert problems == [f"drive.mcap has lost a chunk of messages: the chunk at byte 167 is damaged: {reason}."]
+    assert problems == [f"drive.mcap has lost a chunk of messages: the chunk at byte 118 is damaged: {reason}."]
 
 
 def test_a_message_definition_is_never_parsed(tmp_path: Path) -> None:
@@ -471,7 +470,7 @@ def test_a_chunk_may_not_be_larger_than_memory(tmp_path: Path, monkeypatch: pyte
     frames, problems = read(path)
     assert [frame.stamp for frame in frames] == [stamp_of(1)]
     assert problems == [
-        "drive.mcap has lost a chunk of messages: the chunk at byte 171 is damaged: it claims 659 bytes."
+        "drive.mcap has lost a chunk of messages: the chunk at byte 118 is damaged: it claims 659 bytes."
     ]
 
 
@@ -482,7 +481,7 @@ def test_a_chunk_may_not_be_larger_than_memory(tmp_path: Path, monkeypatch: pyte
         (
             record(3, b"\7\0" + text("a type")[:-3]),
             [0, 1],
-            [f"is damaged at byte 777 ({TEXT_TOO_LONG}); that record is left out."],
+            [f"is damaged at byte 777 ({TOO_SHORT}); that record is left out."],
         ),
         (record(5, b"short"), [0, 1], [f"is damaged at byte 777 ({TOO_SHORT}); that record is left out."]),
         (record(0x7F, b""), [0], ["is damaged at byte 777; what comes after is not read."]),
