@@ -462,6 +462,27 @@ def test_an_index_that_points_elsewhere_costs_only_its_messages(tmp_path: Path) 
     ]
 
 
+def test_a_damaged_index_beside_a_good_one_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "drive.mcap"
+    first, second = message_record(1, image(0)), message_record(2, labels(0))
+    indexes = record(7, b"\1") + message_index(2, [(stamp_of(0), len(first))])
+    path.write_bytes(mcap(definitions(["/image", "/labels_truth"]) + chunk_record(first + second) + indexes))
+    (frame,), problems = read(path)
+    assert frame.labels is not None
+    place = path.read_bytes().index(indexes)
+    assert problems == [f"drive.mcap is damaged at byte {place} ({TOO_SHORT}); that record is left out."]
+
+
+def test_damage_to_what_nobody_needs_of_a_definition_costs_nothing(tmp_path: Path) -> None:
+    """A schema's encoding and text and a channel's metadata; the definition stands in a chunk, as recorders put it."""
+    path = tmp_path / "drive.mcap"
+    content = definitions(["/image"]).replace(text("cdr") + text(""), text("cdr") + b"\xff\xff\0\0")
+    content = content.replace(text("ros2msg"), text("ros2msg")[:-1] + b"\xff")
+    path.write_bytes(mcap(chunk_record(content + message_record(1, image(0)))))
+    frames, problems = read(path)
+    assert (len(frames), problems) == (1, [])
+
+
 def test_a_chunk_may_not_be_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "drive.mcap"
     chunk = chunk_record(message_record(1, image(0)), "zstd")

@@ -44,7 +44,6 @@ LARGEST_CHUNK: Final = 1 << 30
 CHUNKS_KEPT_BYTES: Final = 64 << 20
 """Decompressed chunks kept at hand: messages in the order of their times hop between neighbouring chunks."""
 
-
 Parsed = TypeVar("Parsed")
 
 
@@ -94,12 +93,13 @@ class McapFile:
         self._channels: dict[int, Channel] = {}
         self._chunks: dict[int, Record] = {}  # by place
         self._indexes: dict[int, dict[int, list[Entries]]] = {}  # by place of the chunk and channel
+        self._badly_indexed: set[int] = set()  # places of chunks
         self._loose: dict[int, list[tuple[int, int, int]]] = {}  # by channel: entries of messages outside of all chunks
         self._loaded: OrderedDict[int, bytes] = OrderedDict()  # by place of the chunk
         self._damaged: dict[int, str] = {}  # by place of the chunk, why
         self._scan()
         for place, index in self._indexes.items():
-            if not (index and index.keys() <= self._channels.keys()):
+            if place in self._badly_indexed or not index or not index.keys() <= self._channels.keys():
                 self._indexes[place] = self._index_by_looking(place)
         self.topics, self._channels_of = self._topics_of_channels()
 
@@ -175,7 +175,7 @@ class McapFile:
                 self._distrust_latest_index()
 
     def _take_index(self, record: Record) -> None:
-        """By numpy: an hour of a robot has millions of entries, of which `mcap` takes half a million a second."""
+        """By numpy: an hour of a robot has millions of entries, and `mcap` takes a second for 1.4 million."""
         content = _content(self._source, record, record.end - record.start)
         if len(content) < INDEX_HEAD.size:
             raise BadRecord(TOO_SHORT)
@@ -189,7 +189,7 @@ class McapFile:
 
     def _distrust_latest_index(self) -> None:
         if self._chunks:
-            self._indexes[next(reversed(self._chunks))] = {}
+            self._badly_indexed.add(next(reversed(self._chunks)))
 
     def _define(self, source: IO[bytes], record: Record) -> None:
         # Definitions are repeated at the end of a file; the first counts, so that a later one cannot rename a topic.
