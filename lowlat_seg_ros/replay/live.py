@@ -19,14 +19,7 @@ from lowlat_seg_ros.replay.live_two_tracks import LiveOptions, LivePlay, LiveTwo
 from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.problems import Problems
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
-from lowlat_seg_ros.replay.replay import (
-    Drive,
-    Model,
-    Outcome,
-    Progress,
-    chosen_cameras,
-    load_model,
-)
+from lowlat_seg_ros.replay.replay import Drive, Model, Outcome, Progress, chosen_cameras, load_model
 from lowlat_seg_ros.replay.report import BagReport, Report
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.replay.systems import TwoTracks

@@ -22,7 +22,14 @@ from mcap.records import Channel, Chunk, Message, Schema
 
 from lowlat_seg_ros.replay.decompression import CompressionError, decompress
 from lowlat_seg_ros.replay.problems import DamagedMessage, Problems
-from lowlat_seg_ros.replay.storage_file import ENTRY, LARGEST_MESSAGE, Entries, StoredTopic, no_entries
+from lowlat_seg_ros.replay.storage_file import (
+    ENTRY,
+    LARGEST_MESSAGE,
+    Entries,
+    StoredTopic,
+    is_of_first_type,
+    no_entries,
+)
 
 MAGIC: Final = b"\x89MCAP0\r\n"
 
@@ -227,14 +234,8 @@ class McapFile:
         channels: dict[str, list[int]] = {}
         for channel in self._channels.values():
             stored = StoredTopic(channel.topic, self._schemas.get(channel.schema_id, ""), channel.message_encoding)
-            first = topics.setdefault(channel.topic, stored)
-            if stored == first:
+            if is_of_first_type(stored, topics, self._problems):
                 channels.setdefault(channel.topic, []).append(channel.id)
-            else:
-                self._problems.add(
-                    ("types", channel.topic),
-                    f"{channel.topic} carries {stored.type} beside {first.type}; only the latter is read",
-                )
         return topics, channels
 
     # --- Reading ------------------------------------------------------------------------------------------------------

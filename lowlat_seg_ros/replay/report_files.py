@@ -122,7 +122,7 @@ def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, An
     if not (folder / PAGE_FILE).is_file():
         return None
     try:
-        report = read_report(folder / REPORT_FILE)
+        report = read_document(folder / REPORT_FILE, (FORMAT,))
     except SettingsError:
         return None
     is_this_job = (
@@ -132,11 +132,6 @@ def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, An
         and report["model"]["weights_sha256"] == weights_sha256
     )
     return report if is_this_job else None
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """A report as ``report.json`` holds it; raises SettingsError for anything else."""
-    return read_document(path, (FORMAT,))
 
 
 def read_document(path: Path, formats: tuple[str, ...]) -> dict[str, Any]:
