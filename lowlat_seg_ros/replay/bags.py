@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.replay.bag_files import find_bag_files, open_storage_file
-from lowlat_seg_ros.replay.label_pairing import StampedLabels
 from lowlat_seg_ros.replay.messages import (
     CAMERA_TYPES,
     CDR,
     IMAGE,
     NANOSECONDS_A_SECOND,
     Header,
+    StampedLabels,
     deserialize,
     frame_of,
     header_of,
