@@ -28,7 +28,10 @@ ROSDEP_KEYS = {
 }
 # pip brings them: `make setup` the first five, torch with CUDA triton, and whoever wants what they are for the others.
 INSTALLED_BY_PIP = {
-    **{"apsw": "apsw", "backports": "backports.zstd", "lz4": "lz4", "mcap": "mcap"},
+    "apsw": "apsw",
+    "backports": "backports.zstd",
+    "lz4": "lz4",
+    "mcap": "mcap",
     "safetensors": "safetensors",
 }
 WITHOUT_ROSDEP_KEY = {
