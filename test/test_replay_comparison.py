@@ -9,7 +9,7 @@ import pytest
 from example_report import example_report
 
 from lowlat_seg_ros.replay.comparison import RegressionError, compare, comparison_text, require_no_worse
-from lowlat_seg_ros.replay.fleet_report import done_bag, failed_bag, fleet_mapping
+from lowlat_seg_ros.replay.fleet import done_bag, failed_bag, fleet_mapping
 from lowlat_seg_ros.replay.markdown import fleet_markdown, report_markdown
 from lowlat_seg_ros.replay.report import Report
 

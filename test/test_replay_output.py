@@ -15,10 +15,9 @@ from stream_setup import stream_network
 
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.replay.output_folder import made_folder, own_folder
 from lowlat_seg_ros.replay.profile import reference_profile
 from lowlat_seg_ros.replay.replay import Model, Outcome, replay_bag
-from lowlat_seg_ros.replay.report_files import UNFINISHED_FOLDER, write_outcome
+from lowlat_seg_ros.replay.report_files import UNFINISHED_FOLDER, made_folder, own_folder, write_outcome
 from lowlat_seg_ros.replay.settings import ReplaySettings
 
 

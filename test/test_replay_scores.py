@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, grey_for_flow
 from lowlat_seg_ros.replay.disagreements import APART, FRAMES_KEPT, Disagreements
 from lowlat_seg_ros.replay.frames import ReplayFrame
-from lowlat_seg_ros.replay.truth_scores import StreamingScore, TruthScores
+from lowlat_seg_ros.replay.tally import StreamingScore, TruthScores
 
 COLOURS = ((255, 0, 0), (0, 255, 0))
 

@@ -14,8 +14,7 @@ from stream_setup import stream_network
 
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.replay.measure_profile import measure_profile
-from lowlat_seg_ros.replay.profile import Profile, load_profile, reference_profile
+from lowlat_seg_ros.replay.profile import Profile, load_profile, measure_profile, reference_profile
 from lowlat_seg_ros.replay.settings import PolicySettings
 from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, PredictedDeviation
 

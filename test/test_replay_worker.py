@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.replay.frames import ReplayFrame
-from lowlat_seg_ros.replay.systems import Labelled
-from lowlat_seg_ros.replay.worker import Worker
+from lowlat_seg_ros.replay.systems import Labelled, Worker
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 

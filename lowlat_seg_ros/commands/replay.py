@@ -20,21 +20,17 @@ from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.replay.cluster import run_on_cluster
 from lowlat_seg_ros.replay.comparison import compare, comparison_text, require_no_worse
-from lowlat_seg_ros.replay.fleet import FLEET_FILE, FLEET_MARKDOWN_FILE, Fleet, find_bags, report_folders
-from lowlat_seg_ros.replay.fleet_report import FLEET_FORMAT
-from lowlat_seg_ros.replay.jobs import Endings, Failure, Job
-from lowlat_seg_ros.replay.measure_profile import measure_profile
-from lowlat_seg_ros.replay.output_folder import own_folder
-from lowlat_seg_ros.replay.processes import run_in_processes
-from lowlat_seg_ros.replay.profile import Profile, load_profile, reference_profile
+from lowlat_seg_ros.replay.fleet import FLEET_FILE, FLEET_FORMAT, FLEET_MARKDOWN_FILE, Fleet, find_bags, report_folders
+from lowlat_seg_ros.replay.jobs import Endings, Failure, Job, run_in_processes, run_on_cluster
+from lowlat_seg_ros.replay.profile import Profile, load_profile, measure_profile, reference_profile
 from lowlat_seg_ros.replay.replay import Model, load_model
 from lowlat_seg_ros.replay.report import FORMAT
 from lowlat_seg_ros.replay.report_files import (
     MARKDOWN_FILE,
     PAGE_FILE,
     REPORT_FILE,
+    own_folder,
     read_document,
 )
 from lowlat_seg_ros.replay.settings import POLICIES, PolicySettings, ReplaySettings

@@ -10,11 +10,9 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from lowlat_seg_ros.data.clips import natural_order
-from lowlat_seg_ros.replay import mcap_records, sqlite_file
+from lowlat_seg_ros.replay import mcap_file, sqlite_file
 from lowlat_seg_ros.replay.decompression import ZSTD_START, CompressionError, unpack_file
-from lowlat_seg_ros.replay.mcap_file import McapFile
 from lowlat_seg_ros.replay.problems import BagError, Problems
-from lowlat_seg_ros.replay.sqlite_file import SqliteFile
 from lowlat_seg_ros.replay.storage_file import StorageFile
 
 METADATA: Final = "metadata.yaml"
@@ -91,10 +89,10 @@ def _open_unpacked(path: Path, problems: Problems) -> StorageFile:
 def _open_plain(path: Path, location: Path, start: bytes, problems: Problems) -> StorageFile:
     if not start:
         raise BagError(f"{path} is empty.")
-    if start.startswith(mcap_records.MAGIC):
-        return McapFile(path, location.open("rb"), problems)
+    if start.startswith(mcap_file.MAGIC):
+        return mcap_file.McapFile(path, location.open("rb"), problems)
     if start.startswith(sqlite_file.MAGIC):
-        return SqliteFile(path, location, problems)
+        return sqlite_file.SqliteFile(path, location, problems)
     if start.startswith(ROS1_START):
         raise BagError(f"{path} is a bag of ROS 1; convert it with `rosbags-convert` and give the result.")
     raise BagError(f"{path} is no ROS 2 bag; expected an MCAP or SQLite file, or a folder with {METADATA}.")

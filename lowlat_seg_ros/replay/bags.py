@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.replay.bag_files import find_bag_files, open_storage_file
-from lowlat_seg_ros.replay.label_pairing import StampedLabels
 from lowlat_seg_ros.replay.messages import (
     CAMERA_TYPES,
     CDR,
     IMAGE,
     NANOSECONDS_A_SECOND,
     Header,
+    StampedLabels,
     deserialize,
     frame_of,
     header_of,
@@ -33,7 +33,7 @@ from lowlat_seg_ros.replay.messages import (
     without_compression,
 )
 from lowlat_seg_ros.replay.problems import BagError, DamagedMessage, Problems
-from lowlat_seg_ros.replay.storage_file import StorageFile
+from lowlat_seg_ros.replay.storage_file import StorageFile, StoredTopic, is_of_first_type
 
 __all__ = ["Bag", "BagError", "BagFrame", "BagMessage", "BagTopic", "CameraSummary", "open_bag", "truth_topic"]
 
@@ -340,7 +340,7 @@ def _open_files(bag: Path, paths: tuple[Path, ...], problems: Problems) -> list[
 
 def _types_of_topics(files: list[StorageFile], problems: Problems) -> dict[str, str]:
     """The type of every topic that ROS 2 could have recorded."""
-    types: dict[str, str] = {}
+    topics: dict[str, StoredTopic] = {}
     for file in files:
         for topic in file.topics.values():
             if topic.serialization != CDR:
@@ -349,12 +349,9 @@ def _types_of_topics(files: list[StorageFile], problems: Problems) -> dict[str, 
                     f"{topic.name} is serialized as {topic.serialization!r}, not in ROS 2's {CDR}; it is not read",
                     topic.name,
                 )
-            elif types.setdefault(topic.name, topic.type) != topic.type:
-                problems.add(
-                    ("types", topic.name),
-                    f"{topic.name} carries {topic.type} beside {types[topic.name]}; only the latter is read",
-                )
-    return types
+            else:
+                is_of_first_type(topic, topics, problems)
+    return {name: topic.type for name, topic in topics.items()}
 
 
 def _period_and_lost_frames(times: NDArray[np.uint64]) -> tuple[float, int]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.report_text import table
-from lowlat_seg_ros.replay.figures import FIGURES, FigureKind, figures_of
-from lowlat_seg_ros.replay.fleet_report import FLEET_FORMAT
+from lowlat_seg_ros.replay.fleet import FLEET_FORMAT
+from lowlat_seg_ros.replay.report import FIGURES, FigureKind, figures_of
 
 Place = tuple[str, ...]  # bag, camera, system; a single report has no bag, so that its name may differ
 

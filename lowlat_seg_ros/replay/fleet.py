@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -10,14 +10,48 @@ from typing import Any, Final
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.replay.bag_files import METADATA, STORAGE_SUFFIXES
-from lowlat_seg_ros.replay.fleet_page import write_fleet_page
-from lowlat_seg_ros.replay.fleet_report import done_bag, failed_bag, fleet_mapping
 from lowlat_seg_ros.replay.jobs import Ending, Endings, Failure, Job
 from lowlat_seg_ros.replay.markdown import fleet_markdown
+from lowlat_seg_ros.replay.pages import write_fleet_page
+from lowlat_seg_ros.replay.report import VERSION, figures_of
 from lowlat_seg_ros.replay.report_files import finished_report, write_outcome
 
+FLEET_FORMAT: Final = "lowlat_seg_ros replay fleet"
 FLEET_FILE: Final = "fleet.json"
 FLEET_MARKDOWN_FILE: Final = "fleet.md"
+
+
+def fleet_mapping(bags: list[dict[str, Any]]) -> dict[str, Any]:
+    """A fleet of bags as ``done_bag`` and ``failed_bag`` make them."""
+    return {"format": FLEET_FORMAT, "version": VERSION, "bags": bags}
+
+
+def done_bag(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """A bag with a report, as ``report.json`` holds it; ``folder`` is the report's, beside fleet.json."""
+    return {
+        "name": folder,
+        "report": f"{folder}/report.json",
+        "error": None,
+        "problems": [
+            *report["bag"]["problems"],
+            *(line for camera in report["cameras"] for line in camera["problems"]),
+        ],
+        "cameras": [
+            {
+                "topic": camera["topic"],
+                "frames": camera["frames"],
+                "duration_s": camera["duration_s"],
+                "systems": [{"name": system["name"], "figures": figures_of(system)} for system in camera["systems"]],
+            }
+            for camera in report["cameras"]
+        ],
+    }
+
+
+def failed_bag(folder: str, reason: str) -> dict[str, Any]:
+    """A bag without a report, and why."""
+    return {"name": folder, "report": None, "error": reason, "problems": [], "cameras": []}
+
 
 Runner = Callable[[Sequence[Job]], Endings]
 

@@ -66,14 +66,10 @@ def arriving_frames(
 
     A truth with ids that the model does not have is left out and noted in ``problems``.
     """
-    streams = [_numbered(bag.frames(camera)) for camera in cameras]
+    streams = [enumerate(bag.frames(camera)) for camera in cameras]
     for index, frame in heapq.merge(*streams, key=lambda numbered: numbered[1].received):
         truth = _usable_truth(frame, class_count, problems)
         yield ReplayFrame(frame.topic, index, frame.received, frame.stamp, frame.image, truth, full_network)
-
-
-def _numbered(frames: Iterator[BagFrame]) -> Iterator[tuple[int, BagFrame]]:
-    return enumerate(frames)
 
 
 def _usable_truth(frame: BagFrame, class_count: int, problems: Problems) -> NDArray[np.uint8] | None:

@@ -1,16 +1,31 @@
-"""A replay as a job that can be sent to another process or machine, and what comes back."""
+"""A replay as a job for another process of this machine or, over Dask's distributed scheduler, for another machine.
+
+Here a process does one bag, so that none can take another down. For Dask see https://distributed.dask.org.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Final
 
-from lowlat_seg_ros.models.checkpoint import CheckpointError
-from lowlat_seg_ros.replay.bags import BagError
+import torch
+
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.replay.profile import Profile
 from lowlat_seg_ros.replay.replay import Outcome, Progress, load_model, replay_bag
 from lowlat_seg_ros.replay.settings import ReplaySettings
+
+SECONDS_TO_END: Final = 5.0
+CONNECT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -36,15 +51,140 @@ Endings = Generator[tuple[int, Ending], None, None]
 
 
 def run_job(job: Job, progress: Progress = lambda done, all: None) -> Ending:
-    """Replay the job's bag; whatever goes wrong becomes a Failure, so that it stops no other bag."""
+    """Replay the job's bag offline, on whichever machine has it."""
+    return ending_of(lambda: replay_bag(job.bag, load_model(job.model), job.settings, job.profile, progress))
+
+
+def ending_of(replay: Callable[[], Outcome]) -> Ending:
+    """What a replay gives; whatever goes wrong becomes a Failure, so that it stops no other bag."""
     try:
-        return replay_bag(job.bag, load_model(job.model), job.settings, job.profile, progress)
-    except (BagError, CheckpointError, OSError) as error:
+        return replay()
+    except (Error, OSError) as error:
         return Failure(str(error))
-    except Exception as error:
-        return unexpected_failure(error)
+    except Exception as error:  # a defect that a hostile bag has found, for instance
+        return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def unexpected_failure(error: Exception) -> Failure:
-    """Of a defect that a hostile bag has found, for instance: it must not cost the fleet's other drives."""
-    return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
+@dataclass(frozen=True)
+class Running:
+    number: int
+    process: BaseProcess
+
+
+def run_in_processes(
+    jobs: Sequence[Job], workers: int, threads: int, progress: Callable[[int, int, int], None]
+) -> Endings:
+    """Run every job, at most ``workers`` at a time. Closing the iterator ends them all.
+
+    Args:
+        jobs: what to do.
+        workers: processes at a time.
+        threads: of PyTorch, in each.
+        progress: is told a job's number, its frames done and all its frames.
+    """
+    waiting = deque(range(len(jobs)))
+    running: dict[Connection, Running] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                number = waiting.popleft()
+                receiver, process = _start(jobs[number], threads)
+                running[receiver] = Running(number, process)
+            for connection in wait(list(running)):
+                assert isinstance(connection, Connection)
+                number = running[connection].number
+                message = _receive(connection, running[connection].process)
+                if isinstance(message, tuple):
+                    progress(number, *message)
+                    continue
+                running.pop(connection).process.join(SECONDS_TO_END)
+                connection.close()
+                yield number, message
+    finally:
+        for left in running.values():
+            left.process.kill()
+        for left in running.values():
+            left.process.join(SECONDS_TO_END)
+
+
+def _start(job: Job, threads: int) -> tuple[Connection, BaseProcess]:
+    # Spawned, not forked: PyTorch's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job, threads, sender), daemon=True)
+    with _interrupt_held_back():
+        process.start()
+    sender.close()  # this process's end, so that the pipe ends with the child
+    return receiver, process
+
+
+@contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Ctrl-C waits until a process has been started, and never reaches that process: this one decides what ends.
+
+    The mask is for the child, which inherits it. It does not protect this process: another thread may take the signal,
+    and Python then interrupts the main thread all the same, which would leave the child with half of its orders.
+    """
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _receive(connection: Connection, process: BaseProcess) -> tuple[int, int] | Ending:
+    """A job's progress or its ending; a Failure where its process died."""
+    try:
+        message: tuple[int, int] | Ending = connection.recv()
+        return message
+    except (EOFError, OSError):
+        process.join(SECONDS_TO_END)
+        return Failure(f"its process ended by itself (exit code {process.exitcode}); too little memory does that")
+
+
+def _work(job: Job, threads: int, sender: Connection) -> None:
+    torch.set_num_threads(threads)
+    # Where the parent is gone, nobody wants the rest.
+    with suppress(BrokenPipeError):
+        sender.send(run_job(job, lambda done, all: sender.send((done, all))))
+
+
+def run_on_cluster(jobs: Sequence[Job], address: str) -> Endings:
+    """Run every job on the scheduler at ``address``. Closing the iterator cancels what has not ended.
+
+    Its workers need this package, and the bags and the model at the same paths; reports and pictures come back over
+    the network.
+
+    Raises:
+        SettingsError: Dask's distributed is not installed, or nobody answers at the address.
+    """
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise SettingsError(
+            f"--cluster needs the package distributed ({error}); pip install 'lowlat-seg-ros[cluster]'"
+        ) from error
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"no Dask scheduler answers at {address}: {' '.join(str(error).split())}; expected one as tcp://HOST:8786"
+        ) from error
+    with client:
+        numbers = {client.submit(run_job, job, pure=False): number for number, job in enumerate(jobs)}
+        try:
+            for future in as_completed(list(numbers)):
+                failure = future.exception()
+                # run_job itself raises nothing: such an error is the cluster's, a worker that died for instance.
+                yield (
+                    numbers[future],
+                    future.result() if failure is None else Failure(f"the cluster lost it: {failure}"),
+                )
+                future.release()
+        finally:
+            client.cancel(list(numbers))

@@ -12,25 +12,17 @@ from functools import partial
 from pathlib import Path
 
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
-from lowlat_seg_ros.models.checkpoint import CheckpointError
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
-from lowlat_seg_ros.replay.jobs import Endings, Failure, Job, unexpected_failure
+from lowlat_seg_ros.replay.jobs import Endings, Job, ending_of
 from lowlat_seg_ros.replay.live_two_tracks import LiveOptions, LivePlay, LiveTwoTracks, LiveWorker, SentFrame
+from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.problems import Problems
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
-from lowlat_seg_ros.replay.replay import (
-    Drive,
-    Model,
-    Outcome,
-    Progress,
-    chosen_cameras,
-    load_model,
-)
+from lowlat_seg_ros.replay.replay import Drive, Model, Outcome, Progress, chosen_cameras, load_model
 from lowlat_seg_ros.replay.report import BagReport, Report
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.replay.systems import TwoTracks
-from lowlat_seg_ros.replay.tally import NANOSECONDS_A_SECOND
 
 
 def run_live(jobs: Sequence[Job], options: LiveOptions, progress: Callable[[int, int, int], None]) -> Endings:
@@ -38,15 +30,12 @@ def run_live(jobs: Sequence[Job], options: LiveOptions, progress: Callable[[int,
 
     ``progress`` is told a job's number, its frames sent and about how many it has.
     """
-    from lowlat_seg_ros.ros.harness import HarnessError
+
+    def replay(number: int, job: Job) -> Outcome:
+        return replay_bag_live(job, load_model(job.model), options, partial(progress, number))
 
     for number, job in enumerate(jobs):
-        try:
-            yield number, replay_bag_live(job, load_model(job.model), options, partial(progress, number))
-        except (BagError, CheckpointError, HarnessError, OSError) as error:
-            yield number, Failure(str(error))
-        except Exception as error:
-            yield number, unexpected_failure(error)
+        yield number, ending_of(partial(replay, number, job))
 
 
 def replay_bag_live(

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from lowlat_seg_ros.replay.frames import ReplayFrame
 from lowlat_seg_ros.replay.problems import Problems
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
-from lowlat_seg_ros.replay.systems import Labelled, System
-from lowlat_seg_ros.replay.worker import Observer
+from lowlat_seg_ros.replay.systems import Labelled, Observer, System
 from lowlat_seg_ros.stream.key_frames import KeyReason
 from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes, has_key
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
-from lowlat_seg_ros.replay.figures import FIGURES, FigureKind, figures_of
+from lowlat_seg_ros.replay.report import FIGURES, FigureKind, figures_of
 
 FLEET_FIGURES: Final = (
     "latency_p99_ms",

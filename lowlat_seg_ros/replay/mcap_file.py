@@ -1,48 +1,49 @@
-"""One MCAP file of a bag, whole or not: the messages are found through the indexes behind the chunks, or by looking."""
+"""One MCAP file of a bag, whole or not: the messages are found through the indexes behind the chunks, or by looking.
+
+The library `mcap` parses the records. Going from record to record is done here, because its readers load every chunk,
+give up at the first damage, and believe whatever size a file claims.
+"""
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple, TypeVar
 
 import numpy as np
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import EndOfFile
+from mcap.opcode import Opcode
+from mcap.records import Channel, Chunk, Message, Schema
 
 from lowlat_seg_ros.replay.decompression import CompressionError, decompress
-from lowlat_seg_ros.replay.mcap_records import (
-    CHANNEL,
-    CHUNK,
-    CHUNK_HEAD,
-    FOOTER,
-    INDEX_ENTRY,
-    INDEX_HEAD,
-    LONGEST_COMPRESSION_NAME,
-    LONGEST_DEFINITION_READ,
-    MAGIC,
-    MESSAGE,
-    MESSAGE_HEAD,
-    MESSAGE_INDEX,
-    RECORD_HEAD,
-    SCHEMA,
-    BadRecord,
-    Channel,
-    ChunkHead,
-    Record,
-    is_opcode,
-    parse_channel,
-    parse_chunk_head,
-    parse_index_entries,
-    parse_schema,
-    records_of,
-)
 from lowlat_seg_ros.replay.problems import DamagedMessage, Problems
-from lowlat_seg_ros.replay.storage_file import ENTRY, LARGEST_MESSAGE, Entries, StoredTopic, no_entries
+from lowlat_seg_ros.replay.storage_file import (
+    ENTRY,
+    LARGEST_MESSAGE,
+    Entries,
+    StoredTopic,
+    is_of_first_type,
+    no_entries,
+)
 
-OUTSIDE: Final = (1 << 64) - 1
-"""The offset of a message that stands outside of all chunks: its place in the file is its own, not a chunk's."""
+MAGIC: Final = b"\x89MCAP0\r\n"
+
+FIRST_PRIVATE_OPCODE: Final = 0x80
+
+RECORD_HEAD: Final = struct.Struct("<BQ")  # opcode, length of what follows
+MESSAGE_HEAD_BYTES: Final = 22
+INDEX_HEAD: Final = struct.Struct("<HI")  # channel, bytes of entries
+INDEX_ENTRY: Final = np.dtype([("time", "<u8"), ("offset", "<u8")])
+
+TOO_SHORT: Final = "a record is too short for what it should hold"
+
+LONGEST_DEFINITION_READ: Final = 1 << 16
+"""Bytes of a schema or channel record: what is needed stands at its beginning, and the rest is never looked at."""
 
 LARGEST_CHUNK: Final = 1 << 30
 """Bytes. Recorders close a chunk after a megabyte or four."""
@@ -50,23 +51,44 @@ LARGEST_CHUNK: Final = 1 << 30
 CHUNKS_KEPT_BYTES: Final = 64 << 20
 """Decompressed chunks kept at hand: messages in the order of their times hop between neighbouring chunks."""
 
+Parsed = TypeVar("Parsed")
 
-@dataclass
-class Chunk:
-    """Where a chunk lies in the file, and what its message indexes say; `is_cut` if the file ends inside it."""
 
-    position: int
-    head: ChunkHead
-    is_cut: bool
-    has_whole_index: bool = True
-    indexes: list[tuple[int, int, int]] = field(default_factory=list)
-    """Channel, position of its entries in the file, bytes of them."""
-    entries: dict[int, Entries] | None = None
-    """By channel, where they had to be found by looking into the chunk."""
+class Stream(ReadDataStream):
+    """What `mcap` parses a record from; a text that a flipped bit made no UTF-8 is a text all the same."""
+
+    def read_prefixed_string(self) -> str:
+        """The text at this place; raises EndOfFile where the record holds less of it than it claims."""
+        length = self.read4()
+        text = self.read(length)
+        if len(text) < length:
+            raise EndOfFile
+        return text.decode(errors="replace")
+
+
+class BadRecord(Exception):
+    """A record whose content does not fit it; says why, in half a sentence."""
+
+
+class Record(NamedTuple):
+    """Where a record's content lies in a file or in a decompressed chunk."""
+
+    opcode: int
+    start: int
+    end: int  # as the record claims; it may lie behind the end of the file
+
+    @property
+    def position(self) -> int:
+        """Where the record itself begins."""
+        return self.start - RECORD_HEAD.size
 
 
 class McapFile:
-    """An MCAP file as a StorageFile; what is damaged in it is noted in `problems`, and the rest is delivered."""
+    """An MCAP file as a StorageFile; what is damaged in it is noted in `problems`, and the rest is delivered.
+
+    An entry's `place` is where in the file a message's record begins, or that of the chunk that it is in; `offset` is
+    where it begins in the chunk.
+    """
 
     def __init__(self, path: Path, source: IO[bytes], problems: Problems) -> None:
         """`source` is the opened file, which may lie elsewhere than at `path`; it is closed with this object."""
@@ -76,41 +98,48 @@ class McapFile:
         self._problems = problems
         self._schemas: dict[int, str] = {}
         self._channels: dict[int, Channel] = {}
-        self._chunks: dict[int, Chunk] = {}  # by position
-        self._loose: dict[int, list[tuple[int, int]]] = {}  # by channel: times and positions of messages outside chunks
-        self._loaded: OrderedDict[int, bytes] = OrderedDict()  # by chunk
-        self._damaged: dict[int, str] = {}  # by chunk, why
+        self._chunks: dict[int, Record] = {}  # by place
+        self._indexes: dict[int, dict[int, list[Entries]]] = {}  # by place of the chunk and channel
+        self._badly_indexed: set[int] = set()  # places of chunks
+        self._loose: dict[int, list[tuple[int, int, int]]] = {}  # by channel: entries of messages outside of all chunks
+        self._loaded: OrderedDict[int, bytes] = OrderedDict()  # by place of the chunk
+        self._damaged: dict[int, str] = {}  # by place of the chunk, why
         self._scan()
-        self._look_into_chunks_without_index()
+        for place, index in self._indexes.items():
+            if place in self._badly_indexed or not index or not index.keys() <= self._channels.keys():
+                self._indexes[place] = self._index_by_looking(place)
         self.topics, self._channels_of = self._topics_of_channels()
 
     def entries(self, topic: str) -> Entries:
         """The index of the topic's messages in the order in which they are stored."""
         found = [no_entries()]
         for channel in self._channels_of.get(topic, ()):
-            loose = [(time, position, OUTSIDE) for time, position in self._loose.get(channel, ())]
-            found.append(np.array(loose, ENTRY))
-            for chunk in self._chunks.values():
-                found.extend(self._chunk_entries(chunk, channel))
+            found.append(np.array(self._loose.get(channel, []), ENTRY))
+            for index in self._indexes.values():
+                found.extend(index.get(channel, ()))
         return _in_stored_order(np.concatenate(found))
 
     def read(self, topic: str, entry: np.void) -> bytes:
         """The serialized message of one entry; raises DamagedMessage."""
         place, offset = int(entry["place"]), int(entry["offset"])
-        if offset == OUTSIDE:
-            head = self._read(place, RECORD_HEAD.size + MESSAGE_HEAD.size)
-            length = RECORD_HEAD.unpack_from(head)[1]
-            return self._read(place + len(head), length - MESSAGE_HEAD.size)
-        content = self._chunk_content(self._chunks[place])
-        if offset + RECORD_HEAD.size + MESSAGE_HEAD.size > len(content):
-            raise DamagedMessage("the index points outside of its chunk")
-        opcode, length = RECORD_HEAD.unpack_from(content, offset)
-        channel, _, time, _ = MESSAGE_HEAD.unpack_from(content, offset + RECORD_HEAD.size)
-        start, end = offset + RECORD_HEAD.size + MESSAGE_HEAD.size, offset + RECORD_HEAD.size + length
-        is_of_topic = channel in self._channels_of.get(topic, ())
-        if opcode != MESSAGE or time != int(entry["time"]) or not is_of_topic or not start <= end <= len(content):
+        source, size = self._source, self._size
+        if place in self._chunks:
+            content = self._chunk_content(place)
+            source, size = BytesIO(content), len(content)
+        else:
+            offset = place
+        record = next(_records(source, size, offset), None)
+        if record is None or record.opcode != Opcode.MESSAGE or record.end > size:
             raise DamagedMessage("the index points at something else")
-        return content[start:end]
+        if record.end - record.start > LARGEST_MESSAGE:
+            raise DamagedMessage(f"it claims {record.end - record.start} bytes")
+        try:
+            message = _message(source, record, LARGEST_MESSAGE)
+        except BadRecord as error:
+            raise DamagedMessage(str(error)) from error
+        if message.log_time != entry["time"] or message.channel_id not in self._channels_of.get(topic, ()):
+            raise DamagedMessage("the index points at something else")
+        return message.data
 
     def close(self) -> None:
         """Close the file and forget the chunks kept at hand."""
@@ -120,146 +149,107 @@ class McapFile:
     # --- Finding the records ------------------------------------------------------------------------------------------
 
     def _scan(self) -> None:
-        """Go once from record to record, past the messages themselves."""
-        if not self._reaches_end():
-            self._distrust_latest_index()
-
-    def _reaches_end(self) -> bool:
-        """Take every record up to the footer; False if that is never reached."""
-        position = len(MAGIC)
-        while position < self._size:
-            head = self._read_up_to(position, RECORD_HEAD.size)
-            if len(head) < RECORD_HEAD.size:
+        """Go once from record to record, past the messages themselves; of a chunk cut off, what is there counts."""
+        for record in _records(self._source, self._size, len(MAGIC)):
+            if not _is_opcode(record.opcode):
+                self._note("damage", f"is damaged at byte {record.position}; what comes after is not read")
                 break
-            opcode, length = RECORD_HEAD.unpack(head)
-            record = Record(opcode, position + len(head), position + len(head) + length)
-            if not is_opcode(opcode):
-                self._note("damage", f"is damaged at byte {position}; what comes after is not read")
-                return False
-            if record.end > self._size and opcode != CHUNK:
-                break
-            try:
+            if record.opcode == Opcode.FOOTER and record.end <= self._size:
+                return
+            if record.opcode == Opcode.CHUNK or record.end <= self._size:
                 self._take(record)
-            except BadRecord as error:
-                self._note("record", f"is damaged at byte {position} ({error}); that record is left out", position)
-                if opcode == MESSAGE_INDEX:
-                    self._distrust_latest_index()
-            if opcode == FOOTER:
-                return True
-            position = record.end
-        self._note("damage", "is cut short, or its recorder was stopped by force; what is whole of it is read")
-        return False
+        else:
+            self._note("damage", "is cut short, or its recorder was stopped by force; what is whole of it is read")
+        self._distrust_latest_index()
 
     def _take(self, record: Record) -> None:
-        if record.opcode in (SCHEMA, CHANNEL):
-            self._define(
-                record.opcode, self._read_up_to(record.start, min(record.end - record.start, LONGEST_DEFINITION_READ))
+        try:
+            if record.opcode == Opcode.CHUNK:
+                self._chunks[record.position] = record
+                self._indexes[record.position] = {}
+            elif record.opcode == Opcode.MESSAGE_INDEX and self._chunks:
+                self._take_index(record)
+            elif record.opcode == Opcode.MESSAGE:
+                message = _message(self._source, record, MESSAGE_HEAD_BYTES)
+                self._loose.setdefault(message.channel_id, []).append((message.log_time, record.position, 0))
+            else:
+                self._define(self._source, record)
+        except BadRecord as error:
+            self._note(
+                "record", f"is damaged at byte {record.position} ({error}); that record is left out", record.position
             )
-        elif record.opcode == CHUNK:
-            self._take_chunk(record)
-        elif record.opcode == MESSAGE_INDEX and self._chunks:
-            channel, length = INDEX_HEAD.unpack(self._content(record, INDEX_HEAD.size))
-            start = record.start + INDEX_HEAD.size
-            self._latest_chunk().indexes.append((channel, start, min(length, record.end - start)))
-        elif record.opcode == MESSAGE:
-            channel, _, time, _ = MESSAGE_HEAD.unpack(self._content(record, MESSAGE_HEAD.size))
-            self._loose.setdefault(channel, []).append((time, record.start - RECORD_HEAD.size))
+            if record.opcode == Opcode.MESSAGE_INDEX:
+                self._distrust_latest_index()
 
-    def _take_chunk(self, record: Record) -> None:
-        head = parse_chunk_head(self._read_up_to(record.start, CHUNK_HEAD.size + LONGEST_COMPRESSION_NAME + 8))
-        position = record.start + head.head_length
-        if position + head.compressed_size > record.end:
-            raise BadRecord("a chunk claims more data than it has")
-        self._chunks[position] = Chunk(position, head, is_cut=record.end > self._size)
-
-    def _latest_chunk(self) -> Chunk:
-        return next(reversed(self._chunks.values()))
+    def _take_index(self, record: Record) -> None:
+        """By numpy: an hour of a robot has millions of entries, and `mcap` takes a second for 1.4 million."""
+        content = _content(self._source, record, record.end - record.start)
+        if len(content) < INDEX_HEAD.size:
+            raise BadRecord(TOO_SHORT)
+        channel, length = INDEX_HEAD.unpack_from(content)
+        count = min(length, len(content) - INDEX_HEAD.size) // INDEX_ENTRY.itemsize
+        stored = np.frombuffer(content, INDEX_ENTRY, count, INDEX_HEAD.size)
+        place = next(reversed(self._chunks))
+        entries = np.empty(count, ENTRY)
+        entries["time"], entries["place"], entries["offset"] = stored["time"], place, stored["offset"]
+        self._indexes[place].setdefault(channel, []).append(entries)
 
     def _distrust_latest_index(self) -> None:
         if self._chunks:
-            self._latest_chunk().has_whole_index = False
+            self._badly_indexed.add(next(reversed(self._chunks)))
 
-    def _define(self, opcode: int, content: bytes) -> None:
+    def _define(self, source: IO[bytes], record: Record) -> None:
         # Definitions are repeated at the end of a file; the first counts, so that a later one cannot rename a topic.
-        if opcode == SCHEMA:
-            schema = parse_schema(content)
+        if record.opcode == Opcode.SCHEMA:
+            schema = _parsed(Schema.read, source, record, LONGEST_DEFINITION_READ)
             self._schemas.setdefault(schema.id, schema.name)
-        else:
-            channel = parse_channel(content)
+        elif record.opcode == Opcode.CHANNEL:
+            channel = _parsed(_channel, source, record, LONGEST_DEFINITION_READ)
             self._channels.setdefault(channel.id, channel)
 
-    def _look_into_chunks_without_index(self) -> None:
-        for chunk in self._chunks.values():
-            channels = {channel for channel, _, _ in chunk.indexes}
-            if not channels or not chunk.has_whole_index or not channels <= self._channels.keys():
-                chunk.entries = self._entries_by_looking(chunk)
-
-    def _entries_by_looking(self, chunk: Chunk) -> dict[int, Entries]:
+    def _index_by_looking(self, place: int) -> dict[int, list[Entries]]:
         try:
-            content = self._chunk_content(chunk)
+            content = self._chunk_content(place)
         except DamagedMessage as error:
-            self._note("chunk", f"has lost a chunk of messages: {error}", chunk.position)
+            self._note("chunk", f"has lost a chunk of messages: {error}", place)
             return {}
         found: dict[int, list[tuple[int, int, int]]] = {}
         try:
-            for record in records_of(content):
-                self._take_from_chunk(record, content, chunk, found)
+            for record in _records(BytesIO(content), len(content)):
+                if not _is_opcode(record.opcode) or record.end > len(content):
+                    if self._is_cut(place):
+                        break
+                    raise BadRecord("a record does not fit into it")
+                if record.opcode == Opcode.MESSAGE:
+                    message = _message(BytesIO(content), record, MESSAGE_HEAD_BYTES)
+                    found.setdefault(message.channel_id, []).append((message.log_time, place, record.position))
+                else:
+                    self._define(BytesIO(content), record)
         except BadRecord as error:
-            self._note("chunk", f"has a damaged chunk ({error}); what comes before in it is read", chunk.position)
-        return {channel: np.array(entries, ENTRY) for channel, entries in found.items()}
-
-    def _take_from_chunk(
-        self, record: Record, content: bytes, chunk: Chunk, found: dict[int, list[tuple[int, int, int]]]
-    ) -> None:
-        if record.opcode in (SCHEMA, CHANNEL):
-            self._define(record.opcode, content[record.start : min(record.end, record.start + LONGEST_DEFINITION_READ)])
-        elif record.opcode == MESSAGE:
-            if record.end - record.start < MESSAGE_HEAD.size:
-                raise BadRecord("a message is shorter than its head")
-            channel, _, time, _ = MESSAGE_HEAD.unpack_from(content, record.start)
-            found.setdefault(channel, []).append((time, chunk.position, record.start - RECORD_HEAD.size))
-        elif record.opcode == 0 and not chunk.is_cut:
-            raise BadRecord("a record does not fit into it")
+            self._note("chunk", f"has a damaged chunk ({error}); what comes before in it is read", place)
+        return {channel: [np.array(entries, ENTRY)] for channel, entries in found.items()}
 
     def _topics_of_channels(self) -> tuple[dict[str, StoredTopic], dict[str, list[int]]]:
         topics: dict[str, StoredTopic] = {}
         channels: dict[str, list[int]] = {}
         for channel in self._channels.values():
-            stored = StoredTopic(channel.topic, self._schemas.get(channel.schema_id, ""), channel.encoding)
-            first = topics.setdefault(channel.topic, stored)
-            if stored == first:
+            stored = StoredTopic(channel.topic, self._schemas.get(channel.schema_id, ""), channel.message_encoding)
+            if is_of_first_type(stored, topics, self._problems):
                 channels.setdefault(channel.topic, []).append(channel.id)
-            else:
-                self._problems.add(
-                    ("types", channel.topic),
-                    f"{channel.topic} carries {stored.type} beside {first.type}; only the latter is read",
-                )
         return topics, channels
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
-    def _chunk_entries(self, chunk: Chunk, channel: int) -> Iterator[Entries]:
-        if chunk.entries is not None:
-            if channel in chunk.entries:
-                yield chunk.entries[channel]
-            return
-        for indexed, position, length in chunk.indexes:
-            if indexed == channel:
-                yield parse_index_entries(
-                    self._read_up_to(position, length - length % INDEX_ENTRY.itemsize), chunk.position
-                )
-
-    def _chunk_content(self, chunk: Chunk) -> bytes:
+    def _chunk_content(self, place: int) -> bytes:
         """A chunk's records, decompressed; raises DamagedMessage if they cannot be had."""
-        place = chunk.position
         if place in self._damaged:
             raise DamagedMessage(self._damaged[place])
         if place in self._loaded:
             self._loaded.move_to_end(place)
             return self._loaded[place]
         try:
-            content = self._load(chunk)
-        except CompressionError as error:
+            content = self._load(place)
+        except (BadRecord, CompressionError) as error:
             self._damaged[place] = f"the chunk at byte {place} is damaged: {error}"
             raise DamagedMessage(self._damaged[place]) from error
         self._loaded[place] = content
@@ -267,44 +257,72 @@ class McapFile:
             self._loaded.popitem(last=False)
         return content
 
-    def _load(self, chunk: Chunk) -> bytes:
-        head = chunk.head
-        if head.size > LARGEST_CHUNK:
-            raise CompressionError(f"it claims {head.size} bytes")
-        content, is_whole = decompress(
-            self._read_up_to(chunk.position, head.compressed_size), head.compression, head.size
-        )
-        if chunk.is_cut:
+    def _load(self, place: int) -> bytes:
+        try:
+            chunk = _parsed(Chunk.read, self._source, self._chunks[place], LARGEST_CHUNK)
+        except BadRecord:
+            if self._is_cut(place):
+                return b""
+            raise
+        if chunk.uncompressed_size > LARGEST_CHUNK:
+            raise CompressionError(f"it claims {chunk.uncompressed_size} bytes")
+        content, is_whole = decompress(chunk.data, chunk.compression, chunk.uncompressed_size)
+        if self._is_cut(place):
             return content
-        if not is_whole or len(content) != head.size:
-            raise CompressionError(f"it has {len(content)} of the {head.size} bytes that it claims")
-        if head.crc and zlib.crc32(content) != head.crc:
+        if not is_whole or len(content) != chunk.uncompressed_size:
+            raise CompressionError(f"it has {len(content)} of the {chunk.uncompressed_size} bytes that it claims")
+        if chunk.uncompressed_crc and zlib.crc32(content) != chunk.uncompressed_crc:
             raise CompressionError("its checksum does not fit")
         return content
 
-    def _content(self, record: Record, size: int) -> bytes:
-        """The first `size` bytes of a record; raises BadRecord if it has fewer."""
-        if record.end - record.start < size:
-            raise BadRecord("a record is too short for what it should hold")
-        return self._read_up_to(record.start, size)
-
-    def _read(self, position: int, size: int) -> bytes:
-        if not 0 <= size <= LARGEST_MESSAGE:
-            raise DamagedMessage(f"it claims {size} bytes")
-        content = self._read_up_to(position, size)
-        if len(content) < size:
-            raise DamagedMessage("the file ends before it does")
-        return content
-
-    def _read_up_to(self, position: int, size: int) -> bytes:
-        """At most `size` bytes; fewer at the end of the file, whatever the file claims."""
-        if position >= self._size:
-            return b""
-        self._source.seek(position)
-        return self._source.read(min(size, self._size - position))
+    def _is_cut(self, place: int) -> bool:
+        return self._chunks[place].end > self._size
 
     def _note(self, kind: str, sentence: str, place: int | None = None) -> None:
         self._problems.add((self.path, kind), f"{self.path.name} {sentence}", place)
+
+
+def _records(source: IO[bytes], size: int, position: int = 0) -> Iterator[Record]:
+    """The records from `position` on; the last may end behind `size`, or begin with what is no opcode."""
+    while position < size:
+        source.seek(position)
+        head = source.read(RECORD_HEAD.size)
+        opcode, length = RECORD_HEAD.unpack(head.ljust(RECORD_HEAD.size, b"\xff"))
+        yield Record(opcode, position + RECORD_HEAD.size, position + RECORD_HEAD.size + length)
+        position += RECORD_HEAD.size + length
+
+
+def _is_opcode(opcode: int) -> bool:
+    """Whether a record may begin with this byte."""
+    return 0 < opcode <= max(Opcode) or opcode >= FIRST_PRIVATE_OPCODE
+
+
+def _channel(stream: ReadDataStream) -> Channel:
+    """As Channel.read, which loses a channel whose metadata are damaged; nobody needs them."""
+    channel, schema = stream.read2(), stream.read2()
+    topic, encoding = stream.read_prefixed_string(), stream.read_prefixed_string()
+    return Channel(id=channel, topic=topic, message_encoding=encoding, metadata={}, schema_id=schema)
+
+
+def _message(source: IO[bytes], record: Record, limit: int) -> Message:
+    """The message, or with a `limit` of MESSAGE_HEAD_BYTES all of it but its data; raises BadRecord."""
+    length = min(record.end - record.start, limit)
+    return _parsed(lambda stream: Message.read(stream, length), source, record, limit)
+
+
+def _parsed(read: Callable[[ReadDataStream], Parsed], source: IO[bytes], record: Record, limit: int) -> Parsed:
+    """The record as `mcap` reads it, of whose content it is given at most `limit` bytes; raises BadRecord."""
+    try:
+        return read(Stream(BytesIO(_content(source, record, limit))))
+    except (EndOfFile, struct.error) as error:
+        raise BadRecord(TOO_SHORT) from error
+    except UnicodeDecodeError as error:  # of a chunk's compression
+        raise BadRecord("a text in it is no UTF-8") from error
+
+
+def _content(source: IO[bytes], record: Record, limit: int) -> bytes:
+    source.seek(record.start)
+    return source.read(min(record.end - record.start, limit))
 
 
 def _in_stored_order(entries: Entries) -> Entries:

@@ -1,20 +1,43 @@
-"""How long each thing takes on the computer that a replay imagines."""
+"""How long each thing takes on the computer that a replay imagines: given in a file, or measured on this one."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Mapping
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.key_frames import FixedInterval
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 NANOSECONDS_A_MILLISECOND: Final = 1_000_000
 
 REFERENCE_PROFILE: Final = "reference_profile.json"
+FRAMES: Final = 60
+PAINTED_FRAMES: Final = 15
+"""The street is painted beforehand and goes round and round: painting would leave the slow track the cores."""
+SLOW_RUNS: Final = 5
+KEY_FRAME_INTERVAL: Final = 5
+WARM_UP_CALLS: Final = 3
+TIMED_CALLS: Final = 15
 
 
 @dataclass(frozen=True)
@@ -73,3 +96,68 @@ def _profile_from(mapping: Any, source: str) -> Profile:
         return Profile(**mapping)
     except SettingsError as error:
         raise SettingsError(f"{source}: {error}") from error
+
+
+def measure_profile(
+    network: SegmentationNetwork, frames: int = FRAMES, timed_calls: int = TIMED_CALLS, slow_runs: int = SLOW_RUNS
+) -> Profile:
+    """Medians. The two tracks run beside each other on as many threads as in the node, the others alone on PyTorch's.
+
+    Args:
+        network: ready for inference.
+        frames: that the two tracks get at least.
+        timed_calls: of each network that runs alone.
+        slow_runs: of Sh in the slow track, at least; the street goes on until it has done them.
+    """
+    config = network.config
+    images = list(SyntheticStreet(size=config.input_size, frame_count=min(frames, PAINTED_FRAMES)).frames())
+    fast, key, slow = _two_tracks_ms(network, images, frames, slow_runs)
+    image = images[0]
+    full = _median_ms(PerFrameNetwork(network), image, timed_calls)
+    single = _median_ms(PerFrameNetwork(network, network.forward_fast), image, timed_calls)
+    name = f"{platform.machine()} with {os.cpu_count()} cores, measured"
+    return Profile(name, *(round(value, 1) for value in (fast, key, slow, full, single)))
+
+
+def _two_tracks_ms(
+    network: SegmentationNetwork, images: list[NDArray[np.uint8]], frames: int, slow_runs: int
+) -> tuple[float, float, float]:
+    """Milliseconds of an ordinary frame, of a key frame, and of Sh."""
+    ordinary: list[float] = []
+    key: list[float] = []
+    slow: list[float] = []
+    threads = thread_counts()
+    with _pytorch_threads(threads.fast), ThreadedSlowTrack(network, intra_op_threads=threads.slow) as track:
+        engine = StreamEngine(network, track, FixedInterval(KEY_FRAME_INTERVAL))
+        engine.warm_up()
+        done = 0
+        for index, image in enumerate(itertools.cycle(images)):
+            if index >= frames and len(slow) >= slow_runs and key and ordinary:
+                break
+            result = engine.segment(image, index)
+            runs = result.slow_track.done + result.slow_track.failed
+            slow += [result.slow_track.last_milliseconds] if runs > done else []
+            if result.key_age_frames:  # else there is no key frame yet, and nothing to propagate
+                (key if result.is_key_frame else ordinary).append(result.milliseconds.total)
+            done = runs
+    return float(np.median(ordinary)), float(np.median(key)), float(np.median(slow))
+
+
+@contextmanager
+def _pytorch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _median_ms(label: Callable[[np.ndarray], np.ndarray], image: np.ndarray, timed_calls: int) -> float:
+    milliseconds = []
+    for number in range(WARM_UP_CALLS + timed_calls):
+        start = time.perf_counter()
+        label(image)
+        if number >= WARM_UP_CALLS:
+            milliseconds.append((time.perf_counter() - start) * 1000)
+    return float(np.median(milliseconds))

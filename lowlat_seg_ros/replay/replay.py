@@ -17,19 +17,22 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.bags import Bag, open_bag
 from lowlat_seg_ros.replay.disagreements import Disagreements
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
+from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.problems import BagError, Problems
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
 from lowlat_seg_ros.replay.report import BagReport, CameraReport, ModelReport, Report
 from lowlat_seg_ros.replay.settings import ReplaySettings
 from lowlat_seg_ros.replay.systems import (
+    FrameTaker,
     FullNetwork,
     ObservedTracks,
+    Observer,
     SingleFrameNetwork,
     System,
     TwoTracks,
+    Worker,
 )
-from lowlat_seg_ros.replay.tally import NANOSECONDS_A_SECOND, Tally
-from lowlat_seg_ros.replay.worker import FrameTaker, Observer, Worker
+from lowlat_seg_ros.replay.tally import Tally
 
 Progress = Callable[[int, int], None]
 """Is told how many frames are done and how many there are."""

@@ -1,13 +1,15 @@
 """What a replay reports: the data classes behind ``report.json``, which docs/replay_report.schema.json documents.
 
-A figure that does not exist, such as a score without ground truth, is None here and null in the file.
-"""
+A figure that does not exist, such as a score without ground truth, is None here and null in the file."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from lowlat_seg_ros.evaluation.report_text import NO_VALUE
 
 FORMAT: Final = "lowlat_seg_ros replay report"
 VERSION: Final = 1
@@ -172,3 +174,59 @@ class Report:
 def known(value: float) -> float | None:
     """A figure for the report: nan, which JSON does not have, becomes None."""
     return None if math.isnan(value) else value
+
+
+System = Mapping[str, Any]  # a system of a report, as report.json holds it
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """One figure of a system."""
+
+    name: str
+    title: str
+    unit: Literal["ms", "fraction"]
+    better: Literal["higher", "lower", "neither"]
+    path: str  # to it in a system of report.json
+    is_share: bool = False  # a count there, of the frames that came in
+
+    def of(self, system: System) -> float | None:
+        """Its value; None where the system has none."""
+        value: float | None = figure(system, self.path)
+        return value / system["counts"]["frames_in"] if self.is_share and value is not None else value
+
+    def in_words(self, value: float | None) -> str:
+        if value is None:
+            return NO_VALUE
+        return f"{value:.1f} ms" if self.unit == "ms" else f"{value:.4f}"
+
+
+FIGURES: Final = (
+    FigureKind("latency_p50_ms", "latency p50", "ms", "lower", "latency_ms.all_frames.p50"),
+    FigureKind("latency_p99_ms", "latency p99", "ms", "lower", "latency_ms.all_frames.p99"),
+    FigureKind("latency_max_ms", "latency max", "ms", "lower", "latency_ms.all_frames.max"),
+    FigureKind("deadline_misses", "deadline misses", "fraction", "lower", "counts.deadline_misses", is_share=True),
+    FigureKind("dropped", "dropped", "fraction", "lower", "counts.dropped", is_share=True),
+    FigureKind("key_frames", "key frames", "fraction", "neither", "counts.key_frame_ratio"),
+    FigureKind("mean_iou", "mIoU", "fraction", "higher", "scores.mean_iou"),
+    FigureKind("pixel_accuracy", "PA", "fraction", "higher", "scores.pixel_accuracy"),
+    FigureKind("class_accuracy", "CA", "fraction", "higher", "scores.class_accuracy"),
+    FigureKind("streaming_mean_iou", "streaming mIoU", "fraction", "higher", "scores.streaming_mean_iou"),
+    FigureKind("agreement", "agreement", "fraction", "higher", "agreement.mean"),
+    FigureKind("consistency", "consistency", "fraction", "higher", "temporal_consistency"),
+)
+
+
+def figure(system: System, path: str) -> Any:
+    """The figure at a dotted path; None where it, or what it would be part of, does not exist."""
+    value: Any = system
+    for name in path.split("."):
+        if value is None:
+            return None
+        value = value[name]
+    return value
+
+
+def figures_of(system: System) -> dict[str, float | None]:
+    """All figures of a system by their names; None for those that it does not have."""
+    return {kind.name: kind.of(system) for kind in FIGURES}

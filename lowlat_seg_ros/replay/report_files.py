@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +18,62 @@ from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.replay.disagreements import PICTURES_FOLDER
 from lowlat_seg_ros.replay.jobs import Job
 from lowlat_seg_ros.replay.markdown import report_markdown
-from lowlat_seg_ros.replay.output_folder import made_folder
+from lowlat_seg_ros.replay.pages import write_page
 from lowlat_seg_ros.replay.replay import Outcome
 from lowlat_seg_ros.replay.report import FORMAT, VERSION
-from lowlat_seg_ros.replay.report_page import write_page
 
 REPORT_FILE: Final = "report.json"
 MARKDOWN_FILE: Final = "report.md"
 PAGE_FILE: Final = "index.html"
 UNFINISHED_FOLDER: Final = ".unfinished"
 """Beside a report that is being written; what a killed replay left is removed by the next."""
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make ``folder`` if it is missing; made here, it goes again if nothing was put into it. Raises OSError."""
+    was_there = folder.is_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not was_there:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """A folder, made if it is missing, that no other replay writes into meanwhile.
+
+    Raises:
+        SettingsError: it cannot be made or written to, or another replay is at it.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(made_folder(folder))
+            stack.enter_context(_locked(folder))
+        except OSError as error:
+            raise SettingsError(f"{folder} cannot be written to: {error.strerror}; expected a folder") from error
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    # A directory can be locked as it is: no lock file stays behind, and the kernel unlocks it for a killed process.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "no right to, or a read-only disk")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingsError(f"another replay is writing into {folder}; expected a folder of its own") from error
+        except OSError:
+            pass  # a network's file system that has no such locks
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_outcome(folder: Path, outcome: Outcome, command: str = "") -> None:
@@ -74,7 +122,7 @@ def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, An
     if not (folder / PAGE_FILE).is_file():
         return None
     try:
-        report = read_report(folder / REPORT_FILE)
+        report = read_document(folder / REPORT_FILE, (FORMAT,))
     except SettingsError:
         return None
     is_this_job = (
@@ -84,11 +132,6 @@ def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, An
         and report["model"]["weights_sha256"] == weights_sha256
     )
     return report if is_this_job else None
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """A report as ``report.json`` holds it; raises SettingsError for anything else."""
-    return read_document(path, (FORMAT,))
 
 
 def read_document(path: Path, formats: tuple[str, ...]) -> dict[str, Any]:

@@ -17,7 +17,14 @@ import apsw
 import numpy as np
 
 from lowlat_seg_ros.replay.problems import BagError, DamagedMessage, Problems
-from lowlat_seg_ros.replay.storage_file import ENTRY, LARGEST_MESSAGE, Entries, StoredTopic, no_entries
+from lowlat_seg_ros.replay.storage_file import (
+    ENTRY,
+    LARGEST_MESSAGE,
+    Entries,
+    StoredTopic,
+    is_of_first_type,
+    no_entries,
+)
 
 MAGIC: Final = b"SQLite format 3\0"
 
@@ -113,14 +120,8 @@ class SqliteFile:
         topic_of_id: dict[int | None, str] = {}
         for row_id, name, message_type, serialization in self._database.execute(TOPICS):
             stored = StoredTopic(_text(name), _text(message_type), _text(serialization))
-            first = topics.setdefault(stored.name, stored)
-            if stored == first:
+            if is_of_first_type(stored, topics, self._problems):
                 topic_of_id[row_id] = stored.name
-            else:
-                self._problems.add(
-                    ("types", stored.name),
-                    f"{stored.name} carries {stored.type} beside {first.type}; only the latter is read",
-                )
         return topics, topic_of_id
 
     def _entries_of_topics(self, topic_of_id: dict[int | None, str]) -> dict[str, Entries]:

@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.replay.problems import Problems
+
 ENTRY: Final = np.dtype([("time", "<u8"), ("place", "<i8"), ("offset", "<u8")])
 """One message in a file's index: when it was received (ns), and where the file keeps it, in its own way."""
 
@@ -48,3 +50,12 @@ class StorageFile(Protocol):
 def no_entries() -> Entries:
     """The index of no messages."""
     return np.zeros(0, ENTRY)
+
+
+def is_of_first_type(topic: StoredTopic, topics: dict[str, StoredTopic], problems: Problems) -> bool:
+    """Add a topic; False, and a problem, if `topics` has another type under that name, which stays the one to read."""
+    first = topics.setdefault(topic.name, topic)
+    if topic != first:
+        sentence = f"{topic.name} carries {topic.type} beside {first.type}; only the latter is read"
+        problems.add(("types", topic.name), sentence)
+    return topic == first

@@ -1,23 +1,165 @@
-"""Counts and scores what one system makes of one camera's frames. In memory stay numbers, and the last frame."""
+"""Counts and scores what one system makes of one camera's frames. In memory stay numbers, and the last frames."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistency
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
+from lowlat_seg_ros.fast.pictures import unlabelled_image
 from lowlat_seg_ros.replay.disagreements import Disagreements
 from lowlat_seg_ros.replay.frames import ReplayFrame
+from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND
-from lowlat_seg_ros.replay.report import SlowTrackReport, SystemReport, known
-from lowlat_seg_ros.replay.summaries import agreement_report, frame_counts, latency_report, spread_of
+from lowlat_seg_ros.replay.report import (
+    Agreement,
+    DistanceScore,
+    FrameCounts,
+    Latency,
+    Scores,
+    SlowTrackReport,
+    Spread,
+    SystemReport,
+    known,
+)
 from lowlat_seg_ros.replay.systems import Labelled, SlowTrackFigures, System
 from lowlat_seg_ros.replay.timeline import FrameRecord, Timeline
-from lowlat_seg_ros.replay.truth_scores import TruthScores
 
-NANOSECONDS_A_SECOND = 1_000_000_000
+QUANTILES: Final = (50, 95, 99, 100)  # per cent
+LOW_QUANTILE: Final = 5
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    if not values:
+        return Spread(0, None, None, None, None)
+    return Spread(len(values), *(float(value) for value in np.percentile(values, QUANTILES)))
+
+
+def frame_counts(timeline: Timeline) -> FrameCounts:
+    """What became of the frames, once the late ones are marked."""
+    statuses = timeline.columns["status"]
+    dropped, late = statuses.count("dropped"), statuses.count("late")
+    labelled, key_frames = len(statuses) - dropped, sum(timeline.columns["is_key_frame"])
+    return FrameCounts(
+        frames_in=len(statuses),
+        labelled=labelled,
+        dropped=dropped,
+        late=late,
+        deadline_misses=late + dropped,
+        key_frames=key_frames,
+        key_frame_ratio=key_frames / labelled if timeline.has_key_frames and labelled else None,
+    )
+
+
+def latency_report(timeline: Timeline) -> Latency:
+    """Latencies of the labelled frames: all, and the first, key and other frames apart."""
+    columns = timeline.columns
+    by_kind: dict[str, list[float]] = {"first": [], "key": [], "other": []}
+    for latency, is_first, is_key in zip(
+        columns["latency_ms"], columns["is_first"], columns["is_key_frame"], strict=True
+    ):
+        if not math.isnan(latency):
+            by_kind["first" if is_first else "key" if is_key else "other"].append(latency)
+    return Latency(
+        all_frames=spread_of([latency for latencies in by_kind.values() for latency in latencies]),
+        key_frames=spread_of(by_kind["key"]),
+        other_frames=spread_of(by_kind["other"]),
+        first_frames=spread_of(by_kind["first"]),
+    )
+
+
+def agreement_report(timeline: Timeline, against_full: ConfusionMatrix) -> Agreement:
+    """``against_full``: the system's labels with the full network's as truth."""
+    agreements = [value for value in timeline.columns["agreement"] if not math.isnan(value)]
+    if not agreements:
+        return Agreement(None, None, None, None)
+    return Agreement(
+        mean=float(np.mean(agreements)),
+        p5=float(np.percentile(agreements, LOW_QUANTILE)),
+        min=min(agreements),
+        mean_iou=known(against_full.mean_iou()),
+    )
+
+
+class TruthScores:
+    """The scores of one system on one camera's frames that have a truth."""
+
+    def __init__(self, class_count: int) -> None:
+        self.streaming = StreamingScore(class_count)
+        self._all = CountedMatrix(class_count)
+        self._by_distance: dict[int, CountedMatrix] = {}
+
+    def add(self, labels: NDArray[np.uint8], truth: NDArray[np.uint8], distance: int | None) -> None:
+        """A frame's labels and truth, both (H, W); ``distance`` in camera frames from its key frame, if it has one."""
+        self._all.add(labels, truth)
+        if distance is not None:
+            matrix = self._by_distance.setdefault(distance, CountedMatrix(self._all.class_count))
+            matrix.add(labels, truth)
+
+    def report(self) -> Scores | None:
+        """None where no frame had a truth."""
+        if self.streaming.matrix.frames == 0:
+            return None
+        return Scores(
+            frames=self._all.frames,
+            mean_iou=known(self._all.mean_iou()),
+            pixel_accuracy=known(self._all.pixel_accuracy()),
+            class_accuracy=known(self._all.class_accuracy()),
+            class_iou=[known(iou) for iou in self._all.class_iou().tolist()],
+            streaming_frames=self.streaming.matrix.frames,
+            streaming_mean_iou=known(self.streaming.matrix.mean_iou()),
+            by_distance=[
+                DistanceScore(distance, matrix.frames, known(matrix.mean_iou()))
+                for distance, matrix in sorted(self._by_distance.items())
+            ],
+            confusion=self._all.counts.tolist(),
+        )
+
+
+class StreamingScore:
+    """Streaming accuracy: the labels available at a time against the truth of that time (Li et al., ECCV 2020).
+
+    A late answer costs what it costs a vehicle: the world has moved on.
+    """
+
+    def __init__(self, class_count: int) -> None:
+        self.matrix = CountedMatrix(class_count)
+        self._newest: NDArray[np.uint8] | None = None
+        self._coming: deque[tuple[int, NDArray[np.uint8]]] = deque()
+
+    def labels_available_at(self, time: int, labels: NDArray[np.uint8]) -> None:
+        """Labels, (H, W), that can be read from ``time`` on, in nanoseconds; never before the last ones."""
+        self._coming.append((time, labels))
+        # Without a truth to score, the newest that are surely there are all that has to be kept.
+        if len(self._coming) > 2:
+            self._newest = self._coming.popleft()[1]
+
+    def truth_at(self, time: int, truth: NDArray[np.uint8]) -> None:
+        """Score what is available at ``time`` against ``truth``, (H, W); before the first labels all of it is wrong."""
+        while self._coming and self._coming[0][0] <= time:
+            self._newest = self._coming.popleft()[1]
+        labels = self._newest
+        if labels is None or labels.shape != truth.shape:
+            labels = unlabelled_image((truth.shape[1], truth.shape[0]))
+        self.matrix.add(labels, truth)
+
+
+class CountedMatrix(ConfusionMatrix):
+    """A confusion matrix that knows how many frames are in it."""
+
+    def __init__(self, class_count: int) -> None:
+        super().__init__(class_count)
+        self.frames = 0
+
+    def add(self, labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        super().add(labels, truth)
+        self.frames += 1
 
 
 class Tally:
