@@ -11,6 +11,8 @@ from torch.nn import functional
 from lowlat_seg_ros.fast.pictures import can_label_in_cpp, label_image, label_in_cpp, label_in_torch, unlabelled_image
 from lowlat_seg_ros.kernels.cpp import find_library
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("class_count", [1, 2, 11, 255])
 def test_labels_are_the_argmax_of_the_upsampled_logits(class_count: int) -> None:

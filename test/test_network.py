@@ -17,6 +17,8 @@ from lowlat_seg_ros.models.backbone import build_split_backbone
 from lowlat_seg_ros.models.config import ConfigError
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
+pytestmark = pytest.mark.numeric
+
 BASE = ("tracks.", "classifier.")
 PROPAGATION = ("kernel_predictor.", "adapt_net.", "fusion.")
 DEVIATION = ("deviation_predictor.",)
