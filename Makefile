@@ -13,10 +13,12 @@ setup:
 	@$(PYTHON) scripts/set_up.py
 
 test: setup
-	@exec $(CONTAINED) python -m pytest test
+	@exec $(CONTAINED) python -m pytest -m "not slow" test
 
-# Adds the numeric tests as other CPUs run them: on torch's paths for lesser ones, and on each copy of our own kernels.
+# Adds the slow tests, and the numeric ones as other CPUs run them: on torch's paths for lesser ones, and on each copy of
+# our own kernels.
 test-all: test
+	@$(CONTAINED) python -m pytest -m slow test
 	@for path in default avx2; do echo "torch's path for CPUs of kind $$path:"; \
 	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest -m numeric test || exit 1; done
 	@for copy in "any CPU" AVX2 AVX-512; do echo "our kernels' copy for $$copy:"; \
