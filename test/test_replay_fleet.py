@@ -142,8 +142,14 @@ def test_a_bag_that_cannot_be_replayed_is_one_sentence_and_leaves_nothing(
     ],
 )
 def test_options_that_cannot_be_are_refused_in_one_sentence(
-    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+    tmp_path: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    sentence: str,
 ) -> None:
+    monkeypatch.setattr("lowlat_seg_ros.replay.cluster.CONNECT_SECONDS", 0.5)
     assert run_replay(model, small_bag(tmp_path / "bag"), "--out", tmp_path / "out", *arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("lowlat-seg: ")
@@ -155,7 +161,7 @@ def test_options_that_cannot_be_are_refused_in_one_sentence(
 def test_a_stopped_fleet_leaves_whole_reports_and_goes_on_where_it_was(tmp_path: Path, model: Path) -> None:
     drives, out = tmp_path / "drives", tmp_path / "out"
     small_bag(drives / "a")
-    small_bag(drives / "b", frames=4000)  # more than anyone waits for
+    small_bag(drives / "b", frames=1000)  # far more than pass until it is stopped
     command = [sys.executable, "-m", "lowlat_seg_ros.cli", "replay", "--model", str(model), str(drives)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])}
     running = subprocess.Popen(
