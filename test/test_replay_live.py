@@ -281,9 +281,10 @@ def test_a_bag_without_cameras_is_named_and_stops_no_other(fleet: Path) -> None:
     assert not (fleet / "robot").exists()
 
 
+@pytest.mark.slow
 def test_the_trained_network_scores_live_as_it_does_offline(tmp_path: Path) -> None:
     """The shipped model, on a street played as slowly as every machine can follow."""
-    street = SyntheticStreet(frame_count=7, rate_hz=RATE_HZ)
+    street = SyntheticStreet(frame_count=12, rate_hz=RATE_HZ)
     shots = (street[number] for number in range(street.frame_count))
     write_bag(tmp_path / "street", (LabelledFrame(shot.image, shot.labels) for shot in shots), RATE_HZ)
     job = Job(tmp_path / "street", "default", EVERY_THIRD, reference_profile())
