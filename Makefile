@@ -13,16 +13,16 @@ setup:
 	@$(PYTHON) scripts/set_up.py
 
 test: setup
-	@exec $(CONTAINED) python -m pytest test
+	@exec $(CONTAINED) python -m pytest -m "not slow" test
 
-# The tests that compare numbers, by file.
-NUMERIC := $(addprefix test/test_,$(addsuffix .py,spatially_variant_convolution local_correlation matched_transport \
-	carried_logits inverted_residual_on_cpu labelling normalising network evaluation motion))
-
-# Adds torch's paths for lesser CPUs. Our own kernels' copies are each run by `make test` where this CPU can.
+# Adds the slow tests, and the numeric ones as other CPUs run them: on torch's paths for lesser ones, and on each copy of
+# our own kernels.
 test-all: test
+	@$(CONTAINED) python -m pytest -m slow test
 	@for path in default avx2; do echo "torch's path for CPUs of kind $$path:"; \
-	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest $(NUMERIC) || exit 1; done
+	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest -m numeric test || exit 1; done
+	@for copy in "any CPU" AVX2 AVX-512; do echo "our kernels' copy for $$copy:"; \
+	  KERNEL_COPY="$$copy" $(CONTAINED) python -m pytest -m numeric test || exit 1; done
 
 demo: setup
 	@exec $(CONTAINED) python -m lowlat_seg_ros.demo --clip "$(CLIP)" --out demo_out

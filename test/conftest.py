@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from cpu_copies import use_copy
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 # The networks under test are small and the cores few and shared: threads that wait for each other cost tenfold.
 torch.set_num_threads(1)
+
+
+def pytest_sessionstart() -> None:
+    """``KERNEL_COPY=AVX2`` runs every test on that copy of the C++ kernels, and none where this CPU cannot run it."""
+    wanted = os.environ.get("KERNEL_COPY")
+    why_not = use_copy(wanted) if wanted else None
+    if why_not is not None:
+        pytest.exit(f"all tests are skipped: {why_not}", returncode=0)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,22 @@ CPU_COPIES = {"any CPU": 0, "AVX2": 1, "AVX-512": 2}  # as ``Cpu`` of src/parall
 NOT_BUILT = "the C++ kernels are not built: make setup"
 needs_library = pytest.mark.skipif(find_library() is None, reason=NOT_BUILT)
 
+_usual = max(CPU_COPIES.values())  # what runs where a test asks for none; a lesser one where this CPU cannot
+
+
+def use_copy(name: str) -> str | None:
+    """Run that copy from now on in every test that asks for none; why not, where it cannot."""
+    global _usual
+    library = find_library()
+    if name not in CPU_COPIES:
+        raise pytest.UsageError(f"KERNEL_COPY is {name!r}; expected one of {', '.join(CPU_COPIES)}")
+    if library is None:
+        return NOT_BUILT
+    if library.use_cpu(CPU_COPIES[name]) != CPU_COPIES[name]:
+        return f"this CPU has no {name}"
+    _usual = CPU_COPIES[name]
+    return None
+
 
 @contextmanager
 def running_copy(name: str) -> Iterator[None]:
@@ -26,4 +42,4 @@ def running_copy(name: str) -> Iterator[None]:
             pytest.skip(f"this CPU has no {name}")
         yield
     finally:
-        library.use_cpu(max(CPU_COPIES.values()))
+        library.use_cpu(_usual)

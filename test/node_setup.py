@@ -113,8 +113,12 @@ class TestBench:
     def status(self, topic: str = "image") -> dict[str, str]:
         """The next diagnostics of the camera of that topic, its level and message among the values."""
         self.diagnostics.clear()
+        return self.newest_status(topic)
+
+    def newest_status(self, topic: str) -> dict[str, str]:
+        """The newest diagnostics of that camera that have come; waits where none has."""
         self.spin_until(lambda: bool(self.diagnostics), "diagnostics")
-        status = next(each for each in self.diagnostics[0].status if each.name.endswith(f"{self.namespace}/{topic}"))
+        status = next(each for each in self.diagnostics[-1].status if each.name.endswith(f"{self.namespace}/{topic}"))
         values = {pair.key: pair.value for pair in status.values}
         return {**values, "level": str(status.level[0]), "message": status.message, "hardware_id": status.hardware_id}
 
@@ -173,7 +177,7 @@ class FakeCamera:
         ends = ("image publishers", "labels subscribers", "keyframe subscribers")
         self.bench.spin_until(lambda: self.subscriber_count > 0, "a subscriber")
         self.bench.spin_until(
-            lambda: all(self.bench.status(self.image_topic)[end] != "0" for end in ends), "all connections"
+            lambda: all(self.bench.newest_status(self.image_topic)[end] != "0" for end in ends), "all connections"
         )
         return self
 

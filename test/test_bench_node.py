@@ -27,6 +27,7 @@ from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 CHECKOUT = Path(__file__).parents[1]
 SIZES = ((96, 72), (128, 96))
+slow = pytest.mark.slow
 MILLISECOND = 1_000_000
 
 
@@ -37,12 +38,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(model: str, tmp_path: Path) -> None:
-    plan = NodeLoad(rounds=1, seconds_a_turn=1, seconds_without_loss=1, sizes=SIZES, model=model, small_input=(48, 40))
+@pytest.mark.parametrize("sizes", [SIZES[:1], pytest.param(SIZES, marks=slow)])
+def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(
+    sizes: tuple[tuple[int, int], ...], model: str, tmp_path: Path
+) -> None:
+    plan = NodeLoad(rounds=1, seconds_a_turn=1, seconds_without_loss=1, sizes=sizes, model=model, small_input=(48, 40))
     node = measure_node(moving_frames(6), plan, tmp_path / "made for it")
     assert json.loads(json.dumps(node)) == node
     chains = ("floor", "small_input", "as_shipped")
-    assert [(tuple(row["size"]), row["chain"]) for row in node["rows"]] == [(s, c) for s in SIZES for c in chains]
+    assert [(tuple(row["size"]), row["chain"]) for row in node["rows"]] == [(s, c) for s in sizes for c in chains]
     for row in (*node["rows"], node["without_loss"]):
         assert row["sent"] == 30
         assert 0 <= row["lost"] < 30
@@ -53,16 +57,18 @@ def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(m
         assert "|" in text and "None" not in text
 
 
-def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp_path: Path) -> None:
-    plan = ScaleLoad(1, 1, 10.0, cameras=(1, 2), pixel_factors=(2,), model=model, input_size=(64, 48))
+@pytest.mark.parametrize("cameras", [(2,), pytest.param((1, 2), marks=slow)])
+def test_several_cameras_and_larger_inputs_are_played_to_in_turn(
+    cameras: tuple[int, ...], model: str, tmp_path: Path
+) -> None:
+    plan = ScaleLoad(1, 1, 10.0, cameras=cameras, pixel_factors=(2,), model=model, input_size=(64, 48))
     scale = measure_scale(moving_frames(5), plan, tmp_path / "made for it")
     assert json.loads(json.dumps(scale)) == scale
     assert [(row["cameras"], row["input_size"]) for row in scale["rows"]] == [
-        (1, [64, 48]),
-        (2, [64, 48]),
+        *((count, [64, 48]) for count in cameras),
         (1, [88, 64]),
     ]
-    assert [row["offered_hz"] for row in scale["rows"]] == [10, 20, 10]
+    assert [row["offered_hz"] for row in scale["rows"]] == [*(10 * count for count in cameras), 10]
     for row in scale["rows"]:
         assert 0 < row["labelled_hz"] <= row["offered_hz"]
         assert row["resident_mebibytes"] > 50 and row["cpu_share"] >= 0

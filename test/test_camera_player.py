@@ -53,7 +53,7 @@ def images_on(bench: TestBench, topic: str) -> list[Image]:
     return received
 
 
-@pytest.mark.parametrize("encoding", ["bgr8", "rgba8"])
+@pytest.mark.parametrize("encoding", ["bgr8", pytest.param("rgba8", marks=pytest.mark.slow)])
 def test_every_frame_arrives_once_and_in_order(bench: TestBench, clip: Path, encoding: str) -> None:
     received = images_on(bench, "front")
     process = player(bench, str(clip), "--topic", "front", "--encoding", encoding, "--rate", "20", "--frame-id", "lens")

@@ -13,6 +13,8 @@ from torch.nn import functional
 from lowlat_seg_ros.fast.motion import carried_logits, carry_in_torch
 from lowlat_seg_ros.kernels.cpp import carry_logits
 
+pytestmark = pytest.mark.numeric
+
 Carry = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 BODIES = [carry_in_torch, pytest.param(carry_logits, marks=needs_library)]
 

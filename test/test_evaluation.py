@@ -24,6 +24,8 @@ from lowlat_seg_ros.evaluation.rows import TrackSettings, evaluate_rows
 from lowlat_seg_ros.fast.frames import Answer, LowFeatures
 from lowlat_seg_ros.stream.key_frames import PredictedDeviation
 
+pytestmark = pytest.mark.numeric
+
 FRAMES = 14
 CLASSES = stream_network().config.class_count
 

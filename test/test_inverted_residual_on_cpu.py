@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lowlat_seg_ros.models.efficientnet_lite import InvertedResidual
 from lowlat_seg_ros.models.inference import prepare_for_inference
 
-pytestmark = needs_library
+pytestmark = [needs_library, pytest.mark.numeric]
 
 # in_channels, channels, kernel_size, stride, dilation, expansion
 SHAPES = [

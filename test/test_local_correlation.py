@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lowlat_seg_ros.kernels.spatially_variant_convolution import correlate_on_cpu, local_correlation, shift_and_multiply
 
+pytestmark = pytest.mark.numeric
+
 
 def operands(channels: int = 5, batch: int = 2) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)

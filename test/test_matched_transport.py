@@ -12,7 +12,7 @@ from lowlat_seg_ros.fast.adaptive import CorrelationKernels
 from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
 
-pytestmark = needs_library
+pytestmark = [needs_library, pytest.mark.numeric]
 # Height, width, guidance channels, kernel size, and the channels of each feature.
 SHAPES = [
     (45, 60, 32, 9, (96, 32)),  # the shipped model's

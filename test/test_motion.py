@@ -21,6 +21,8 @@ from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
+pytestmark = pytest.mark.numeric
+
 Frame = NDArray[np.uint8]
 SIZE = (320, 240)
 

@@ -70,9 +70,10 @@ def test_a_signal_while_sh_runs_ends_the_node(tmp_path: Path, checkpoint: Path, 
     ("parameters", "sentence"),
     [
         ({"model": "/no/such/model"}, "there is no checkpoint at '/no/such/model'"),
-        (
+        pytest.param(
             {"deviation_threshold": 7.5},
             "deviation_threshold is 7.5; expected a number with a decimal point ",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from lowlat_seg_ros.models.layers import Normalising, scaled
 
+pytestmark = pytest.mark.numeric
+
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 
 

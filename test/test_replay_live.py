@@ -213,7 +213,19 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, job: Job) -> Path:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     speech = Recorded("/speech", "std_msgs/msg/String", 1, b"\x00\x01\x00\x00\x02\x00\x00\x00a\x00")
     write_bag_of(drives / "robot", [speech])
-    options = ["--live", "--loop", "2", "--policy", "fixed_interval", "--interval", "3", "--model", job.model]
+    options = [
+        "--live",
+        "--loop",
+        "2",
+        "--rate",
+        "2",
+        "--policy",
+        "fixed_interval",
+        "--interval",
+        "3",
+        "--model",
+        job.model,
+    ]
     assert main(["replay", str(drives), "--out", str(out), *options]) == 0
     return out
 
@@ -269,6 +281,7 @@ def test_a_bag_without_cameras_is_named_and_stops_no_other(fleet: Path) -> None:
     assert not (fleet / "robot").exists()
 
 
+@pytest.mark.slow
 def test_the_trained_network_scores_live_as_it_does_offline(tmp_path: Path) -> None:
     """The shipped model, on a street played as slowly as every machine can follow."""
     street = SyntheticStreet(frame_count=12, rate_hz=RATE_HZ)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exact_labels import shortfall, upsampling_error
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS, ROAD, SKY
@@ -35,9 +37,16 @@ def scored(network: SegmentationNetwork, frames: list[LabelledImage]) -> tuple[R
 
 
 @pytest.mark.skipif(not CLIP.is_dir(), reason="CamVid is not there: expected it in ../shared/camvid")
-def test_the_two_tracks_keep_what_the_full_network_reaches_on_camvids_clip(network: SegmentationNetwork) -> None:
-    per_frame, two_tracks = scored(network, list(LabelledFolder(CLIP / "val", CLIP / "valannot")))
-    assert per_frame.pixel_accuracy >= 0.94 and per_frame.mean_iou >= 0.74
+@pytest.mark.parametrize(
+    ("count", "least_mean_iou"),
+    [(40, 0.70), pytest.param(101, 0.74, marks=pytest.mark.slow)],  # 0.714 and 0.750 when it was published
+)
+def test_the_two_tracks_keep_what_the_full_network_reaches_on_camvids_clip(
+    network: SegmentationNetwork, count: int, least_mean_iou: float
+) -> None:
+    clip = LabelledFolder(CLIP / "val", CLIP / "valannot")
+    per_frame, two_tracks = scored(network, [clip[index] for index in range(count)])
+    assert per_frame.pixel_accuracy >= 0.94 and per_frame.mean_iou >= least_mean_iou
     assert two_tracks.mean_iou >= 0.97 * per_frame.mean_iou
     assert two_tracks.key_frame_ratio <= 0.25
 
@@ -50,28 +59,36 @@ def test_the_street_that_it_has_never_seen_has_its_road_and_sky(network: Segment
 
 
 def test_what_makes_it_fast_changes_no_label(network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folded, channels last and in C++, against torch's own operators, over two tracks."""
+    """Folded, channels last and in C++: as near to the network in float64 as torch's own operators in float32 are."""
     has_clip = CLIP.is_dir()
     clip = LabelledFolder(CLIP / "val", CLIP / "valannot") if has_clip else SyntheticStreet(frame_count=30)
     frames = [clip[index].image for index in range(3)]
-    fast = labels_of(frames, network)
+    fast = logits_of(frames, network)
+    labels = [label_image(logits, network.config.input_size, network.config.input_size) for logits in fast]
     monkeypatch.setattr(cpp, "can_run", lambda *tensors, **options: False)
-    reference = labels_of(frames, load_trainable("default").eval())
-    assert np.mean(fast == reference) >= 0.999
+    plain = logits_of(frames, load_trainable("default").eval())
+    exact = logits_of(frames, load_trainable("default").eval().double())
+    rounding = largest_difference(plain, exact)
+    assert largest_difference(fast, exact) <= 4 * rounding
+    for frame_labels, logits in zip(labels, exact, strict=True):
+        # Of the two logits that a pixel's label is chosen by, each may err.
+        assert shortfall(frame_labels, logits) <= 2 * (4 * rounding + upsampling_error(logits))
 
 
-def labels_of(frames: list[NDArray[np.uint8]], network: SegmentationNetwork) -> NDArray[np.uint8]:
-    """The full network's labels of the first frame, and those propagated from it to the others."""
+def largest_difference(some: list[Tensor], others: list[Tensor]) -> float:
+    return max(float((one - other).abs().max()) for one, other in zip(some, others, strict=True))
+
+
+def logits_of(frames: list[NDArray[np.uint8]], network: SegmentationNetwork) -> list[Tensor]:
+    """The full network's logits of the first frame, and those propagated from it to the others."""
     size = network.config.input_size
     preprocess = Preprocessor(size, torch.device("cpu"))
     with torch.inference_mode():
         images = [preprocess(frame) for frame in frames]
         key, *others = (network.low_features(image) for image in images)
         high = network.high_features(images[0], key.low)
-        logits = [
-            network.classify(feature) for feature in (high, *(network.propagate(high, key, low).high for low in others))
-        ]
-        return np.stack([label_image(frame_logits, size, size) for frame_logits in logits])
+        propagated = (network.propagate(high, key, low).high for low in others)
+        return [network.classify(feature) for feature in (high, *propagated)]
 
 
 def test_its_classes_are_camvids(network: SegmentationNetwork) -> None:

@@ -25,6 +25,8 @@ from lowlat_seg_ros.kernels.spatially_variant_convolution import (
     spatially_variant_convolution,
 )
 
+pytestmark = pytest.mark.numeric
+
 Array = NDArray[np.float64]
 Convolution = Callable[[Tensor, Tensor], Tensor]
 SIZES = [(1, 1), (1, 7), (6, 1), (5, 4), (7, 12)]

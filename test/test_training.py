@@ -14,6 +14,7 @@ from data_trees import write_picture
 from double_precision import ROUNDING, DoubleSamples, float_is_double
 from small_networks import small_config, small_network
 from torch import nn
+from training_setup import ONE_STAGE_OR_ALL
 
 from lowlat_seg_ros.data.classes import BICYCLIST, CAR, PEDESTRIAN, ROAD, SKY, UNLABELLED
 from lowlat_seg_ros.models.config import load_config
@@ -208,7 +209,7 @@ def test_what_moves_by_itself_is_told_by_the_classes_names() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", ONE_STAGE_OR_ALL)
 def test_a_batch_in_two_parts_gives_the_same_weights(name: str, tmp_path: Path) -> None:
     """Up to rounding, with BatchNorm's statistics left alone: they are those of a part."""
     start = small_network().double().state_dict()
@@ -225,13 +226,17 @@ def test_a_batch_in_two_parts_gives_the_same_weights(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_half_precision_learns_about_the_same(name: str, tmp_path: Path) -> None:
-    """As on a GPU; the CPU's bfloat16 takes the same ways."""
+    """As on a GPU; the CPU's bfloat16 takes the same ways.
+
+    Each layer rounds by less than a 256th, and independent roundings add up as the root of their number.
+    """
+    layers = sum(isinstance(module, nn.Conv2d) for module in fresh_network().modules())
     losses = []
     for precision in (None, torch.bfloat16):
         folder = tmp_path / str(precision)
         train_in(folder, fresh_network(), name, mixed_precision=precision)
         losses.append([float(line.split(",")[1]) for line in (folder / "epochs.csv").read_text().splitlines()[1:]])
-    assert losses[1] == pytest.approx(losses[0], rel=0.1) and losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=layers**0.5 / 256) and losses[0] != losses[1]
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,17 @@ from lowlat_seg_ros.training.processes import Processes
 from lowlat_seg_ros.training.samples import EpochBatches, Samples
 
 TEST = Path(__file__).parent
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
 def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return python(*TORCHRUN, str(count), *arguments)
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TEST.parent), str(TEST)]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*TORCHRUN, str(count), *arguments],
+        [sys.executable, *arguments],
         env=environment,
         cwd=TEST.parent,
         capture_output=True,
@@ -57,7 +61,8 @@ def test_two_processes_with_half_batches_learn_what_one_learns(tmp_path: Path) -
     data = camvid_tree(tmp_path / "data", count=8)
     for count in (1, 2):
         (tmp_path / str(count)).mkdir()
-        result = torchrun(count, str(TEST / "two_processes.py"), str(data), str(tmp_path / str(count)))
+        arguments = str(TEST / "two_processes.py"), str(data), str(tmp_path / str(count))
+        result = python(*arguments) if count == 1 else torchrun(count, *arguments)
         assert result.returncode == 0, result.stderr
     alone, together = (torch.load(tmp_path / str(count) / WEIGHTS_FILE, weights_only=True) for count in (1, 2))
     start = small_network(seed=0).double()

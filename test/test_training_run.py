@@ -15,7 +15,7 @@ import yaml
 from data_trees import SIZE, drive_frame, recorded_drive, write_labels
 from safetensors.torch import load_file
 from small_networks import small_config, small_network
-from training_setup import RECIPE, STAGES, write_setup, write_yaml
+from training_setup import ONE_STAGE_OR_ALL, RECIPE, STAGES, write_setup, write_yaml
 
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.video_writer import VideoWriter
@@ -78,7 +78,7 @@ def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 # --- Killed, and gone on with -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ONE_STAGE_OR_ALL)
 def test_a_run_that_was_killed_ends_at_the_same_weights(
     stage: str, options: list[str], whole_run: Path, tmp_path: Path
 ) -> None:

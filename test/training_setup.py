@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from data_trees import SIZE, camvid_tree
 from small_networks import small_config
@@ -14,6 +15,9 @@ RECIPE: dict[str, Any] = {
     "crop": [64, 48], "scales": [1.0, 1.2], "seed": 3, "workers": 0,
 }  # fmt: skip
 STAGES = ("base", "propagation", "schedule")
+ONE_STAGE_OR_ALL = [  # for code that the stages share: `make test` tries one of them, `make test-all` the others, too
+    pytest.param(stage, marks=() if stage == "propagation" else (pytest.mark.slow,)) for stage in STAGES
+]
 
 
 def write_setup(folder: Path, **recipe: Any) -> list[str]:

@@ -27,6 +27,7 @@ from lowlat_seg_ros.fast.registry import AUTO, build_propagation, propagation_in
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.slow.network import SlowNetwork
 
+FULL_ROWS: Final = ("per-frame", "per-frame-fused")  # of rows.ROWS, the full network on every frame
 CAMVID_HZ: Final = 15.0  # of its labelled clip
 LEARNING_INTERVAL: Final = 10  # frames between the key frames that a propagation has learned from
 MOTIONS_KEPT: Final = 256  # of half a megabyte each; asked for by distance, each begins with one of the last round
@@ -78,6 +79,7 @@ class EvaluatedClip:
         self.remembering = RememberingNetwork(network)
         self.slow = RememberingSlowNetwork(slow or network)
         self.classes = self.slow.classes
+        self.full_rows = FULL_ROWS if slow is None or slow.own_fast_network is not None else FULL_ROWS[:1]
         self.frames = [
             EvaluatedFrame(index, item.name, item.image, _known_classes(item, len(self.classes)))
             for index, item in enumerate(clip)

@@ -49,6 +49,7 @@ class Evaluation:
     classes: tuple[str, ...]
     frames: int
     plan: Plan
+    full_rows: tuple[str, ...]  # of the full network on every frame, as the model has them
     rows: list[Row] = field(default_factory=list)
     distances: DistanceCurve | None = None
     propagation_ways: list[PropagationScore] | None = None
@@ -73,7 +74,7 @@ def evaluate(clip: EvaluatedClip, plan: Plan, model: str, clip_name: str) -> Eva
     """
     if plan.is_video:
         clip.require_one_size()
-    found = Evaluation(model, clip_name, clip.classes, len(clip), plan)
+    found = Evaluation(model, clip_name, clip.classes, len(clip), plan, clip.full_rows)
     with found.timing("rows"):
         found.rows = evaluate_rows(clip, plan.rows, plan.settings, is_video=plan.is_video)
     pairs = PairScores(clip)

@@ -32,7 +32,7 @@ def evaluation_files(found: Evaluation) -> dict[str, bytes]:
 
 def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
     """Plain lists, numbers and strings; null where nothing is known. Only ``latency`` and ``timings`` ever change."""
-    best = full_network_at_its_best(found.rows)
+    best = full_network_at_its_best(found.rows, found.full_rows)
     mapping = {
         "format": FORMAT,
         "version": VERSION,

@@ -24,7 +24,7 @@ def evaluation_markdown(found: Evaluation) -> str:
     """The whole evaluation in Markdown."""
     kind = "consecutive frames" if found.plan.is_video else "stills"
     lines = [f"# {found.model} on {found.clip}", "", f"{found.frames} {kind}, the same for every row.", ""]
-    lines += row_table(found.rows)
+    lines += row_table(found.rows, found.full_rows)
     if all(row.class_iou for row in found.rows):
         lines += ["", *class_table(found.rows, found.classes)]
     if found.distances:
@@ -40,7 +40,7 @@ def evaluation_markdown(found: Evaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def row_table(rows: Sequence[Row]) -> list[str]:
+def row_table(rows: Sequence[Row], full_rows: Sequence[str]) -> list[str]:
     """All rows, and under them what their shares are of, or what they agree with."""
     has_labels = all(row.class_iou for row in rows)
     scores = SCORES if has_labels else AGREEMENT
@@ -57,7 +57,7 @@ def row_table(rows: Sequence[Row]) -> list[str]:
     ]
     if not has_labels:
         return [*table(head, cells), "", "There are no labels: agreement is with the full network's own."]
-    best = full_network_at_its_best(rows)
+    best = full_network_at_its_best(rows, full_rows)
     if best is None:
         return table(head, cells)
     explanation = f"'of full' is the mIoU by that of the full network given its best, here {best.name}: "

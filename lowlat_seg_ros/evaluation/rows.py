@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lowlat_seg_ros.errors import Error
-from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip, EvaluatedFrame
+from lowlat_seg_ros.evaluation.evaluated_clip import FULL_ROWS, EvaluatedClip, EvaluatedFrame
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistency
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.just_in_time import JustInTimeAlone
@@ -23,7 +23,6 @@ from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 
-FULL_ROWS: Final = ("per-frame", "per-frame-fused")
 SINGLE_FRAME_ROWS: Final = (*FULL_ROWS, "single-frame")
 TWO_TRACK_ROWS: Final = ("fixed", "adaptive", "low-latency", "just-in-time", "just-in-time-alone")
 ROWS: Final = (*SINGLE_FRAME_ROWS, *TWO_TRACK_ROWS)
@@ -117,7 +116,7 @@ def evaluate_rows(
     (``is_video`` is False), and nothing to propagate: only SINGLE_FRAME_ROWS mean something on them.
     """
     labellers = [labeller for name in rows for labeller in labellers_of(name, clip, settings)]
-    return with_share_of_full(score(clip, labellers, is_video))
+    return with_share_of_full(score(clip, labellers, is_video), clip.full_rows)
 
 
 def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> list[Labeller]:
@@ -263,18 +262,18 @@ def _how_it_ran(name: str, propagation: str | None) -> dict[str, Any]:
     }
 
 
-def full_network_at_its_best(rows: Iterable[Row]) -> Row | None:
+def full_network_at_its_best(rows: Iterable[Row], full_rows: Sequence[str]) -> Row | None:
     """The better of the full network without and with fusion: fusion by itself adds accuracy, also at distance 0.
 
-    None where not both were scored against the truth.
+    ``full_rows`` are those that the model has. None where not all of them were scored against the truth.
     """
-    full = [row for row in rows if row.name in FULL_ROWS and not math.isnan(row.mean_iou)]
-    return max(full, key=lambda row: row.mean_iou) if len(full) == len(FULL_ROWS) else None
+    full = [row for row in rows if row.name in full_rows and not math.isnan(row.mean_iou)]
+    return max(full, key=lambda row: row.mean_iou) if len(full) == len(full_rows) else None
 
 
-def with_share_of_full(rows: list[Row]) -> list[Row]:
+def with_share_of_full(rows: list[Row], full_rows: Sequence[str]) -> list[Row]:
     """The rows, those of two tracks with their mIoU by that of the full network given its best."""
-    best = full_network_at_its_best(rows)
+    best = full_network_at_its_best(rows, full_rows)
     if best is None or not best.mean_iou > 0:
         return rows
     return [

@@ -1,0 +1,398 @@
+// Every kernel of src/ against a plain loop in double precision, without Python and torch: for CPUs that tests are
+// cross-compiled for. test_kernels_on_aarch64.py builds and runs it; it ends with 1 where a number is wrong.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+// --- The OpenMP that src/ finds in torch's process -------------------------------------------------------------------
+
+static thread_local int own_number = 0, team_size = 1;
+
+extern "C" int omp_get_thread_num() { return own_number; }
+extern "C" int omp_get_num_threads() { return team_size; }
+extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned thread_count, unsigned) {
+  std::vector<std::thread> team;
+  for (unsigned number = 0; number < thread_count; ++number) {
+    team.emplace_back([=] {
+      own_number = static_cast<int>(number), team_size = static_cast<int>(thread_count);
+      body(data);
+    });
+  }
+  for (std::thread& thread : team) thread.join();
+}
+
+// --- What src/ exports, as lowlat_seg_ros/kernels/cpp.py declares it --------------------------------------------------
+
+struct ConvolutionSizes { int64_t batch, height, width, channels, reach; };
+struct MatchSizes { int64_t height, width, guidance_channels, reach; float sharpness; };
+struct Moved { const float* feature; float* result; int64_t channels; };
+struct CarriedSizes { int64_t height, width, classes, coarse_height, coarse_width; };
+struct LogitSizes { int64_t classes, height, width, class_stride, row_stride, column_stride; };
+struct BlockSizes {
+  int64_t height, width, in_channels, hidden, channels, kernel_size, stride, dilation, is_expanding, is_residual;
+};
+struct BlockPointers {
+  const float *picture, *expand, *expand_bias, *depthwise, *depthwise_bias, *project, *project_bias;
+  float* result;
+};
+
+extern "C" {
+int best_cpu();
+int use_cpu(int wanted);
+void convolve_float(const float*, const float*, float*, ConvolutionSizes, int);
+void convolve_double(const double*, const double*, double*, ConvolutionSizes, int);
+void feature_gradient_float(const float*, const float*, float*, ConvolutionSizes, int);
+void feature_gradient_double(const double*, const double*, double*, ConvolutionSizes, int);
+void kernel_gradient_float(const float*, const float*, float*, ConvolutionSizes, int);
+void kernel_gradient_double(const double*, const double*, double*, ConvolutionSizes, int);
+void matched_transport(const float*, const float*, const float*, const Moved*, int64_t, MatchSizes, int);
+void carry_logits(const float*, const float*, const float*, const float*, const float*, float*, CarriedSizes, int);
+bool labels_from_logits(const float*, LogitSizes, uint8_t*, int64_t, int64_t, int);
+void halve_image(const uint8_t*, int64_t, int64_t, const float*, const float*, float*, int);
+void inverted_residual(BlockPointers, BlockSizes, int);
+}
+
+// --- Numbers made up, and compared ------------------------------------------------------------------------------------
+
+namespace {
+
+using Doubles = std::vector<double>;
+
+std::mt19937 generator;
+int failures = 0;
+
+template <typename T = float>
+std::vector<T> random_numbers(int64_t count, double lowest = -1, double highest = 1) {
+  std::vector<T> numbers(count);
+  for (T& number : numbers) number = static_cast<T>(lowest + (highest - lowest) * (generator() / 4294967296.0));
+  return numbers;
+}
+
+void report(const std::string& name, double error, double tolerance) {
+  const bool is_right = error <= tolerance;  // false for nan
+  failures += !is_right;
+  std::printf("%s %-40s largest error %.1e of %.1e\n", is_right ? "ok   " : "WRONG", name.c_str(), error, tolerance);
+}
+
+// All sums here are of at most a few hundred terms of size 1, each rounded to a relative 6e-8 (float), 1e-16 (double).
+template <typename T>
+void compare(const std::string& name, const std::vector<T>& result, const Doubles& expected) {
+  double error = 0;
+  for (size_t index = 0; index < expected.size(); ++index) {
+    const double difference = std::abs(result[index] - expected[index]) / std::max(1.0, std::abs(expected[index]));
+    error = difference <= error ? error : difference;  // a nan, too
+    if (std::isnan(error)) break;
+  }
+  report(name, error, sizeof(T) == 4 ? 2e-5 : 1e-13);
+}
+
+// Calls use(weight's place among the taps, the row and column that it looks at) for all neighbours inside the picture.
+template <typename Use>
+void for_each_tap(int64_t height, int64_t width, int64_t reach, int64_t row, int64_t column, Use use) {
+  for (int64_t u = -reach, tap = 0; u <= reach; ++u) {
+    for (int64_t v = -reach; v <= reach; ++v, ++tap) {
+      const int64_t i = row - u, j = column - v;
+      if (i >= 0 && i < height && j >= 0 && j < width) use(tap, i * width + j);
+    }
+  }
+}
+
+// --- Equation 1 and its gradients -------------------------------------------------------------------------------------
+
+template <typename T, typename Kernel>
+void check_convolution(const std::string& type, Kernel convolve, Kernel feature_gradient, Kernel kernel_gradient,
+                       int threads) {
+  const ConvolutionSizes size{2, 5, 7, 107, 2};  // of 107 channels: many vectors, some, one, and a remainder
+  const int64_t taps = 25, places = size.height * size.width, channels = size.channels;
+  const auto feature = random_numbers<T>(size.batch * places * channels);
+  const auto kernels = random_numbers<T>(size.batch * places * taps);
+  const auto gradient = random_numbers<T>(size.batch * places * channels);
+  Doubles expected(feature.size()), of_feature(feature.size()), of_kernels(kernels.size());
+  for (int64_t place = 0; place < size.batch * places; ++place) {
+    const int64_t picture = place / places * places, row = place % places / size.width, column = place % size.width;
+    for_each_tap(size.height, size.width, size.reach, row, column, [&](int64_t tap, int64_t neighbour) {
+      const double weight = kernels[place * taps + tap];
+      for (int64_t channel = 0; channel < channels; ++channel) {
+        const int64_t here = place * channels + channel, there = (picture + neighbour) * channels + channel;
+        expected[here] += weight * feature[there];
+        of_feature[there] += weight * gradient[here];
+        of_kernels[place * taps + tap] += static_cast<double>(feature[there]) * gradient[here];
+      }
+    });
+  }
+  std::vector<T> result(feature.size(), 7), kernel_result(kernels.size(), 7);
+  convolve(feature.data(), kernels.data(), result.data(), size, threads);
+  compare("convolve_" + type, result, expected);
+  feature_gradient(gradient.data(), kernels.data(), result.data(), size, threads);
+  compare("feature_gradient_" + type, result, of_feature);
+  kernel_gradient(feature.data(), gradient.data(), kernel_result.data(), size, threads);
+  compare("kernel_gradient_" + type, kernel_result, of_kernels);
+}
+
+// --- Matched transport ------------------------------------------------------------------------------------------------
+
+std::vector<float> unit_guidance(int64_t places, int64_t channels) {
+  std::vector<float> guidance = random_numbers(places * channels);
+  for (int64_t place = 0; place < places; ++place) {
+    float* values = &guidance[place * channels];
+    double square = 0;
+    for (int64_t channel = 0; channel < channels; ++channel) square += values[channel] * values[channel];
+    for (int64_t channel = 0; channel < channels; ++channel) values[channel] /= static_cast<float>(std::sqrt(square));
+  }
+  return guidance;
+}
+
+// softmax(sharpness * correlation + prior) over the taps of each place; what lies outside correlates by 0.
+Doubles matching_kernels(const MatchSizes& size, const std::vector<float>& key, const std::vector<float>& current,
+                         const std::vector<float>& prior) {
+  Doubles kernels;
+  for (int64_t place = 0; place < size.height * size.width; ++place) {
+    Doubles logits(prior.begin(), prior.end());
+    for_each_tap(size.height, size.width, size.reach, place / size.width, place % size.width,
+                 [&](int64_t tap, int64_t neighbour) {
+      for (int64_t channel = 0; channel < size.guidance_channels; ++channel) {
+        logits[tap] += static_cast<double>(size.sharpness) * key[neighbour * size.guidance_channels + channel] *
+                       current[place * size.guidance_channels + channel];
+      }
+    });
+    double sum = 0;
+    for (double logit : logits) sum += std::exp(logit);
+    for (double logit : logits) kernels.push_back(std::exp(logit) / sum);
+  }
+  return kernels;
+}
+
+void check_matched_transport(int threads) {
+  const MatchSizes size{5, 19, 3, 2, 6.0f};
+  const int64_t places = size.height * size.width, taps = 25, channels[] = {1, 17, 123};
+  const auto key = unit_guidance(places, size.guidance_channels), current = unit_guidance(places, size.guidance_channels);
+  const auto prior = random_numbers(taps);
+  const Doubles kernels = matching_kernels(size, key, current, prior);
+  std::vector<std::vector<float>> features, results;
+  for (int64_t count : channels) {
+    features.push_back(random_numbers(places * count));
+    results.emplace_back(places * count, 7.0f);
+  }
+  std::vector<Moved> moved;
+  for (size_t index = 0; index < features.size(); ++index) {
+    moved.push_back({features[index].data(), results[index].data(), channels[index]});
+  }
+  matched_transport(key.data(), current.data(), prior.data(), moved.data(), moved.size(), size, threads);
+  for (size_t index = 0; index < features.size(); ++index) {
+    Doubles expected(features[index].size());
+    for (int64_t place = 0; place < places; ++place) {
+      for_each_tap(size.height, size.width, size.reach, place / size.width, place % size.width,
+                   [&](int64_t tap, int64_t neighbour) {
+        for (int64_t channel = 0; channel < channels[index]; ++channel) {
+          expected[place * channels[index] + channel] +=
+              kernels[place * taps + tap] * features[index][neighbour * channels[index] + channel];
+        }
+      });
+    }
+    compare("matched_transport, " + std::to_string(channels[index]) + " channels", results[index], expected);
+  }
+}
+
+// --- Logits: carried, and made labels ---------------------------------------------------------------------------------
+
+// A picture of one number a place, or of more that lie `step` apart, at any position; what lies outside is its edge.
+double bilinear(const float* picture, int64_t height, int64_t width, double y, double x, int64_t row_step,
+                int64_t step) {
+  y = std::clamp(y, 0.0, height - 1.0), x = std::clamp(x, 0.0, width - 1.0);
+  const int64_t upper = static_cast<int64_t>(y), left = static_cast<int64_t>(x);
+  const int64_t lower = std::min(upper + 1, height - 1), right = std::min(left + 1, width - 1);
+  const auto row = [&](int64_t at) {
+    return (1 - (x - left)) * picture[at * row_step + left * step] + (x - left) * picture[at * row_step + right * step];
+  };
+  return (1 - (y - upper)) * row(upper) + (y - upper) * row(lower);
+}
+
+// Where pixel `index` of `pixels` lies among `places` (align_corners=False).
+double enlarged(int64_t index, int64_t pixels, int64_t places) { return (index + 0.5) * places / pixels - 0.5; }
+
+void check_carried_logits(int64_t classes, bool has_coarse_doubt, int threads) {
+  const CarriedSizes size{6, 9, classes, 2, 4};
+  const int64_t places = size.height * size.width;
+  const auto key = random_numbers(places * classes), current = random_numbers(places * classes);
+  const auto flow = random_numbers(2 * places, -3, 3), doubt = random_numbers(places, 0, 1);
+  const auto coarse = random_numbers(size.coarse_height * size.coarse_width, 0, 1);
+  Doubles expected;
+  for (int64_t place = 0; place < places; ++place) {
+    const int64_t row = place / size.width, column = place % size.width;
+    const double x = column + static_cast<double>(flow[2 * place]), y = row + static_cast<double>(flow[2 * place + 1]);
+    double largest = doubt[place];
+    if (has_coarse_doubt) {
+      largest = std::max(largest, bilinear(coarse.data(), size.coarse_height, size.coarse_width,
+                                           enlarged(row, size.height, size.coarse_height),
+                                           enlarged(column, size.width, size.coarse_width), size.coarse_width, 1));
+    }
+    if (x < 0 || y < 0 || x > size.width - 1 || y > size.height - 1) largest = 1;
+    for (int64_t label = 0; label < classes; ++label) {
+      const double carried = bilinear(&key[label], size.height, size.width, y, x, size.width * classes, classes);
+      expected.push_back((1 - largest) * carried + largest * current[place * classes + label]);
+    }
+  }
+  std::vector<float> result(places * classes, 7);
+  carry_logits(key.data(), current.data(), flow.data(), doubt.data(), has_coarse_doubt ? coarse.data() : nullptr,
+               result.data(), size, threads);
+  compare("carry_logits, " + std::to_string(classes) + (has_coarse_doubt ? " classes, two doubts" : " classes"), result,
+          expected);
+}
+
+// The upsampled logit of each label must be the largest, but for rounding.
+void check_labels(int64_t classes, bool are_classes_side_by_side, int threads) {
+  const int64_t height = 31, width = 37;
+  LogitSizes size{classes, 4, 5, 20, 5, 1};
+  if (are_classes_side_by_side) size.class_stride = 1, size.row_stride = 5 * classes, size.column_stride = classes;
+  std::vector<float> logits = random_numbers(classes * 20);
+  std::vector<uint8_t> labels(height * width, 255);
+  double error = labels_from_logits(logits.data(), size, labels.data(), height, width, threads) ? 0 : 1;
+  for (int64_t pixel = 0; pixel < height * width; ++pixel) {
+    const double y = enlarged(pixel / width, height, size.height), x = enlarged(pixel % width, width, size.width);
+    Doubles values;
+    for (int64_t label = 0; label < classes; ++label) {
+      values.push_back(bilinear(&logits[label * size.class_stride], size.height, size.width, y, x, size.row_stride,
+                                size.column_stride));
+    }
+    const double largest = *std::max_element(values.begin(), values.end());
+    error = std::max(error, labels[pixel] < classes ? largest - values[labels[pixel]] : 1);
+  }
+  report("labels_from_logits, " + std::to_string(classes) + (are_classes_side_by_side ? " side by side" : " apart"),
+         error, 1e-6);
+  logits[7] = std::numeric_limits<float>::quiet_NaN();
+  const bool is_seen = !labels_from_logits(logits.data(), size, labels.data(), height, width, threads);
+  report("labels_from_logits sees a nan", is_seen ? 0 : 1, 0);
+}
+
+// --- A camera's picture, and MobileNetV2's block ----------------------------------------------------------------------
+
+void check_halved_image(int threads) {
+  const int64_t height = 6, width = 34;
+  const auto image = random_numbers<uint8_t>(height * width * 3, 0, 256);
+  const float mean[] = {123.7f, 116.3f, 103.5f}, deviation[] = {58.4f, 57.1f, 57.4f};
+  Doubles expected;
+  for (int64_t row = 0; row < height; row += 2) {
+    for (int64_t column = 0; column < width; column += 2) {
+      for (int64_t colour = 0; colour < 3; ++colour) {
+        const uint8_t* pixel = &image[(row * width + column) * 3 + colour];
+        const double four = pixel[0] + pixel[3] + pixel[width * 3] + pixel[width * 3 + 3];
+        expected.push_back((four / 4 - mean[colour]) / deviation[colour]);
+      }
+    }
+  }
+  std::vector<float> result(expected.size(), 7);
+  halve_image(image.data(), height, width, mean, deviation, result.data(), threads);
+  compare("halve_image", result, expected);
+}
+
+constexpr int64_t PACKED = 32;  // (outputs, inputs) become (outputs / 32, inputs, 32), rounded up with zeros
+std::vector<float> packed(const std::vector<float>& weights, int64_t outputs, int64_t inputs) {
+  std::vector<float> result((outputs + PACKED - 1) / PACKED * PACKED * inputs);
+  for (int64_t output = 0; output < outputs; ++output) {
+    for (int64_t input = 0; input < inputs; ++input) {
+      result[(output / PACKED * inputs + input) * PACKED + output % PACKED] = weights[output * inputs + input];
+    }
+  }
+  return result;
+}
+
+Doubles pointwise(const Doubles& picture, int64_t inputs, const std::vector<float>& weights,
+                  const std::vector<float>& bias, int64_t outputs) {
+  Doubles result;
+  for (size_t place = 0; place < picture.size() / inputs; ++place) {
+    for (int64_t output = 0; output < outputs; ++output) {
+      double sum = bias[output];
+      for (int64_t input = 0; input < inputs; ++input) {
+        sum += picture[place * inputs + input] * weights[output * inputs + input];
+      }
+      result.push_back(sum);
+    }
+  }
+  return result;
+}
+
+Doubles relu6(Doubles values) {
+  for (double& value : values) value = std::clamp(value, 0.0, 6.0);
+  return values;
+}
+
+Doubles depthwise(const Doubles& picture, const BlockSizes& size, const std::vector<float>& weights,
+                  const std::vector<float>& bias) {
+  Doubles result;
+  for (int64_t row = 0; row < size.height; row += size.stride) {
+    for (int64_t column = 0; column < size.width; column += size.stride) {
+      for (int64_t channel = 0; channel < size.hidden; ++channel) {
+        double sum = bias[channel];
+        for (int64_t tap = 0; tap < size.kernel_size * size.kernel_size; ++tap) {
+          const int64_t i = row + (tap / size.kernel_size - size.kernel_size / 2) * size.dilation;
+          const int64_t j = column + (tap % size.kernel_size - size.kernel_size / 2) * size.dilation;
+          if (i < 0 || i >= size.height || j < 0 || j >= size.width) continue;
+          sum += weights[tap * size.hidden + channel] * picture[(i * size.width + j) * size.hidden + channel];
+        }
+        result.push_back(sum);
+      }
+    }
+  }
+  return result;
+}
+
+void check_inverted_residual(const std::string& name, const BlockSizes& size, int threads) {
+  const auto picture = random_numbers(size.height * size.width * size.in_channels);
+  const auto expand = random_numbers(size.hidden * size.in_channels, -0.5, 0.5);
+  const auto filter = random_numbers(size.kernel_size * size.kernel_size * size.hidden);
+  const auto project = random_numbers(size.channels * size.hidden, -0.2, 0.2);
+  auto expand_bias = random_numbers(size.hidden), filter_bias = random_numbers(size.hidden);
+  auto project_bias = random_numbers(size.channels);
+  const Doubles given(picture.begin(), picture.end());
+  Doubles hidden = given;
+  if (size.is_expanding) hidden = relu6(pointwise(given, size.in_channels, expand, expand_bias, size.hidden));
+  const Doubles filtered = relu6(depthwise(hidden, size, filter, filter_bias));
+  Doubles expected = pointwise(filtered, size.hidden, project, project_bias, size.channels);
+  if (size.is_residual) std::transform(given.begin(), given.end(), expected.begin(), expected.begin(), std::plus<>());
+  const auto packed_expand = packed(expand, size.hidden, size.in_channels);
+  const auto packed_project = packed(project, size.channels, size.hidden);
+  for (auto* bias : {&expand_bias, &filter_bias, &project_bias}) {
+    bias->resize((bias->size() + PACKED - 1) / PACKED * PACKED);
+  }
+  std::vector<float> result(expected.size(), 7);
+  inverted_residual({picture.data(), packed_expand.data(), expand_bias.data(), filter.data(), filter_bias.data(),
+                     packed_project.data(), project_bias.data(), result.data()},
+                    size, threads);
+  compare("inverted_residual, " + name, result, expected);
+}
+
+void check_all(int threads) {
+  check_convolution<float>("float", convolve_float, feature_gradient_float, kernel_gradient_float, threads);
+  check_convolution<double>("double", convolve_double, feature_gradient_double, kernel_gradient_double, threads);
+  check_matched_transport(threads);
+  for (int64_t classes : {3, 11}) {
+    for (bool choice : {false, true}) {
+      check_carried_logits(classes, choice, threads);
+      check_labels(classes, choice, threads);
+    }
+  }
+  check_halved_image(threads);
+  check_inverted_residual("residual", {7, 9, 16, 96, 16, 3, 1, 1, 1, 1}, threads);
+  check_inverted_residual("stride 2, 5x5", {9, 7, 24, 144, 40, 5, 2, 1, 1, 0}, threads);
+  check_inverted_residual("dilated, not expanding", {8, 20, 48, 48, 24, 3, 1, 2, 0, 0}, threads);
+}
+
+}  // namespace
+
+int main() {  // one copy of the kernels after the other
+  for (int cpu = 0; cpu <= best_cpu(); ++cpu) {
+    for (int threads : {1, 3}) {
+      std::printf("copy %d, threads: %d\n", use_cpu(cpu), threads);
+      check_all(threads);
+    }
+  }
+  return failures == 0 ? 0 : 1;
+}
