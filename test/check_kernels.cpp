@@ -34,7 +34,8 @@ extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned thread_c
 struct ConvolutionSizes { int64_t batch, height, width, channels, reach; };
 struct MatchSizes { int64_t height, width, guidance_channels, reach; float sharpness; };
 struct Moved { const float* feature; float* result; int64_t channels; };
-struct CarriedSizes { int64_t height, width, classes, coarse_height, coarse_width; };
+struct CarriedSizes { int64_t height, width, classes, coarse_height, coarse_width, fineness; };
+struct TrainingSizes { int64_t inputs, classes, batch, step; float learning_rate, weight_decay; };
 struct LogitSizes { int64_t classes, height, width, class_stride, row_stride, column_stride; };
 struct BlockSizes {
   int64_t height, width, in_channels, hidden, channels, kernel_size, stride, dilation, is_expanding, is_residual;
@@ -54,7 +55,9 @@ void feature_gradient_double(const double*, const double*, double*, ConvolutionS
 void kernel_gradient_float(const float*, const float*, float*, ConvolutionSizes, int);
 void kernel_gradient_double(const double*, const double*, double*, ConvolutionSizes, int);
 void matched_transport(const float*, const float*, const float*, const Moved*, int64_t, MatchSizes, int);
-void carry_logits(const float*, const float*, const float*, const float*, const float*, float*, CarriedSizes, int);
+void carry_logits(
+    const float*, const float*, const float*, const float*, const float*, const float*, float*, CarriedSizes, int);
+void step_classifier(const float*, const float*, const int64_t*, float*, float*, float*, TrainingSizes);
 bool labels_from_logits(const float*, LogitSizes, uint8_t*, int64_t, int64_t, int);
 void halve_image(const uint8_t*, int64_t, int64_t, const float*, const float*, float*, int);
 void inverted_residual(BlockPointers, BlockSizes, int);
@@ -219,7 +222,7 @@ double bilinear(const float* picture, int64_t height, int64_t width, double y, d
 double enlarged(int64_t index, int64_t pixels, int64_t places) { return (index + 0.5) * places / pixels - 0.5; }
 
 void check_carried_logits(int64_t classes, bool has_coarse_doubt, int threads) {
-  const CarriedSizes size{6, 9, classes, 2, 4};
+  const CarriedSizes size{6, 9, classes, 2, 4, 1};
   const int64_t places = size.height * size.width;
   const auto key = random_numbers(places * classes), current = random_numbers(places * classes);
   const auto flow = random_numbers(2 * places, -3, 3), doubt = random_numbers(places, 0, 1);
@@ -242,9 +245,36 @@ void check_carried_logits(int64_t classes, bool has_coarse_doubt, int threads) {
   }
   std::vector<float> result(places * classes, 7);
   carry_logits(key.data(), current.data(), flow.data(), doubt.data(), has_coarse_doubt ? coarse.data() : nullptr,
-               result.data(), size, threads);
+               nullptr, result.data(), size, threads);
   compare("carry_logits, " + std::to_string(classes) + (has_coarse_doubt ? " classes, two doubts" : " classes"), result,
           expected);
+}
+
+// With nothing carried, the current frame's folded logits, or those of it alone by the coarse doubt, are the result.
+void check_mixed_logits(int64_t classes, int threads) {
+  const CarriedSizes size{6, 9, classes, 2, 3, 3};
+  const int64_t places = size.height * size.width, r = size.fineness;
+  const auto key = random_numbers(places * classes), folded = random_numbers(places * classes);
+  const std::vector<float> flow(2 * places, 100), doubt(places, 1);
+  const auto coarse = random_numbers(size.coarse_height * size.coarse_width, 0, 1);
+  const auto alone = random_numbers(size.coarse_height * size.coarse_width * classes);
+  Doubles expected;
+  for (int64_t place = 0; place < places; ++place) {
+    const int64_t row = place / size.width, column = place % size.width;
+    const double y = enlarged(row, size.height, size.coarse_height);
+    const double x = enlarged(column, size.width, size.coarse_width);
+    const double share = bilinear(coarse.data(), size.coarse_height, size.coarse_width, y, x, size.coarse_width, 1);
+    for (int64_t label = 0; label < classes; ++label) {
+      const int64_t own = (row / r * (size.width / r) + column / r) * r * r + row % r * r + column % r;
+      const double seen = bilinear(&alone[label], size.coarse_height, size.coarse_width, y, x,
+                                   size.coarse_width * classes, classes);
+      expected.push_back((1 - share) * folded[own * classes + label] + share * seen);
+    }
+  }
+  std::vector<float> result(expected.size(), 7);
+  carry_logits(key.data(), folded.data(), flow.data(), doubt.data(), coarse.data(), alone.data(), result.data(), size,
+               threads);
+  compare("carry_logits, folded and alone, " + std::to_string(classes) + " classes", result, expected);
 }
 
 // The upsampled logit of each label must be the largest, but for rounding.
@@ -369,6 +399,58 @@ void check_inverted_residual(const std::string& name, const BlockSizes& size, in
   compare("inverted_residual, " + name, result, expected);
 }
 
+// The first step of Adam goes by the learning rate against the sign of the gradient, whose moments are in proportion.
+void check_classifier_step(int64_t classes) {
+  constexpr int64_t inputs = 5, hidden = 64, places = 7;
+  const TrainingSizes size{inputs, classes, places, 1, 0.02f, 0.5f};
+  const int64_t second = (inputs + 1) * hidden, count = second + classes * (hidden + 1);
+  const auto picture = random_numbers(places * inputs);
+  std::vector<float> targets(places * classes, 0), weights = random_numbers(count, -0.5, 0.5);
+  std::vector<int64_t> chosen;
+  for (int64_t place = 0; place < places; ++place) {
+    targets[place * classes + place % classes] = 1, chosen.push_back(place);
+  }
+  Doubles gradient(count);
+  for (int64_t index = 0; index < count; ++index) gradient[index] = size.weight_decay * weights[index];
+  for (int64_t place = 0; place < places; ++place) {
+    Doubles units(hidden), scores(classes), slopes(hidden);
+    double sum = 0;
+    for (int64_t unit = 0; unit < hidden; ++unit) {
+      units[unit] = weights[inputs * hidden + unit];
+      for (int64_t input = 0; input < inputs; ++input) {
+        units[unit] += static_cast<double>(picture[place * inputs + input]) * weights[input * hidden + unit];
+      }
+      units[unit] = std::max(units[unit], 0.0);
+    }
+    for (int64_t label = 0; label < classes; ++label) {
+      scores[label] = weights[second + classes * hidden + label];
+      for (int64_t unit = 0; unit < hidden; ++unit) {
+        scores[label] += units[unit] * weights[second + label * hidden + unit];
+      }
+      sum += std::exp(scores[label]);
+    }
+    for (int64_t label = 0; label < classes; ++label) {
+      const double error = (std::exp(scores[label]) / sum - targets[place * classes + label]) / places;
+      gradient[second + classes * hidden + label] += error;
+      for (int64_t unit = 0; unit < hidden; ++unit) {
+        gradient[second + label * hidden + unit] += error * units[unit];
+        if (units[unit] > 0) slopes[unit] += error * weights[second + label * hidden + unit];
+      }
+    }
+    for (int64_t unit = 0; unit < hidden; ++unit) {
+      gradient[inputs * hidden + unit] += slopes[unit];
+      for (int64_t input = 0; input < inputs; ++input) {
+        gradient[input * hidden + unit] += static_cast<double>(picture[place * inputs + input]) * slopes[unit];
+      }
+    }
+  }
+  std::vector<float> first_moment(count, 0), second_moment(count, 0);
+  step_classifier(picture.data(), targets.data(), chosen.data(), weights.data(), first_moment.data(),
+                  second_moment.data(), size);
+  for (double& slope : gradient) slope *= 0.1;
+  compare("step_classifier", first_moment, gradient);
+}
+
 void check_all(int threads) {
   check_convolution<float>("float", convolve_float, feature_gradient_float, kernel_gradient_float, threads);
   check_convolution<double>("double", convolve_double, feature_gradient_double, kernel_gradient_double, threads);
@@ -376,10 +458,12 @@ void check_all(int threads) {
   for (int64_t classes : {3, 11}) {
     for (bool choice : {false, true}) {
       check_carried_logits(classes, choice, threads);
+      if (choice) check_mixed_logits(classes, threads);
       check_labels(classes, choice, threads);
     }
   }
   check_halved_image(threads);
+  check_classifier_step(11);
   check_inverted_residual("residual", {7, 9, 16, 96, 16, 3, 1, 1, 1, 1}, threads);
   check_inverted_residual("stride 2, 5x5", {9, 7, 24, 144, 40, 5, 2, 1, 1, 0}, threads);
   check_inverted_residual("dilated, not expanding", {8, 20, 48, 48, 24, 3, 1, 2, 0, 0}, threads);

@@ -10,7 +10,7 @@ from cpu_copies import CPU_COPIES, needs_library, running_copy
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.fast.motion import carried_logits, carry_in_torch
+from lowlat_seg_ros.fast.motion import carried_logits, carry_in_torch, fold, unfold
 from lowlat_seg_ros.kernels.cpp import carry_logits
 
 pytestmark = pytest.mark.numeric
@@ -108,6 +108,38 @@ def test_cpp_and_torch_agree(size: tuple[int, int], classes: int, layout: torch.
                 torch.testing.assert_close(result, carry_in_torch(key, current, flow, doubt), rtol=1e-4, atol=1e-4)
     finally:
         torch.set_num_threads(threads)
+
+
+@needs_library
+@pytest.mark.parametrize("cpu", CPU_COPIES)
+@pytest.mark.parametrize("classes", [2, 11, 19])
+@pytest.mark.parametrize("fineness", [1, 2, 4])
+def test_cpp_and_torch_mix_folded_logits_and_those_alone_alike(fineness: int, classes: int, cpu: str) -> None:
+    height, width = 5, 7
+    size = fineness * height, fineness * width
+    key, current = random_logits(classes, *size)
+    generator = torch.Generator().manual_seed(2)
+    alone = torch.randn(1, classes, height, width, generator=generator)
+    doubts = torch.rand(*size, generator=generator), torch.rand(1, 1, height, width, generator=generator)
+    flow = 3 * torch.randn(*size, 2, generator=generator)
+    operands = key, fold(current, fineness), flow, *doubts, alone
+    with running_copy(cpu):
+        torch.testing.assert_close(carried_logits(*operands), carry_in_torch(*operands), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fineness", [1, 2, 3])
+def test_folding_puts_places_side_by_side_and_is_undone(fineness: int) -> None:
+    picture = torch.arange(2 * 6 * 12.0).view(1, 2, 6, 12)
+    folded = fold(picture, fineness)
+    assert folded.shape == (1, 2 * fineness**2, 6 // fineness, 12 // fineness)
+    assert torch.equal(folded[0, :2, 0, 1], picture[0, :, 0, fineness])
+    assert torch.equal(unfold(folded, fineness), picture)
+
+
+def test_logits_alone_without_a_doubt_are_an_error() -> None:
+    key, current = random_logits(5, 4, 6)
+    with pytest.raises(ValueError, match="expected 5 classes alone on the grid of a coarse doubt"):
+        carried_logits(key, current, uniform_flow(0, 0, 4, 6), torch.zeros(4, 6), alone=torch.zeros(1, 5, 2, 3))
 
 
 def test_other_types_are_carried_in_torch() -> None:

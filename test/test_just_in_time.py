@@ -65,6 +65,7 @@ def always() -> bool:
     return True
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("classes", [2, 11, 37])
 @pytest.mark.parametrize("copy", CPU_COPIES)
 def test_a_step_in_cpp_is_the_one_in_torch(copy: str, classes: int) -> None:
