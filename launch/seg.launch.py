@@ -15,7 +15,10 @@ ARGUMENTS = {
     "image": ("image", "Topic of the camera's images (sensor_msgs/msg/Image)."),
     "namespace": ("", "Namespace of the node, and of every topic that does not start with a slash."),
     "params_file": (str(SHARE / "config" / "seg.yaml"), "Parameter file."),
-    "model": ("", "Overrides the parameter file's model: a shipped model's name or a checkpoint's path."),
+    "model": (
+        "",
+        "Overrides the parameter file's model: a shipped model's name, a checkpoint's path or a network of your own.",
+    ),
     "device": ("", "Overrides the parameter file's device: auto, cpu, cuda or cuda:N."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "rviz": ("false", "true: show camera, labels and overlay in RViz."),

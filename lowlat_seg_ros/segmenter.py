@@ -39,7 +39,8 @@ class Segmenter:
         """Load the model and run every path once, so that no frame waits for that.
 
         Args:
-            model: the name of a shipped model, or a checkpoint's directory.
+            model: the name of a shipped model, a checkpoint's directory, or a network of another library's
+                (``docs/any_network.md``).
             device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
             propagation: how a frame gets its labels from the key frame: ``auto``, ``adaptive``, ``just_in_time`` or
                 ``copy``.

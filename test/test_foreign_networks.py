@@ -142,6 +142,19 @@ def test_the_yaml_beside_a_file_says_what_the_file_does_not(tmp_path: Path) -> N
     assert network.classes == ("left", "middle", "right") and network.colours[2] == (7, 8, 9)
 
 
+def test_what_the_yaml_says_is_not_read_in_the_metadata(tmp_path: Path) -> None:
+    """Other tools write keys of the same names."""
+    file = onnx_network(tmp_path / "x.onnx", {**COLOURS, "channels": 3, "stride": 32}, weights=BY_COLOUR)
+    (tmp_path / "x.yaml").write_text("channels: rgb\n")
+    assert load_model(str(file)).classes == ("red", "green", "blue")
+
+
+def test_merged_classes_keep_the_colours_of_the_file(tmp_path: Path) -> None:
+    onnx_network(tmp_path / "x.onnx", {**COLOURS, "colours": [[9, 0, 0], [0, 9, 0], [0, 0, 9]]}, weights=BY_COLOUR)
+    (tmp_path / "mine.yaml").write_text("source: x.onnx\nmerge: {green: red}\n")
+    assert load_model(str(tmp_path / "mine.yaml")).colours == ((9, 0, 0), (0, 0, 9))
+
+
 def test_what_is_taken_for_granted_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load_model(str(onnx_network(tmp_path / "x.onnx", {"classes": list(NAMES)})))
     assert "taken for granted: mean ImageNet's, std ImageNet's, layout by its shape, channels rgb" in caplog.text

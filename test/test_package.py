@@ -192,6 +192,7 @@ def test_pip_install_gives_the_library_without_ros(tmp_path: Path) -> None:
     assert {f"lowlat_seg_ros.{room}" for room in rooms} <= set(modules.split())
     assert not (target / "lowlat_seg_ros" / "ros").exists()
     assert (target / "lowlat_seg_ros" / "models" / "default" / "weights.safetensors").is_file()
+    assert (target / "lowlat_seg_ros" / "data" / "palettes.json").is_file()
     assert (target / "lowlat_seg_ros" / "replay" / "templates" / "page.html").is_file()
     assert (target / "share" / "lowlat_seg_ros" / "config" / "models" / "paper.yaml").is_file()
     assert (target / "bin" / "lowlat-seg").is_file()

@@ -90,7 +90,17 @@ def test_weights_without_a_head(damaged: Path) -> None:
 
 def test_classes_that_do_not_fit_the_weights(damaged: Path) -> None:
     change_config(damaged, id2label={"0": "road", "1": "car"}, label2id={"road": 0, "car": 1})
-    assert "cannot be loaded" in sentence(damaged) or "lacks" in sentence(damaged)
+    assert "has weights of other shapes than config.json describes" in sentence(damaged)
+
+
+def test_a_config_that_asks_for_impossible_memory(damaged: Path) -> None:
+    change_config(damaged, decoder_hidden_size=40_000_000)
+    assert "has weights of other shapes than config.json describes" in sentence(damaged)
+
+
+def test_weights_of_another_model_are_not_fetched(damaged: Path) -> None:
+    change_config(damaged, backbone="somebody/backbone", use_pretrained_backbone=True)
+    assert "would fetch the weights of another model" in sentence(damaged)
 
 
 @pytest.mark.parametrize("names", [None, {}, {str(n): f"LABEL_{n}" for n in range(4)}, {"0": "a", "7": "b"}])

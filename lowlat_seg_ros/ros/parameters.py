@@ -87,7 +87,10 @@ DECLARATIONS: Final = (
         "~/NAME/keyframe; the empty name stands for image, ~/labels, ~/overlay and ~/keyframe.",
     ),
     Declaration(
-        "model", "default", "A shipped model's name, a checkpoint's directory or the weights file in such a directory."
+        "model",
+        "default",
+        "A shipped model's name, a checkpoint's directory or weights file, or a network of your own: a Hugging Face "
+        "directory or hub id, an ONNX file, or a YAML that describes one.",
     ),
     Declaration(
         "fast_model",

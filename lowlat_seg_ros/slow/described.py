@@ -47,5 +47,7 @@ def _load_ours(source: str, device: torch.device | str, description: Description
         raise DescriptionError(f"{source} has its own classes, mean and std; merge and ignore change what is published")
     network = load_checkpoint(source, device)
     config = network.config
-    foreign = Source(config.classes, network, lambda picture: config.input_size, config.mean, config.std)
+    foreign = Source(
+        config.classes, network, lambda picture: config.input_size, config.mean, config.std, config.colours
+    )
     return checked(ForeignNetwork(foreign, description, source), source, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,6 @@ class Description:
     ignore: tuple[str, ...] | None = None  # names that are published as unlabelled
     colours: tuple[Colour, ...] | None = None  # of the published classes
 
-    def over(self, other: Description) -> Description:
-        """This one, completed by what ``other`` says."""
-        said = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Description(**{name: getattr(other, name) if value is None else value for name, value in said.items()})
-
 
 NAMES = tuple(field.name for field in fields(Description))
 
@@ -53,11 +48,15 @@ def read_description(path: Path) -> Description:
     return description_from_mapping(read_yaml(path), str(path))
 
 
-def description_from_metadata(metadata: Mapping[str, str], source: str) -> Description:
-    """The description in an ONNX file's metadata, each value as YAML; keys that are not ours are other tools'."""
-    entries = {name: parse_yaml(metadata[name], f"{name} in {source}") for name in NAMES if name in metadata}
-    entries.pop("source", None)  # a file is its own
-    return description_from_mapping(entries, source)
+def completed_by_metadata(description: Description, metadata: Mapping[str, str], source: str) -> Description:
+    """With what an ONNX file's metadata say beyond it, each value in YAML.
+
+    Keys that are not ours are other tools', and so may be some that are: what the description says is not read.
+    """
+    wanted = [name for name in NAMES if name != "source" and name in metadata and getattr(description, name) is None]
+    entries = {name: parse_yaml(metadata[name], f"{name} in {source}") for name in wanted}
+    added = description_from_mapping(entries, source)
+    return replace(description, **{name: getattr(added, name) for name in wanted})
 
 
 def description_from_mapping(mapping: object, source: str) -> Description:

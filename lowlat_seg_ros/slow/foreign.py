@@ -14,6 +14,7 @@ from lowlat_seg_ros.data.palettes import colours_for
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.frames import Answer
 from lowlat_seg_ros.fast.pictures import Size
+from lowlat_seg_ros.models.config import Colour
 from lowlat_seg_ros.slow.description import Description, DescriptionError, Grouping, group_classes
 from lowlat_seg_ros.slow.extras import in_one_line
 
@@ -36,6 +37,7 @@ class Source:
     input_size: Callable[[Size], Size]  # of a picture of some (width, height)
     mean: tuple[float, ...] = IMAGENET_MEAN  # of 0 to 255, in the order of the channels
     std: tuple[float, ...] = IMAGENET_STD
+    colours: tuple[Colour, ...] | None = None  # by channel
     is_bgr: bool = False
     resample: str = "bilinear"  # of functional.interpolate
     multiple: int = 1  # that both sides of an input must be of
@@ -63,11 +65,16 @@ class ForeignNetwork:
         if source.has_fixed_size and self._scales != (1.0,):
             raise DescriptionError(f"{name} takes pictures of one size only, so that scales must be [1.0]")
         self.classes = self._grouping.classes
-        self.colours = description.colours or colours_for(self.classes)
+        self.colours = description.colours or self._own_colours() or colours_for(self.classes)
         if len(self.colours) != len(self.classes):
             raise DescriptionError(
                 f"colours of {name} lists {len(self.colours)}; expected one for each of {len(self.classes)} classes"
             )
+
+    def _own_colours(self) -> tuple[Colour, ...] | None:
+        """Each published class's that of its first member."""
+        colours = self._source.colours
+        return None if colours is None else tuple(colours[members[0]] for members in self._grouping.members)
 
     @torch.inference_mode()
     def answer(self, image: Tensor, low: Tensor) -> Answer:

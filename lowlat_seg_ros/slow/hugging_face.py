@@ -41,8 +41,8 @@ PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 FETCHED = (
     "config.json",
     PROCESSOR_FILE,
-    "model*.safetensors",
-    SAFETENSORS[1],
+    "model-*.safetensors",
+    *SAFETENSORS,
     "*token*.json",
     "vocab.json",
     "merges.txt",
@@ -99,6 +99,11 @@ def fetch(hub_id: str) -> Path:
 def load_network(transformers: Any, folder: Path, config: Mapping[str, Any], model: str) -> Any:
     """Their network in evaluation mode, float32, on the CPU."""
     loader = _auto_class(transformers, config, model)
+    if config.get("use_pretrained_backbone"):
+        raise HuggingFaceError(
+            f"{model} would fetch the weights of another model (use_pretrained_backbone in {CONFIG_FILE}) to write its "
+            "own over them; set that to false"
+        )
     _check_weights_are_safetensors(folder, model)
     transformers.utils.logging.disable_progress_bar()
     verbosity = transformers.utils.logging.get_verbosity()
@@ -113,10 +118,12 @@ def load_network(transformers: Any, folder: Path, config: Mapping[str, Any], mod
             output_loading_info=True,
         )
     except Exception as error:  # whatever a stranger's files make another library raise
+        if "ignore_mismatched_sizes" in str(error):
+            raise HuggingFaceError(f"{model} has weights of other shapes than {CONFIG_FILE} describes") from error
         raise HuggingFaceError(f"{model} cannot be loaded: {in_one_line(error)}") from error
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
-    missing = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
+    missing = sorted(map(str, found["missing_keys"]))
     if missing:
         raise HuggingFaceError(
             f"{model} lacks {len(missing)} weights of a {type(network).__name__}, such as {missing[0]}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.pictures import Size
-from lowlat_seg_ros.slow.description import Description, description_from_metadata, read_description
+from lowlat_seg_ros.slow.description import Description, completed_by_metadata, read_description
 from lowlat_seg_ros.slow.extras import import_extra, in_one_line
 from lowlat_seg_ros.slow.foreign import IMAGENET_MEAN, IMAGENET_STD, ForeignNetwork, Source, checked
 
@@ -50,17 +51,24 @@ def load(model: str, device: torch.device | str, description: Description | None
         raise OnnxError(f"{beside} describes {description.source}, not {path.name}; name the YAML itself as the model")
     check_file(path)
     session = open_session(path, device)
-    description = description.over(description_from_metadata(session.get_modelmeta().custom_metadata_map, model))
-    if description.classes is None:
+    says_colours = description.colours is not None
+    description = completed_by_metadata(description, session.get_modelmeta().custom_metadata_map, model)
+    classes = description.classes
+    if classes is None:
         raise OnnxError(f"{model} names no classes; expected classes in its metadata or in {beside.name} beside it")
     runner = OnnxRunner(session, description, model, device)
     mean, std = runner.mean_and_std(description)
+    own_colours = None
+    if not says_colours and len(description.colours or ()) == len(classes):
+        # The file's are of its own classes, which the YAML may merge.
+        own_colours, description = description.colours, replace(description, colours=None)
     source = Source(
-        description.classes,
+        classes,
         runner,
         runner.input_size,
         mean,
         std,
+        colours=own_colours,
         is_bgr=description.channels == "bgr",
         multiple=1 if runner.size else MULTIPLE,
         has_fixed_size=runner.size is not None,
