@@ -44,7 +44,7 @@ SETTLING_FRAMES: Final = 2
 TIMELINE_FRAMES: Final = 20
 
 AS_SCHEDULED: Final = PolicySettings().policy()  # the node's default
-NO_KEY_FRAMES: Final = PredictedDeviation(threshold=1.0, maximum_interval=1_000_000)
+NO_KEY_FRAMES: Final = PredictedDeviation(threshold=1.0)
 """Measures as every other frame does and never wants a key frame: a fraction of pixels is not above 1."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -26,8 +27,15 @@ from lowlat_seg_ros.fast.adaptive import Propagated
 from lowlat_seg_ros.fast.frames import LowFeatures
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import (
+    FeatureDifference,
+    FixedInterval,
+    KeyFramePolicy,
+    PredictedDeviation,
+    StreamClock,
+)
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 
 def inline_engine(policy: KeyFramePolicy, network: SegmentationNetwork | None = None) -> StreamEngine:
@@ -143,6 +151,42 @@ def test_a_failing_fast_track_gives_an_unlabelled_frame_and_starts_anew(failing:
     assert failed.warnings == (f"the stream starts anew: the fast track failed: {REASONS[failing]}",)
     assert anew.key_reason == "first frame" and anew.labels.max() < 255 and not anew.warnings
     assert key_of(after) == (3, True)
+
+
+# --- limits in seconds -----------------------------------------------------------------------------------------------
+
+
+def reasons_at(stamps: list[int], policy: KeyFramePolicy) -> list[str]:
+    engine = inline_engine(policy, stream_network())
+    frames = moving_frames(len(stamps))
+    return [engine.segment(frame, stamp).key_reason for frame, stamp in zip(frames, stamps, strict=True)]
+
+
+def test_periods_count_by_stamps_from_the_newest_key_frame() -> None:
+    policy = PredictedDeviation(1.0, maximum_period=0.5)
+    at_3_hz, at_15_hz = 333_333_333, 66_666_667
+    assert reasons_at([i * at_3_hz for i in range(5)], policy) == ["first frame", "", *["maximum period", ""] * 2][:5]
+    expected = ["first frame", *[""] * 7, "maximum period", *[""] * 7, "maximum period"]
+    assert reasons_at([i * at_15_hz for i in range(17)], policy) == expected
+    gap = [0, 1, 2, 10**10, 10**10 + 1]
+    assert reasons_at(gap, policy) == ["first frame", "", "", "maximum period", ""]
+
+
+def test_where_stamps_stand_still_arrival_counts() -> None:
+    arrivals = iter([0, 10, 20, 20, 35])
+    clock = StreamClock(lambda: next(arrivals))
+    times = []
+    for stamp in (100, 100, 100, 107, 107):
+        clock.advance(stamp)
+        times.append(clock.now)
+    assert times == [0, 10, 20, 27, 42]
+    with ThreadedSlowTrack(stream_network()) as track:
+        engine = StreamEngine(stream_network(), track, PredictedDeviation(1.0, maximum_period=0.05))
+        reasons = []
+        for frame in moving_frames(30):
+            reasons.append(engine.segment(frame, 0).key_reason)
+            time.sleep(0.01)
+    assert reasons.count("maximum period") >= 2
 
 
 # --- exchanges at run time -------------------------------------------------------------------------------------------

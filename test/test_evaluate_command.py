@@ -26,7 +26,7 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 FRAMES = 6
 SIZE = (96, 72)
-SETTINGS = ("--interval", "3", "--minimum-interval", "1", "--threshold", "0")
+SETTINGS = ("--interval", "3", "--minimum-key-period", "0", "--threshold", "0")
 
 
 @pytest.fixture(scope="module")

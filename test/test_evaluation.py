@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -46,9 +47,8 @@ def pairs() -> PairScores:
     return PairScores(clip())
 
 
-def settings(**changes: float) -> TrackSettings:
-    values = {"interval": 5, "threshold": 0.1, "maximum_interval": 5, **changes}
-    return TrackSettings(int(values["interval"]), values["threshold"], 1, int(values["maximum_interval"]), (1,))
+def settings(*, interval: int = 5, threshold: float = 0.1, maximum_interval: int = 5) -> TrackSettings:
+    return TrackSettings(interval, PredictedDeviation(threshold, maximum_interval=maximum_interval), (1,))
 
 
 class CountingNetwork:
@@ -125,8 +125,8 @@ def test_policies_are_scored_as_the_engine_goes() -> None:
     exact = [point for point in points.values() if point.policy == POLICIES[-1] and len(point.thresholds) == 1]
     assert exact
     for point in exact:
-        threshold = {"threshold": point.thresholds[0], "maximum_interval": 2 * point.interval}
-        (adaptive,) = evaluate_rows(clip(), ("adaptive",), settings(**threshold))
+        same = settings(threshold=point.thresholds[0], maximum_interval=2 * point.interval)
+        (adaptive,) = evaluate_rows(clip(), ("adaptive",), same)
         assert adaptive.mean_iou == point.mean_iou
         assert adaptive.key_frame_ratio * FRAMES == pytest.approx(point.key_frames)
 
@@ -186,6 +186,6 @@ def test_correlation_is_pearsons_over_what_is_known() -> None:
 
 
 def test_a_low_latency_row_is_late_by_its_frames() -> None:
-    names = [row.name for row in evaluate_rows(clip(), ("low-latency",), TrackSettings(5, 0.1, 1, 5, (1, 3)))]
+    names = [row.name for row in evaluate_rows(clip(), ("low-latency",), replace(settings(), delay_frames=(1, 3)))]
     assert names == ["low-latency-1", "low-latency-3"]
     assert clip().frames[0].image.shape == (INPUT_SIZE[1], INPUT_SIZE[0], 3)

@@ -113,7 +113,7 @@ def test_labels_say_which_key_frame_they_came_from(camera: FakeCamera) -> None:
 
 
 def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: TestBench) -> None:
-    long = {"minimum_interval": 1, "maximum_interval": 1000}
+    long = {"minimum_key_period": 0.0, "maximum_key_period": 0.0}
     assert bench.set_parameters(policy="predicted_deviation", deviation_threshold=1.0, **long).successful
     begin_stream(camera, stamp=3_000)
     quiet = camera.key_frames[camera.segment(picture(5))]
@@ -124,7 +124,7 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
     assert (eager.is_key_frame, eager.key_reason) == (True, "deviation")
     assert bench.set_parameters(policy="fixed_interval", interval=1).successful
     assert camera.key_frames[camera.segment(picture(7))].key_reason == "interval"
-    assert bench.set_parameters(interval=3, minimum_interval=4, maximum_interval=8).successful
+    assert bench.set_parameters(interval=3, minimum_key_period=0.25, maximum_key_period=0.5).successful
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,8 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
     [
         ({"policy": "every_full_moon"}, "policy is 'every_full_moon'; expected one of predicted_deviation, "),
         ({"minimum_interval": 9, "maximum_interval": 3}, "minimum_interval is 9 and maximum_interval 3"),
+        ({"minimum_key_period": 0.6}, "minimum_key_period is 0.6 and maximum_key_period 0.5"),
+        ({"maximum_key_period": -1.0}, "maximum_key_period out of range"),
         ({"deviation_threshold": 1.5}, "deviation_threshold out of range"),
         ({"deviation_threshold": float("nan")}, "deviation_threshold out of range"),
         ({"interval": 0}, "interval out of range"),
@@ -141,11 +143,12 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
     ],
 )
 def test_a_change_that_cannot_be_made_says_why(bench: TestBench, values: dict[str, object], reason: str) -> None:
-    before = bench.parameters("policy", "interval", "minimum_interval", "maximum_interval")
+    names = "policy", "interval", "minimum_interval", "maximum_interval", "minimum_key_period", "maximum_key_period"
+    before = bench.parameters(*names)
     result = bench.set_parameters(**values)
     assert not result.successful
     assert reason in result.reason
-    assert bench.parameters("policy", "interval", "minimum_interval", "maximum_interval") == before
+    assert bench.parameters(*names) == before
 
 
 def test_classes_can_be_asked_for(bench: TestBench) -> None:

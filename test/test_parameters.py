@@ -46,14 +46,19 @@ def test_a_default_lies_in_its_range(declaration: Any) -> None:
 
 
 def test_the_policy_takes_its_own_parameters() -> None:
-    limits = {"minimum_interval": 2, "maximum_interval": 7}
+    limits = {
+        "minimum_interval": 2,
+        "maximum_interval": 7,
+        "minimum_key_period": 0.1,
+        "maximum_key_period": 0.9,
+    }
     assert settings(policy="fixed_interval", interval=4).key_frame_policy() == FixedInterval(4)
     assert settings(
         policy="feature_difference", feature_difference_threshold=0.3, **limits
-    ).key_frame_policy() == FeatureDifference(0.3, 2, 7)
+    ).key_frame_policy() == FeatureDifference(0.3, 2, 7, 0.1, 0.9)
     assert settings(
         policy="predicted_deviation", deviation_threshold=0.2, **limits
-    ).key_frame_policy() == PredictedDeviation(0.2, 2, 7)
+    ).key_frame_policy() == PredictedDeviation(0.2, 2, 7, 0.1, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,8 @@ def test_the_policy_takes_its_own_parameters() -> None:
             {"policy": "never"},
             "policy is 'never'; expected one of predicted_deviation, feature_difference, fixed_interval",
         ),
-        ({"minimum_interval": 9}, "minimum_interval is 9 and maximum_interval 8"),
+        ({"minimum_interval": 9, "maximum_interval": 8}, "minimum_interval is 9 and maximum_interval 8"),
+        ({"minimum_key_period": 1.0}, "minimum_key_period is 1.0 and maximum_key_period 0.5"),
         ({"cameras": []}, "cameras is empty"),
         ({"cameras": ["front", "rear", "front"]}, "cameras contains 'front' more than once"),
         ({"cameras": ["front camera"]}, "cameras contains 'front camera'; expected letters"),

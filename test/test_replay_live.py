@@ -352,8 +352,10 @@ def test_the_node_gets_the_replays_policy() -> None:
     assert policy_parameters(PolicySettings("feature_difference", threshold=1)) == {
         "policy": "feature_difference",
         "feature_difference_threshold": "1.0",
-        "minimum_interval": "4",
-        "maximum_interval": "8",
+        "minimum_interval": "0",
+        "maximum_interval": "0",
+        "minimum_key_period": "0.25",
+        "maximum_key_period": "0.5",
     }
     assert policy_parameters(PolicySettings())["deviation_threshold"] == "0.125"
     assert policy_parameters(PolicySettings("fixed_interval", 7)) == {"policy": "fixed_interval", "interval": "7"}

@@ -22,7 +22,8 @@ from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, P
 def test_the_policies_are_the_node_s_with_its_defaults() -> None:
     node = yaml.safe_load((Path(__file__).parents[1] / "config" / "seg.yaml").read_text(encoding="utf-8"))
     defaults = node["/**"]["ros__parameters"]
-    limits = defaults["minimum_interval"], defaults["maximum_interval"]
+    names = "minimum_interval", "maximum_interval", "minimum_key_period", "maximum_key_period"
+    limits = [defaults[name] for name in names]
     assert PolicySettings().name == defaults["policy"]
     assert PolicySettings().policy() == PredictedDeviation(defaults["deviation_threshold"], *limits)
     difference = PolicySettings("feature_difference")
@@ -32,9 +33,14 @@ def test_the_policies_are_the_node_s_with_its_defaults() -> None:
 
 def test_settings_tell_what_counts_for_the_policy() -> None:
     assert PolicySettings("fixed_interval", interval=7).to_mapping() == {"name": "fixed_interval", "interval": 7}
-    mapping = PolicySettings(threshold=0.3, minimum_interval=2, maximum_interval=9).to_mapping()
-    name = "predicted_deviation"
-    assert mapping == {"name": name, "threshold": 0.3, "minimum_interval": 2, "maximum_interval": 9}
+    limits: dict[str, Any] = {
+        "minimum_interval": 2,
+        "maximum_interval": 9,
+        "minimum_key_period": 0.1,
+        "maximum_key_period": 1.0,
+    }
+    mapping = PolicySettings(threshold=0.3, **limits).to_mapping()
+    assert mapping == {"name": "predicted_deviation", "threshold": 0.3, **limits}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +49,7 @@ def test_settings_tell_what_counts_for_the_policy() -> None:
         ({"name": "luck"}, "there is no policy 'luck'"),
         ({"threshold": -1.0}, "deviation threshold is -1.0"),
         ({"minimum_interval": 3, "maximum_interval": 2}, "interval limits are 3 and 2"),
+        ({"maximum_key_period": 0.1}, "period limits are 0.25 and 0.1 seconds"),
         ({"name": "fixed_interval", "interval": 0}, "interval is 0"),
     ],
 )

@@ -19,10 +19,11 @@ from lowlat_seg_ros.fast.pictures import Preprocessor, label_image
 from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, load_trainable
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 CLIP = Path(__file__).parents[2] / "shared" / "camvid"
-SETTINGS = TrackSettings(interval=5, threshold=0.125, minimum_interval=4, maximum_interval=8, delay_frames=(1,))
+SETTINGS = TrackSettings(interval=5, adaptive=DEFAULT_POLICY, delay_frames=(1,))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from lowlat_seg_ros.commands.policy_options import add_limit_options
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.clips import STREET, open_clip
@@ -30,7 +31,7 @@ from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.slow.registry import load_model
-from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval
+from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, PredictedDeviation
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 
@@ -66,22 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_track_options(parser: argparse.ArgumentParser) -> None:
-    node = DEFAULT_POLICY
     parser.add_argument(
         "--interval", type=int, default=FixedInterval.interval, help="frames between key frames in the row 'fixed'"
     )
     parser.add_argument(
-        "--threshold", type=float, default=node.threshold, help="predicted deviation that makes a key frame"
+        "--threshold", type=float, default=DEFAULT_POLICY.threshold, help="predicted deviation that makes a key frame"
     )
-    parser.add_argument(
-        "--minimum-interval", type=int, default=node.minimum_interval, help="frames before which no key frame is due"
-    )
-    parser.add_argument(
-        "--maximum-interval",
-        type=int,
-        default=node.maximum_interval,
-        help="frames after which a key frame is due anyway",
-    )
+    add_limit_options(parser)
     late = parser.add_mutually_exclusive_group()
     late.add_argument(
         "--delay-frames",
@@ -207,10 +199,21 @@ def plan_from(options: argparse.Namespace) -> Plan:
         analyses = chosen("--analyses", options.analyses, ANALYSES)
     if options.rows is not None:
         rows = chosen("--rows", options.rows, ROWS)
-    settings = TrackSettings(
-        options.interval, options.threshold, options.minimum_interval, options.maximum_interval, delays(options)
-    )
+    settings = TrackSettings(options.interval, adaptive_policy(options), delays(options))
     return Plan(rows, analyses, settings, is_video=not options.stills)
+
+
+def adaptive_policy(options: argparse.Namespace) -> PredictedDeviation:
+    try:
+        return PredictedDeviation(
+            options.threshold,
+            options.minimum_interval,
+            options.maximum_interval,
+            options.minimum_key_period,
+            options.maximum_key_period,
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def chosen(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -279,7 +282,7 @@ def add_latency(
 ) -> None:
     threads = thread_counts(options.fast_threads, options.slow_threads)
     single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
-    policy = found.plan.settings.adaptive_policy()
+    policy = found.plan.settings.adaptive
     candidates = candidates_of(clip.network, compared, policy, clip.propagation_name, threads, single_frame_threads)
     keep_large_buffers()  # as the node's process does
     freeze_gc()

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from lowlat_seg_ros.commands.policy_options import add_limit_options
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.errors import Error
@@ -70,8 +71,7 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", choices=POLICIES, default=defaults.name, help="what makes a key frame")
     parser.add_argument("--threshold", type=float, help="of the deviation or the feature difference")
     parser.add_argument("--interval", type=int, default=defaults.interval, help="frames, of fixed_interval")
-    parser.add_argument("--minimum-interval", type=int, default=defaults.minimum_interval, help="frames")
-    parser.add_argument("--maximum-interval", type=int, default=defaults.maximum_interval, help="frames")
+    add_limit_options(parser)
     parser.add_argument(
         "--wait-for-slow-track", action="store_true", help="key frames wait for Sh (low_latency: false)"
     )
@@ -134,7 +134,13 @@ def settings_from(options: argparse.Namespace) -> ReplaySettings:
     if not options.tolerance >= 0:
         raise SettingsError(f"--tolerance is {options.tolerance}; expected a number, 0 or more")
     policy = PolicySettings(
-        options.policy, options.interval, options.threshold, options.minimum_interval, options.maximum_interval
+        options.policy,
+        options.interval,
+        options.threshold,
+        options.minimum_interval,
+        options.maximum_interval,
+        options.minimum_key_period,
+        options.maximum_key_period,
     )
     check_live_options(options)
     return ReplaySettings(policy, not options.wait_for_slow_track, tuple(options.camera))

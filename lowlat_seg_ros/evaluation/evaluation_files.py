@@ -14,7 +14,7 @@ from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
 from lowlat_seg_ros.evaluation.report_text import json_text
-from lowlat_seg_ros.evaluation.rows import full_network_at_its_best
+from lowlat_seg_ros.evaluation.rows import TrackSettings, full_network_at_its_best
 
 FORMAT: Final = "lowlat_seg_ros evaluation"
 VERSION: Final = 2
@@ -40,7 +40,7 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
         "clip": found.clip,
         "frames": found.frames,
         "classes": found.classes,
-        "settings": asdict(found.plan.settings),
+        "settings": _settings(found.plan.settings),
         "rows": [asdict(row) for row in found.rows],
         "full_network_at_its_best": None if best is None else best.name,
         "distances": None if found.distances is None else _distances(found.distances),
@@ -52,6 +52,11 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
     }
     plain: dict[str, Any] = _plain(mapping)
     return plain
+
+
+def _settings(settings: TrackSettings) -> dict[str, Any]:
+    mapping = asdict(settings)
+    return {**mapping.pop("adaptive"), **mapping}
 
 
 def _distances(curve: DistanceCurve) -> dict[str, Any]:

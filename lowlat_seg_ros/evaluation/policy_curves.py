@@ -12,7 +12,13 @@ from tqdm import tqdm
 from lowlat_seg_ros.evaluation.distances import farthest_distance
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.pair_scores import Pair, PairScores
-from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import (
+    FeatureDifference,
+    FixedInterval,
+    KeyFramePolicy,
+    PredictedDeviation,
+    SinceKey,
+)
 
 SHORTEST: Final = 2
 LONGEST_BY_MEAN: Final = 2
@@ -69,7 +75,8 @@ def key_pairs(clip: EvaluatedClip, policy: KeyFramePolicy) -> list[Pair]:
     key = 0
     pairs = [(0, 0)]
     for index in range(1, len(clip)):
-        if policy.decide(clip.remembering, clip.low(key), clip.low(index), index - key).is_key_frame:
+        since_key = SinceKey(index - key, (clip.stamp(index) - clip.stamp(key)) / 1e9)
+        if policy.decide(clip.remembering, clip.low(key), clip.low(index), since_key).is_key_frame:
             key = index
         pairs.append((key, index))
     return pairs

@@ -62,9 +62,7 @@ class TrackSettings:
     """What the two-track rows run with."""
 
     interval: int  # frames from key to key, of the fixed policy
-    threshold: float  # of the predicted deviation
-    minimum_interval: int  # frames, of the adaptive policy
-    maximum_interval: int  # likewise
+    adaptive: PredictedDeviation  # the policy of all the other rows
     delay_frames: tuple[int, ...]  # until the slow track's result is there; a row each
 
     def __post_init__(self) -> None:
@@ -72,22 +70,26 @@ class TrackSettings:
             if delay < 1:
                 raise SettingsError(f"the slow track is {delay} frames late; expected 1 or more")
         try:
-            self.fixed_policy(), self.adaptive_policy()
+            self.fixed_policy()
         except ValueError as error:
             raise SettingsError(str(error)) from error
 
     def fixed_policy(self) -> FixedInterval:
         return FixedInterval(self.interval)
 
-    def adaptive_policy(self) -> PredictedDeviation:
-        return PredictedDeviation(self.threshold, self.minimum_interval, self.maximum_interval)
-
     def in_words(self) -> str:
         """The adaptive policy."""
-        return (
-            f"a key frame beyond a deviation of {self.threshold:g}, "
-            f"after {self.minimum_interval} frames at the earliest and {self.maximum_interval} at the latest"
-        )
+        policy = self.adaptive
+        earliest = _limits_in_words(policy.minimum_interval, policy.minimum_period)
+        latest = _limits_in_words(policy.maximum_interval, policy.maximum_period)
+        limits = [f"after {earliest} at the earliest"] if earliest else []
+        limits += [f"after {latest} at the latest"] if latest else []
+        return ", ".join([f"a key frame beyond a deviation of {policy.threshold:g}", *limits])
+
+
+def _limits_in_words(frames: int, seconds: float) -> str:
+    """Limits of a policy, both where both are set; empty where none is."""
+    return " and ".join([f"{frames} frames"] * (frames > 0) + [f"{seconds:g} s"] * (seconds > 0))
 
 
 class LabelledFrame(NamedTuple):
@@ -134,7 +136,7 @@ def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> lis
             description = f"a key frame every {settings.interval} frames, waits for Sh"
             return [Labeller(name, description, wait(settings.fixed_policy()), own)]
         case "adaptive":
-            return [Labeller(name, f"{settings.in_words()}, waits for Sh", wait(settings.adaptive_policy()), own)]
+            return [Labeller(name, f"{settings.in_words()}, waits for Sh", wait(settings.adaptive), own)]
         case "low-latency":
             return [_low_latency(clip, settings, delay) for delay in settings.delay_frames]
         case "just-in-time":
@@ -148,7 +150,7 @@ def _low_latency(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> La
     return Labeller(
         f"low-latency-{delay}",
         f"{settings.in_words()}, nobody waits, {_late(delay)}",
-        _in_engine(clip, settings.adaptive_policy(), delay_frames=delay),
+        _in_engine(clip, settings.adaptive, delay_frames=delay),
         clip.propagation_name,
     )
 
@@ -157,7 +159,7 @@ def _just_in_time(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> L
     return Labeller(
         f"just-in-time-{delay}",
         f"as low-latency-{delay}, propagated just in time: nothing trained for this slow network",
-        _in_engine(clip, settings.adaptive_policy(), delay_frames=delay, propagation=JUST_IN_TIME),
+        _in_engine(clip, settings.adaptive, delay_frames=delay, propagation=JUST_IN_TIME),
         JUST_IN_TIME,
     )
 
@@ -166,7 +168,7 @@ def _just_in_time_alone(clip: EvaluatedClip, settings: TrackSettings, delay: int
     return Labeller(
         "just-in-time-alone",
         f"Sl with the just-in-time classifier alone, {_late(delay)}",
-        _in_engine(clip, settings.adaptive_policy(), delay_frames=delay, propagation=JustInTimeAlone),
+        _in_engine(clip, settings.adaptive, delay_frames=delay, propagation=JustInTimeAlone),
         JUST_IN_TIME,
     )
 

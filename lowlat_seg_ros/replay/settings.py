@@ -26,8 +26,10 @@ class PolicySettings:
     name: str = "predicted_deviation"
     interval: int = FixedInterval.interval  # frames
     threshold: float | None = None  # None: the policy's default
-    minimum_interval: int = DEFAULT_POLICY.minimum_interval  # frames
+    minimum_interval: int = DEFAULT_POLICY.minimum_interval  # frames; 0: no limit, as in all four
     maximum_interval: int = DEFAULT_POLICY.maximum_interval
+    minimum_key_period: float = DEFAULT_POLICY.minimum_period  # seconds
+    maximum_key_period: float = DEFAULT_POLICY.maximum_period
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
@@ -39,7 +41,8 @@ class PolicySettings:
             if self.name == "fixed_interval":
                 return FixedInterval(self.interval)
             kind = PredictedDeviation if self.name == "predicted_deviation" else FeatureDifference
-            return kind(self._threshold, self.minimum_interval, self.maximum_interval)
+            periods = self.minimum_key_period, self.maximum_key_period
+            return kind(self._threshold, self.minimum_interval, self.maximum_interval, *periods)
         except ValueError as error:
             raise SettingsError(str(error)) from error
 
@@ -47,8 +50,14 @@ class PolicySettings:
         """What counts for this policy."""
         if self.name == "fixed_interval":
             return {"name": self.name, "interval": self.interval}
-        limits = {"minimum_interval": self.minimum_interval, "maximum_interval": self.maximum_interval}
-        return {"name": self.name, "threshold": self._threshold, **limits}
+        return {
+            "name": self.name,
+            "threshold": self._threshold,
+            "minimum_interval": self.minimum_interval,
+            "maximum_interval": self.maximum_interval,
+            "minimum_key_period": self.minimum_key_period,
+            "maximum_key_period": self.maximum_key_period,
+        }
 
     @property
     def _threshold(self) -> float:

@@ -151,17 +151,33 @@ DECLARATIONS: Final = (
         changes_at_run_time=True,
     ),
     Declaration(
+        "minimum_key_period",
+        DEFAULT_POLICY.minimum_period,
+        "predicted_deviation and feature_difference: seconds before which no key frame is due, by the images' stamps, "
+        "by their arrival where the stamps stand still; 0.0: no limit.",
+        (0.0, 3600.0),
+        changes_at_run_time=True,
+    ),
+    Declaration(
+        "maximum_key_period",
+        DEFAULT_POLICY.maximum_period,
+        "predicted_deviation and feature_difference: seconds after which a key frame is due anyway, likewise; "
+        "0.0: no limit.",
+        (0.0, 3600.0),
+        changes_at_run_time=True,
+    ),
+    Declaration(
         "minimum_interval",
         DEFAULT_POLICY.minimum_interval,
-        "predicted_deviation and feature_difference: fewest frames from one key frame to the next.",
-        (1, 10000),
+        "predicted_deviation and feature_difference: fewest frames from one key frame to the next; 0: no limit.",
+        (0, 10000),
         changes_at_run_time=True,
     ),
     Declaration(
         "maximum_interval",
         DEFAULT_POLICY.maximum_interval,
-        "predicted_deviation and feature_difference: most frames from one key frame to the next.",
-        (1, 10000),
+        "predicted_deviation and feature_difference: most frames from one key frame to the next; 0: no limit.",
+        (0, 10000),
         changes_at_run_time=True,
     ),
     Declaration(
@@ -206,6 +222,8 @@ class Settings:
     policy: str
     deviation_threshold: float
     feature_difference_threshold: float
+    minimum_key_period: float
+    maximum_key_period: float
     minimum_interval: int
     maximum_interval: int
     interval: int
@@ -216,11 +234,13 @@ class Settings:
         check_camera_names(self.cameras)
         if self.policy not in POLICIES:
             raise ParameterError(f"policy is {self.policy!r}; expected one of {', '.join(POLICIES)}")
-        if self.minimum_interval > self.maximum_interval:
-            raise ParameterError(
-                f"minimum_interval is {self.minimum_interval} and maximum_interval {self.maximum_interval}; "
-                "expected the minimum not to be above the maximum"
-            )
+        for limit in ("interval", "key_period"):
+            minimum, maximum = getattr(self, f"minimum_{limit}"), getattr(self, f"maximum_{limit}")
+            if 0 < maximum < minimum:
+                raise ParameterError(
+                    f"minimum_{limit} is {minimum} and maximum_{limit} {maximum}; "
+                    "expected the minimum not to be above the maximum"
+                )
 
     def changed(self, values: Mapping[str, Any]) -> Settings:
         """These settings with some values replaced, checked as a whole; raises ParameterError."""
@@ -230,9 +250,11 @@ class Settings:
         """A policy of the chosen kind."""
         if self.policy == "fixed_interval":
             return FixedInterval(self.interval)
+        intervals = self.minimum_interval, self.maximum_interval
+        periods = self.minimum_key_period, self.maximum_key_period
         if self.policy == "feature_difference":
-            return FeatureDifference(self.feature_difference_threshold, self.minimum_interval, self.maximum_interval)
-        return PredictedDeviation(self.deviation_threshold, self.minimum_interval, self.maximum_interval)
+            return FeatureDifference(self.feature_difference_threshold, *intervals, *periods)
+        return PredictedDeviation(self.deviation_threshold, *intervals, *periods)
 
 
 _BY_NAME: Final = {declaration.name: declaration for declaration in DECLARATIONS}

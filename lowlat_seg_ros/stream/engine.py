@@ -23,6 +23,7 @@ from lowlat_seg_ros.stream.key_frames import (
     KeyFrameDecision,
     KeyFramePolicy,
     PredictedDeviation,
+    StreamClock,
 )
 from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes
 from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowResult, SlowTrack, describe_error, run_slow_network
@@ -81,6 +82,7 @@ class StreamEngine:
             self._motion = MotionBesideNetwork(MotionEstimator(self._input_size))
         self._stream = TrackStream(torch.device(device), FAST_PRIORITY)
         self._cache = KeyFrameCache()
+        self._clock = StreamClock(self.slow_lane.now)
         self._sequence = 0
         self._last_stamp: int | None = None
         self._last_size: Size | None = None
@@ -101,6 +103,7 @@ class StreamEngine:
         clock = _StageClock()
         check_frame(frame)
         self._reset_where_stream_breaks(frame, stamp)
+        self._clock.advance(stamp)
         with torch.inference_mode(), self._stream.in_use():
             self._collect_slow_track()
             try:
@@ -134,8 +137,8 @@ class StreamEngine:
     def _decide(self, key: KeyFrame | None, seen: SeenFrame) -> KeyFrameDecision:
         if key is None:
             return NO_KEY_YET if self.slow_lane.owes_result else FIRST_FRAME
-        frames_since_key = self._cache.frames_since_key(seen.sequence)
-        return self.policy.decide(self._network, key.frame.low, seen.low, frames_since_key)
+        since_key = self._cache.since_key(seen.sequence, self._clock.now)
+        return self.policy.decide(self._network, key.frame.low, seen.low, since_key)
 
     def _find(self, key: KeyFrame | None, seen: SeenFrame, decision: KeyFrameDecision, clock: _StageClock) -> Found:
         """The one place where labels come from: the slow network in place, Sl alone, or the key frame."""
@@ -157,11 +160,13 @@ class StreamEngine:
 
     def _keep_key(self, seen: SeenFrame, found: Found) -> bool:
         """Put a key frame into the cache and hand it to the slow track; returns whether the frame became one."""
-        if found.key is not None and found.key.frame.sequence == seen.sequence:
+        has_own_answer = found.key is not None and found.key.frame.sequence == seen.sequence
+        if not (has_own_answer or self.low_latency):
+            return False  # Sh has just failed on it: the old key frame stays, and the next frame tries again
+        self._cache.note_key_frame(seen.sequence, self._clock.now)
+        if found.key is not None and has_own_answer:
             self._cache.put(found.key)
             return True
-        if not self.low_latency:
-            return False  # Sh has just failed on it: the old key frame stays, and the next frame tries again
         if found.key is not None and found.answer is not None:
             self._cache.put(KeyFrame(seen, found.answer, is_accurate=False))
         # Only now, so that on the CPU a key frame's own labels do not share the cores with its Sh.

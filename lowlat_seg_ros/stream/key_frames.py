@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
 from lowlat_seg_ros.fast.network import FastNetwork
 
-KeyReason = Literal["", "first frame", "interval", "maximum interval", "deviation", "feature difference"]
+KeyReason = Literal[
+    "", "first frame", "interval", "maximum interval", "maximum period", "deviation", "feature difference"
+]
 
 TINY = 1e-12  # keeps the relative feature difference finite where the key frame's feature is zero everywhere
+
+
+class SinceKey(NamedTuple):
+    """How long ago the newest key frame was, whether or not Sh has finished with it."""
+
+    frames: int  # 1 or more
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class KeyFramePolicy(Protocol):
     """Policies hold no state, so they can be exchanged between any two frames."""
 
     def decide(
-        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, frames_since_key: int
+        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, since_key: SinceKey
     ) -> KeyFrameDecision:
         """Decide on the current frame.
 
@@ -37,8 +47,8 @@ class KeyFramePolicy(Protocol):
             network: asked for the predicted deviation by the policy that needs it, by no other.
             key: features of the frame that labels are propagated from.
             current: features of the frame decided on.
-            frames_since_key: frames since the newest key frame, 1 or more. That frame may be newer than ``key``: its
-                accurate feature may still be in the slow track.
+            since_key: how long ago the newest key frame was. It may be newer than ``key``: its accurate feature may
+                still be in the slow track.
 
         Raises:
             FloatingPointError: the measured deviation is nan or infinite.
@@ -57,9 +67,9 @@ class FixedInterval:
             raise ValueError(f"the key-frame interval is {self.interval}; expected 1 frame or more")
 
     def decide(
-        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, frames_since_key: int
+        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, since_key: SinceKey
     ) -> KeyFrameDecision:
-        if frames_since_key >= self.interval:
+        if since_key.frames >= self.interval:
             return KeyFrameDecision(True, "interval")
         return KeyFrameDecision(False)
 
@@ -68,21 +78,21 @@ class FixedInterval:
 class ThresholdPolicy(ABC):
     """A frame is a key frame once what is measured between it and the key frame goes beyond a threshold.
 
-    The measure is taken on every frame, also where an interval limit decides, so that every frame reports it.
+    The measure is taken on every frame, also where a limit decides, so that every frame reports it. Limits hold from
+    key frame to key frame, whatever is measured; 0 is none.
     """
 
     threshold: float
-    minimum_interval: int = 1  # frames from key to key, whatever is measured
-    maximum_interval: int = 5  # likewise; as long as the fixed schedule's (table 1)
+    minimum_interval: int = 0  # frames
+    maximum_interval: int = 0
+    minimum_period: float = 0.0  # seconds
+    maximum_period: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.threshold) and self.threshold >= 0):
             raise ValueError(f"the {self.reason} threshold is {self.threshold}; expected a number, 0 or more")
-        if not 1 <= self.minimum_interval <= self.maximum_interval:
-            raise ValueError(
-                f"the key-frame interval limits are {self.minimum_interval} and {self.maximum_interval}; "
-                "expected a minimum of 1 frame or more and a maximum no smaller than it"
-            )
+        _check_limits("interval", "frames", self.minimum_interval, self.maximum_interval)
+        _check_limits("period", "seconds", self.minimum_period, self.maximum_period)
 
     @property
     @abstractmethod
@@ -94,20 +104,30 @@ class ThresholdPolicy(ABC):
         """How far the current frame is from the key frame, 0 or more."""
 
     def decide(
-        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, frames_since_key: int
+        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, since_key: SinceKey
     ) -> KeyFrameDecision:
         deviation = self.measure(network, key, current)
         if not math.isfinite(deviation):
             raise FloatingPointError(f"the {self.reason} from the key frame is {deviation}")
-        reason = self._reason_for_key_frame(deviation, frames_since_key)
+        reason = self._reason_for_key_frame(deviation, since_key)
         return KeyFrameDecision(reason != "", reason, deviation, self.threshold)
 
-    def _reason_for_key_frame(self, deviation: float, frames_since_key: int) -> KeyReason:
-        if frames_since_key < self.minimum_interval:
+    def _reason_for_key_frame(self, deviation: float, since_key: SinceKey) -> KeyReason:
+        if since_key.frames < self.minimum_interval or since_key.seconds < self.minimum_period:
             return ""
         if deviation > self.threshold:
             return self.reason
-        return "maximum interval" if frames_since_key >= self.maximum_interval else ""
+        if 0 < self.maximum_interval <= since_key.frames:
+            return "maximum interval"
+        return "maximum period" if 0 < self.maximum_period <= since_key.seconds else ""
+
+
+def _check_limits(kind: str, unit: str, minimum: float, maximum: float) -> None:
+    if not (0 <= minimum < math.inf and (maximum == 0 or minimum <= maximum < math.inf)):
+        raise ValueError(
+            f"the key-frame {kind} limits are {minimum} and {maximum} {unit}; expected a minimum of 0 or more and a "
+            "maximum no smaller than it, or 0 for no maximum"
+        )
 
 
 @dataclass(frozen=True)
@@ -122,7 +142,7 @@ class PredictedDeviation(ThresholdPolicy):
         return float(network.predicted_deviation(key, current))
 
 
-DEFAULT_POLICY: Final = PredictedDeviation(threshold=0.125, minimum_interval=4, maximum_interval=8)
+DEFAULT_POLICY: Final = PredictedDeviation(threshold=0.125, minimum_period=0.25, maximum_period=0.5)
 """The node's, the library's and the commands' own; ``config/seg.yaml`` says what its numbers do."""
 
 
@@ -138,8 +158,27 @@ class FeatureDifference(ThresholdPolicy):
         return float((current.low - key.low).abs().mean() / key.low.abs().mean().clamp_min(TINY))
 
 
+class StreamClock:
+    """One camera's time in nanoseconds: by its stamps, and by arrival where these stand still."""
+
+    def __init__(self, read_arrival: Callable[[], int]) -> None:
+        """``read_arrival``: nanoseconds on a clock that never goes back, read when a frame arrives."""
+        self._read_arrival = read_arrival
+        self._arrival = 0
+        self._stamp: int | None = None
+        self.now = 0
+
+    def advance(self, stamp: int) -> None:
+        """A frame with this stamp, in nanoseconds, has arrived."""
+        arrival = self._read_arrival()
+        if self._stamp is not None:
+            elapsed = stamp - self._stamp
+            self.now += elapsed if elapsed > 0 else arrival - self._arrival
+        self._stamp, self._arrival = stamp, arrival
+
+
 class KeyFrameCache:
-    """The key frame in use, and which frames were the newest to become one. Used by the engine's thread alone."""
+    """The key frame in use, and when a frame last became one. Used by the engine's thread alone."""
 
     def __init__(self) -> None:
         self.clear()
@@ -148,6 +187,7 @@ class KeyFrameCache:
         """Forget everything, as before the first frame."""
         self._key: KeyFrame | None = None
         self._newest_sequence = -1
+        self._newest_time = 0
         self._newest_accurate_sequence = -1
 
     @property
@@ -155,14 +195,17 @@ class KeyFrameCache:
         """What labels are propagated from now; None before the first key frame."""
         return self._key
 
-    def frames_since_key(self, sequence: int) -> int:
-        """Frames since the newest one that became a key, whether or not Sh has finished with it."""
-        return sequence - self._newest_sequence
+    def note_key_frame(self, sequence: int, time: int) -> None:
+        """The frame of that sequence becomes a key frame; ``time`` is the stream's, in nanoseconds."""
+        self._newest_sequence, self._newest_time = sequence, time
+
+    def since_key(self, sequence: int, time: int) -> SinceKey:
+        """From the newest frame that was noted to the one of that sequence and time."""
+        return SinceKey(sequence - self._newest_sequence, (time - self._newest_time) / 1e9)
 
     def put(self, key: KeyFrame) -> None:
-        """The current frame becomes a key frame, temporary or accurate."""
+        """What the current frame shows, temporarily or accurately, is what later ones are propagated from."""
         self._use(key)
-        self._newest_sequence = key.frame.sequence
 
     def offer_late(self, key: KeyFrame) -> bool:
         """The slow track's result for a frame that became a key earlier; returns whether it is used (contract 3).
@@ -173,7 +216,6 @@ class KeyFrameCache:
         if key.frame.sequence <= self._newest_accurate_sequence:
             return False
         self._use(key)
-        self._newest_sequence = max(self._newest_sequence, key.frame.sequence)  # a first frame was never put
         return True
 
     def _use(self, key: KeyFrame) -> None:

@@ -106,6 +106,10 @@ class ScheduledLane(SlowLane):
         # Lanes are served in order, so that what was handed over before this job was replaced and never comes.
         self._handed_over = {later: at for later, at in self._handed_over.items() if later > sequence}
 
+    def now(self) -> int:
+        """Simulated, in the track's unit."""
+        return self._track.now
+
     def warm_up(self, job: SlowJob) -> SlowResult:
         return run_slow_network(self.network, job.frame, self.prepare)
 

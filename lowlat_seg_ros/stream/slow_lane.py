@@ -122,6 +122,10 @@ class SlowLane(ABC):
                 last_milliseconds=self._last_milliseconds,
             )
 
+    def now(self) -> int:
+        """Nanoseconds on the slow track's clock: the monotonic one, where time is not simulated."""
+        return time.monotonic_ns()
+
     @abstractmethod
     def warm_up(self, job: SlowJob) -> SlowResult:
         """Run Sh once where this lane's jobs run, wait for it, and leave the lane as it was."""

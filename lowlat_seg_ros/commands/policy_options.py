@@ -1,0 +1,32 @@
+"""Options of the key-frame policies that commands share; each is the node's parameter of that name."""
+
+from __future__ import annotations
+
+import argparse
+
+from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """How soon and how late a key frame follows the last one."""
+    node = DEFAULT_POLICY
+    parser.add_argument(
+        "--minimum-key-period",
+        type=float,
+        default=node.minimum_period,
+        metavar="S",
+        help=f"seconds before which no key frame is due; the default is {node.minimum_period:g}",
+    )
+    parser.add_argument(
+        "--maximum-key-period",
+        type=float,
+        default=node.maximum_period,
+        metavar="S",
+        help=f"seconds after which a key frame is due anyway, 0 for never; the default is {node.maximum_period:g}",
+    )
+    parser.add_argument(
+        "--minimum-interval", type=int, default=node.minimum_interval, metavar="N", help="likewise in frames"
+    )
+    parser.add_argument(
+        "--maximum-interval", type=int, default=node.maximum_interval, metavar="N", help="likewise in frames"
+    )
