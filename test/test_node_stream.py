@@ -91,11 +91,20 @@ def begin_stream(camera: FakeCamera, stamp: int) -> list[KeyFrameDiagnostics]:
     return messages
 
 
-def test_every_third_frame_is_a_key_frame(camera: FakeCamera) -> None:
+def until_key_frame(camera: FakeCamera) -> list[KeyFrameDiagnostics]:
+    """Send images until one becomes a key frame: one that is due is put off while Sh still works on the last."""
+    messages = [camera.key_frames[camera.segment(picture(5))]]
+    while not messages[-1].is_key_frame:
+        messages.append(camera.key_frames[camera.segment(picture(5))])
+    return messages
+
+
+def test_every_third_frame_is_a_key_frame_or_the_next_that_sh_is_free_for(camera: FakeCamera) -> None:
     messages = begin_stream(camera, stamp=1_000)
-    messages += [camera.key_frames[camera.segment(picture(number))] for number in range(7)]
+    while sum(message.is_key_frame for message in messages) < 4:
+        messages += until_key_frame(camera)
     numbers = [number for number, message in enumerate(messages) if message.is_key_frame]
-    assert len(numbers) >= 3 and set(np.diff(numbers[1:])) == {3}
+    assert min(np.diff(numbers[1:])) >= 3
     assert [messages[number].key_reason for number in numbers] == ["first frame"] + ["interval"] * (len(numbers) - 1)
     assert set(np.diff([message.sequence for message in messages])) == {1}
     assert not any(message.waited_for_slow_track for message in messages)
@@ -120,10 +129,9 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
     assert (quiet.is_key_frame, quiet.threshold) == (False, 1.0)
     assert 0 <= quiet.predicted_deviation <= 1
     assert bench.set_parameters(deviation_threshold=0.0).successful
-    eager = camera.key_frames[camera.segment(picture(6))]
-    assert (eager.is_key_frame, eager.key_reason) == (True, "deviation")
+    assert until_key_frame(camera)[-1].key_reason == "deviation"
     assert bench.set_parameters(policy="fixed_interval", interval=1).successful
-    assert camera.key_frames[camera.segment(picture(7))].key_reason == "interval"
+    assert until_key_frame(camera)[-1].key_reason == "interval"
     assert bench.set_parameters(interval=3, minimum_key_period=0.25, maximum_key_period=0.5).successful
 
 

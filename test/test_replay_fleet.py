@@ -149,7 +149,7 @@ def test_options_that_cannot_be_are_refused_in_one_sentence(
     arguments: list[str],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr("lowlat_seg_ros.replay.cluster.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("lowlat_seg_ros.replay.jobs.CONNECT_SECONDS", 0.5)
     assert run_replay(model, small_bag(tmp_path / "bag"), "--out", tmp_path / "out", *arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("lowlat-seg: ")

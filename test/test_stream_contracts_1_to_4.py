@@ -194,23 +194,20 @@ def test_the_slow_tracks_result_replaces_the_temporary_key() -> None:
     assert np.array_equal(results[4].labels, expected.labels(propagated))
 
 
-def test_a_late_result_newer_than_the_newest_accurate_key_is_used() -> None:
-    """Frames 2 and 4 become keys while Sh is held; frame 2's accurate feature then comes before frame 4's."""
+def test_a_key_frame_that_is_due_while_sh_works_is_put_off() -> None:
+    """Frame 4 would be one, but Sh still works on frame 2; the next one due once that is there is taken at once."""
     with two_tracks(FixedInterval(2)) as tracks:
         frames = moving_frames(8)
         tracks.slow_network.shut()
         segment_all(tracks.engine, frames[:3])
         tracks.wait_for_start(2)
-        segment_all(tracks.engine, frames[3:5], first=3)
-        tracks.engine.policy = FixedInterval(100)
-        (waiting,) = segment_all(tracks.engine, frames[5:6], first=5)
+        meanwhile = segment_all(tracks.engine, frames[3:6], first=3)
         tracks.slow_network.let_through()
         tracks.wait_for_done(2)
-        (late,) = segment_all(tracks.engine, frames[6:7], first=6)
-        tracks.slow_network.let_through()
-        tracks.wait_for_done(3)
-        (newest,) = segment_all(tracks.engine, frames[7:8], first=7)
-    assert [key_of(result) for result in (waiting, late, newest)] == [(4, False), (2, True), (4, True)]
+        late, next_one = segment_all(tracks.engine, frames[6:], first=6)
+    assert [key_of(result) for result in (*meanwhile, late)] == [*[(2, False)] * 3, (2, True)]
+    assert not any(result.is_key_frame for result in meanwhile) and late.is_key_frame
+    assert key_of(next_one) == (6, False)
 
 
 def test_a_late_result_older_than_the_newest_accurate_key_is_not_used() -> None:
@@ -240,7 +237,7 @@ def test_a_result_from_before_a_reset_is_dropped() -> None:
     with two_tracks(FixedInterval(2)) as tracks:
         frames = moving_frames(7)
         tracks.slow_network.shut()
-        segment_all(tracks.engine, frames[:5])  # frame 2 in work, frame 4 waiting
+        segment_all(tracks.engine, frames[:5])  # frame 2 in work
         tracks.wait_for_start(2)
         tracks.engine.reset("the test wants it")
         tracks.slow_network.let_through(2)
@@ -249,8 +246,8 @@ def test_a_result_from_before_a_reset_is_dropped() -> None:
         results = segment_all(tracks.engine, frames[5:], first=5)
         counts = tracks.lane.counts()
     assert [key_of(result) for result in results] == [(5, True), (5, True)]
-    assert counts.discarded == 2
-    assert len(tracks.slow_network.images) == 3  # frames 0, 2 and 5: Sh never began with frame 4
+    assert counts.discarded == 1
+    assert len(tracks.slow_network.images) == 3  # frames 0, 2 and 5
 
 
 def test_a_finished_result_not_yet_collected_is_dropped_by_a_reset() -> None:
@@ -267,23 +264,22 @@ def test_a_finished_result_not_yet_collected_is_dropped_by_a_reset() -> None:
 # --- 4: busy slow track ----------------------------------------------------------------------------------------------
 
 
-def test_of_a_burst_of_key_frames_one_is_in_work_and_the_newest_waits() -> None:
+def test_of_a_burst_of_key_frames_one_is_in_work_and_none_grows_old_waiting() -> None:
     with two_tracks(FixedInterval(1)) as tracks:
-        frames = [plain_frame(10 * i) for i in range(12)]
+        frames = [plain_frame(10 * i) for i in range(13)]
         segment_all(tracks.engine, frames[:1])
         tracks.wait_for_done(1)
         tracks.slow_network.shut()
         segment_all(tracks.engine, frames[1:2], first=1)
         tracks.wait_for_start(2)
-        segment_all(tracks.engine, frames[2:], first=2)
+        segment_all(tracks.engine, frames[2:12], first=2)
         counts = tracks.lane.counts()
-        assert counts.busy and counts.waiting
-        assert counts.discarded == 9  # frames 2 to 10, each replaced by the next
+        assert counts.busy and not counts.waiting and counts.discarded == 0
         tracks.slow_network.let_through(2)
+        tracks.wait_for_done(2)
+        segment_all(tracks.engine, [frames[12]], first=12)
         tracks.wait_for_done(3)
-        (last,) = segment_all(tracks.engine, [frames[11]], first=12)
-    assert brightness_of(tracks.slow_network)[:3] == pytest.approx([brightness(frames[i]) for i in (0, 1, 11)])
-    assert key_of(last) == (11, True)
+    assert brightness_of(tracks.slow_network)[:3] == pytest.approx([brightness(frames[i]) for i in (0, 1, 12)])
 
 
 def brightness_of(slow_network: GatedSlowNetwork) -> list[float]:

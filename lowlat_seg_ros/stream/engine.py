@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -138,7 +139,11 @@ class StreamEngine:
         if key is None:
             return NO_KEY_YET if self.slow_lane.owes_result else FIRST_FRAME
         since_key = self._cache.since_key(seen.sequence, self._clock.now)
-        return self.policy.decide(self._network, key.frame.low, seen.low, since_key)
+        decision = self.policy.decide(self._network, key.frame.low, seen.low, since_key)
+        if decision.is_key_frame and self.low_latency and self.slow_lane.is_at_work:
+            # Put off until Sh is done with the last one: a frame that waited would be old by the time its turn came.
+            return replace(decision, is_key_frame=False, reason="")
+        return decision
 
     def _find(self, key: KeyFrame | None, seen: SeenFrame, decision: KeyFrameDecision, clock: _StageClock) -> Found:
         """The one place where labels come from: the slow network in place, Sl alone, or the key frame."""

@@ -141,6 +141,12 @@ class SlowLane(ABC):
             return self._waiting is not None or is_coming or bool(self._results)
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether Sh is busy with a frame of this lane whose result will count."""
+        with self._changed:
+            return self._in_work is not None and not self._in_work_is_stale
+
+    @property
     def has_waiting(self) -> bool:
         with self._changed:
             return self._waiting is not None
