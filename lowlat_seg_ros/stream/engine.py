@@ -138,7 +138,11 @@ class StreamEngine:
         if key is None:
             return NO_KEY_YET if self.slow_lane.owes_result else FIRST_FRAME
         since_key = self._cache.since_key(seen.sequence, self._clock.now)
-        return self.policy.decide(self._network, key.frame.low, seen.low, since_key)
+        return self.policy.decide(self._network, key.frame.low, seen.low, since_key, self._slow_track_has_idle_time)
+
+    def _slow_track_has_idle_time(self) -> bool:
+        # A frame that would wait for Sh is not made to wait for what is not due.
+        return self.low_latency and self.slow_lane.has_idle_time()
 
     def _find(self, key: KeyFrame | None, seen: SeenFrame, decision: KeyFrameDecision, clock: _StageClock) -> Found:
         """The one place where labels come from: the slow network in place, Sl alone, or the key frame."""
