@@ -51,6 +51,7 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
         settings={
             "policy": {"name": "predicted_deviation", "threshold": 0.1, "minimum_interval": 1, "maximum_interval": 10},
             "low_latency": True,
+            "slow_track_share": 0.5,
             "cameras": [],
             **({"live": {"rate": 0.5, "rounds": 2}} if live else {}),
         },

@@ -51,14 +51,15 @@ def test_the_policy_takes_its_own_parameters() -> None:
         "maximum_interval": 7,
         "minimum_key_period": 0.1,
         "maximum_key_period": 0.9,
+        "idle_threshold": 0.01,
     }
     assert settings(policy="fixed_interval", interval=4).key_frame_policy() == FixedInterval(4)
     assert settings(
         policy="feature_difference", feature_difference_threshold=0.3, **limits
-    ).key_frame_policy() == FeatureDifference(0.3, 2, 7, 0.1, 0.9)
+    ).key_frame_policy() == FeatureDifference(0.3, 2, 7, 0.1, 0.9, 0.01)
     assert settings(
         policy="predicted_deviation", deviation_threshold=0.2, **limits
-    ).key_frame_policy() == PredictedDeviation(0.2, 2, 7, 0.1, 0.9)
+    ).key_frame_policy() == PredictedDeviation(0.2, 2, 7, 0.1, 0.9, 0.01)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from stream_setup import stream_network
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.replay.profile import Profile, load_profile, measure_profile, reference_profile
-from lowlat_seg_ros.replay.settings import PolicySettings
+from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, PredictedDeviation
 
 
 def test_the_policies_are_the_node_s_with_its_defaults() -> None:
     node = yaml.safe_load((Path(__file__).parents[1] / "config" / "seg.yaml").read_text(encoding="utf-8"))
     defaults = node["/**"]["ros__parameters"]
-    names = "minimum_interval", "maximum_interval", "minimum_key_period", "maximum_key_period"
+    names = ("minimum_interval", "maximum_interval", "minimum_key_period", "maximum_key_period", "idle_threshold")
     limits = [defaults[name] for name in names]
     assert PolicySettings().name == defaults["policy"]
     assert PolicySettings().policy() == PredictedDeviation(defaults["deviation_threshold"], *limits)
@@ -38,6 +38,7 @@ def test_settings_tell_what_counts_for_the_policy() -> None:
         "maximum_interval": 9,
         "minimum_key_period": 0.1,
         "maximum_key_period": 1.0,
+        "idle_threshold": 0.2,
     }
     mapping = PolicySettings(threshold=0.3, **limits).to_mapping()
     assert mapping == {"name": "predicted_deviation", "threshold": 0.3, **limits}
@@ -49,6 +50,7 @@ def test_settings_tell_what_counts_for_the_policy() -> None:
         ({"name": "luck"}, "there is no policy 'luck'"),
         ({"threshold": -1.0}, "deviation threshold is -1.0"),
         ({"minimum_interval": 3, "maximum_interval": 2}, "interval limits are 3 and 2"),
+        ({"idle_threshold": 1.5}, "idle threshold is 1.5; expected 0 to 1"),
         ({"maximum_key_period": 0.1}, "period limits are 0.25 and 0.1 seconds"),
         ({"name": "fixed_interval", "interval": 0}, "interval is 0"),
     ],
@@ -56,6 +58,11 @@ def test_settings_tell_what_counts_for_the_policy() -> None:
 def test_a_policy_that_cannot_be_is_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         PolicySettings(**changes)
+
+
+def test_a_share_of_the_time_that_cannot_be_is_refused() -> None:
+    with pytest.raises(SettingsError, match="the slow track's share of the time is 2; expected 0 to 1"):
+        ReplaySettings(slow_track_share=2)
 
 
 def test_a_profile_is_read_as_it_was_written_and_from_a_report(tmp_path: Path) -> None:

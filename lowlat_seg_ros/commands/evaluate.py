@@ -199,7 +199,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
         analyses = chosen("--analyses", options.analyses, ANALYSES)
     if options.rows is not None:
         rows = chosen("--rows", options.rows, ROWS)
-    settings = TrackSettings(options.interval, adaptive_policy(options), delays(options))
+    settings = TrackSettings(options.interval, adaptive_policy(options), delays(options), options.slow_track_share)
     return Plan(rows, analyses, settings, is_video=not options.stills)
 
 
@@ -211,6 +211,7 @@ def adaptive_policy(options: argparse.Namespace) -> PredictedDeviation:
             options.maximum_interval,
             options.minimum_key_period,
             options.maximum_key_period,
+            options.idle_threshold,
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error

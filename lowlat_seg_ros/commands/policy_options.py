@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY
+from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
 
 
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
-    """How soon and how late a key frame follows the last one."""
+    """How soon and how late a key frame follows the last one, and what an idle slow track does."""
     node = DEFAULT_POLICY
     parser.add_argument(
         "--minimum-key-period",
@@ -29,4 +30,20 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--maximum-interval", type=int, default=node.maximum_interval, metavar="N", help="likewise in frames"
+    )
+    parser.add_argument(
+        "--idle-threshold",
+        type=float,
+        default=node.idle_threshold,
+        metavar="D",
+        help="deviation beyond which an idle slow track takes a frame, 1 for never; "
+        f"the default is {node.idle_threshold:g}",
+    )
+    parser.add_argument(
+        "--slow-track-share",
+        type=float,
+        default=DEFAULT_SHARE,
+        metavar="F",
+        help="share of the time that the slow track may be at work before it leaves that out; "
+        f"the default is {DEFAULT_SHARE:g}",
     )

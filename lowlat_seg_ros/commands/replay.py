@@ -141,9 +141,10 @@ def settings_from(options: argparse.Namespace) -> ReplaySettings:
         options.maximum_interval,
         options.minimum_key_period,
         options.maximum_key_period,
+        options.idle_threshold,
     )
     check_live_options(options)
-    return ReplaySettings(policy, not options.wait_for_slow_track, tuple(options.camera))
+    return ReplaySettings(policy, not options.wait_for_slow_track, options.slow_track_share, tuple(options.camera))
 
 
 def check_live_options(options: argparse.Namespace) -> None:

@@ -20,8 +20,9 @@ from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.just_in_time import JustInTimeAlone
 from lowlat_seg_ros.fast.registry import PropagationKind
 from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.key_frames import FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import NEVER_IDLE, FixedInterval, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
+from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
 SINGLE_FRAME_ROWS: Final = (*FULL_ROWS, "single-frame")
 TWO_TRACK_ROWS: Final = ("fixed", "adaptive", "low-latency", "just-in-time", "just-in-time-alone")
@@ -64,13 +65,14 @@ class TrackSettings:
     interval: int  # frames from key to key, of the fixed policy
     adaptive: PredictedDeviation  # the policy of all the other rows
     delay_frames: tuple[int, ...]  # until the slow track's result is there; a row each
+    slow_track_share: float = DEFAULT_SHARE  # of the frames' time, for idle key frames
 
     def __post_init__(self) -> None:
         for delay in self.delay_frames:
             if delay < 1:
                 raise SettingsError(f"the slow track is {delay} frames late; expected 1 or more")
         try:
-            self.fixed_policy()
+            self.fixed_policy(), TimeShare(self.slow_track_share)
         except ValueError as error:
             raise SettingsError(str(error)) from error
 
@@ -84,6 +86,8 @@ class TrackSettings:
         latest = _limits_in_words(policy.maximum_interval, policy.maximum_period)
         limits = [f"after {earliest} at the earliest"] if earliest else []
         limits += [f"after {latest} at the latest"] if latest else []
+        idle = f"beyond {policy.idle_threshold:g} where Sh is idle, {self.slow_track_share:g} of the time"
+        limits += [idle] if policy.idle_threshold < NEVER_IDLE else []
         return ", ".join([f"a key frame beyond a deviation of {policy.threshold:g}", *limits])
 
 
@@ -123,7 +127,7 @@ def evaluate_rows(
 
 def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> list[Labeller]:
     """The row of that name; low latency is a row for each delay."""
-    wait, own = partial(_in_engine, clip, low_latency=False), clip.propagation_name
+    wait, own = partial(_in_engine, clip, settings, low_latency=False), clip.propagation_name
     match name:
         case "per-frame":
             return [Labeller(name, "full network on every frame", wait(FixedInterval(1)))]
@@ -150,7 +154,7 @@ def _low_latency(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> La
     return Labeller(
         f"low-latency-{delay}",
         f"{settings.in_words()}, nobody waits, {_late(delay)}",
-        _in_engine(clip, settings.adaptive, delay_frames=delay),
+        _in_engine(clip, settings, settings.adaptive, delay_frames=delay),
         clip.propagation_name,
     )
 
@@ -159,7 +163,7 @@ def _just_in_time(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> L
     return Labeller(
         f"just-in-time-{delay}",
         f"as low-latency-{delay}, propagated just in time: nothing trained for this slow network",
-        _in_engine(clip, settings.adaptive, delay_frames=delay, propagation=JUST_IN_TIME),
+        _in_engine(clip, settings, settings.adaptive, delay_frames=delay, propagation=JUST_IN_TIME),
         JUST_IN_TIME,
     )
 
@@ -168,7 +172,7 @@ def _just_in_time_alone(clip: EvaluatedClip, settings: TrackSettings, delay: int
     return Labeller(
         "just-in-time-alone",
         f"Sl with the just-in-time classifier alone, {_late(delay)}",
-        _in_engine(clip, settings.adaptive, delay_frames=delay, propagation=JustInTimeAlone),
+        _in_engine(clip, settings, settings.adaptive, delay_frames=delay, propagation=JustInTimeAlone),
         JUST_IN_TIME,
     )
 
@@ -179,6 +183,7 @@ def _late(delay: int) -> str:
 
 def _in_engine(
     clip: EvaluatedClip,
+    settings: TrackSettings,
     policy: KeyFramePolicy,
     *,
     low_latency: bool = True,
@@ -188,7 +193,7 @@ def _in_engine(
     """The node's engine, with a slow track that is late by counted frames."""
     engine = StreamEngine(
         clip.remembering,
-        InlineSlowTrack(clip.slow, delay_frames),
+        InlineSlowTrack(clip.slow, delay_frames, settings.slow_track_share),
         policy,
         propagation=propagation or clip.propagation_name,
         low_latency=low_latency,

@@ -135,6 +135,7 @@ def node_parameters(model: str, names: tuple[str, ...], settings: ReplaySettings
         "use_sim_time": "true",
         "cameras": f"[{', '.join(names)}]",
         "low_latency": str(settings.low_latency).lower(),
+        "slow_track_share": str(float(settings.slow_track_share)),
         **policy_parameters(settings.policy),
     }
     return [f"{name}:={value}" for name, value in parameters.items()]

@@ -13,6 +13,7 @@ from lowlat_seg_ros.stream.key_frames import (
     KeyFramePolicy,
     PredictedDeviation,
 )
+from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
 DEFAULT_THRESHOLDS: Final = {"predicted_deviation": DEFAULT_POLICY.threshold, "feature_difference": 0.5}
 POLICIES: Final = (*DEFAULT_THRESHOLDS, "fixed_interval")
@@ -30,6 +31,7 @@ class PolicySettings:
     maximum_interval: int = DEFAULT_POLICY.maximum_interval
     minimum_key_period: float = DEFAULT_POLICY.minimum_period  # seconds
     maximum_key_period: float = DEFAULT_POLICY.maximum_period
+    idle_threshold: float = DEFAULT_POLICY.idle_threshold
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
@@ -41,8 +43,14 @@ class PolicySettings:
             if self.name == "fixed_interval":
                 return FixedInterval(self.interval)
             kind = PredictedDeviation if self.name == "predicted_deviation" else FeatureDifference
-            periods = self.minimum_key_period, self.maximum_key_period
-            return kind(self._threshold, self.minimum_interval, self.maximum_interval, *periods)
+            return kind(
+                self._threshold,
+                self.minimum_interval,
+                self.maximum_interval,
+                self.minimum_key_period,
+                self.maximum_key_period,
+                self.idle_threshold,
+            )
         except ValueError as error:
             raise SettingsError(str(error)) from error
 
@@ -57,6 +65,7 @@ class PolicySettings:
             "maximum_interval": self.maximum_interval,
             "minimum_key_period": self.minimum_key_period,
             "maximum_key_period": self.maximum_key_period,
+            "idle_threshold": self.idle_threshold,
         }
 
     @property
@@ -70,11 +79,19 @@ class ReplaySettings:
 
     policy: PolicySettings = PolicySettings()
     low_latency: bool = True  # key frames take the fast track's labels instead of waiting for Sh
+    slow_track_share: float = DEFAULT_SHARE  # of the time, 0 to 1
     cameras: tuple[str, ...] = ()  # topics; none: every camera in the bag
+
+    def __post_init__(self) -> None:
+        try:
+            TimeShare(self.slow_track_share)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
 
     def to_mapping(self) -> dict[str, Any]:
         return {
             "policy": self.policy.to_mapping(),
             "low_latency": self.low_latency,
+            "slow_track_share": self.slow_track_share,
             "cameras": list(self.cameras),
         }

@@ -104,7 +104,9 @@ class TwoTracks:
         waits = "" if settings.low_latency else "; key frames wait for Sh"
         self.description = f"the fast track on every frame, Sh beside it on key frames{waits}"
         self._durations = {name: profile.nanoseconds(name) for name in ("fast_ms", "key_frame_ms", "full_ms")}
-        self._track = ScheduledSlowTrack(network, profile.nanoseconds("slow_ms"), self._durations["key_frame_ms"])
+        self._track = ScheduledSlowTrack(
+            network, profile.nanoseconds("slow_ms"), self._durations["key_frame_ms"], settings.slow_track_share
+        )
         policy = settings.policy.policy()
         self._engines = {
             camera: StreamEngine(network, self._track, policy, low_latency=settings.low_latency) for camera in cameras

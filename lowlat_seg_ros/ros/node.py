@@ -72,7 +72,9 @@ class SegmentationNode(Node):
         fast = slow.own_fast_network or load_checkpoint(self._settings.fast_model, self._device)
         model = presented(slow, fast, self._settings)
         show_presented(self, model)
-        self._slow_track = ThreadedSlowTrack(slow, self._device, intra_op_threads=self._threads.slow)
+        self._slow_track = ThreadedSlowTrack(
+            slow, self._device, intra_op_threads=self._threads.slow, share=self._settings.slow_track_share
+        )
         for name in self._settings.cameras:
             self._cameras.append(self._camera(name, self._slow_track, fast, model))
         self._publish_classes(model)

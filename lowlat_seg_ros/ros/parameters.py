@@ -27,6 +27,7 @@ from lowlat_seg_ros.stream.key_frames import (
     KeyFramePolicy,
     PredictedDeviation,
 )
+from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
 
 MODELS_OWN_NAMES: Final = [""]
 MODELS_OWN_SIZE: Final = [0, 0]
@@ -181,6 +182,21 @@ DECLARATIONS: Final = (
         changes_at_run_time=True,
     ),
     Declaration(
+        "idle_threshold",
+        DEFAULT_POLICY.idle_threshold,
+        "predicted_deviation and feature_difference: what must be measured for an idle slow track to take a frame that "
+        "is not due; 1.0: never.",
+        (0.0, 1.0),
+        changes_at_run_time=True,
+    ),
+    Declaration(
+        "slow_track_share",
+        DEFAULT_SHARE,
+        "Share of the time that the slow track may be at work before it leaves out idle key frames and training. Key "
+        "frames that are due are never refused.",
+        (0.0, 1.0),
+    ),
+    Declaration(
         "interval",
         FixedInterval.interval,
         "fixed_interval: frames from one key frame to the next.",
@@ -226,6 +242,8 @@ class Settings:
     maximum_key_period: float
     minimum_interval: int
     maximum_interval: int
+    idle_threshold: float
+    slow_track_share: float
     interval: int
     overlay_opacity: float
     image_timeout: float
@@ -253,8 +271,8 @@ class Settings:
         intervals = self.minimum_interval, self.maximum_interval
         periods = self.minimum_key_period, self.maximum_key_period
         if self.policy == "feature_difference":
-            return FeatureDifference(self.feature_difference_threshold, *intervals, *periods)
-        return PredictedDeviation(self.deviation_threshold, *intervals, *periods)
+            return FeatureDifference(self.feature_difference_threshold, *intervals, *periods, self.idle_threshold)
+        return PredictedDeviation(self.deviation_threshold, *intervals, *periods, self.idle_threshold)
 
 
 _BY_NAME: Final = {declaration.name: declaration for declaration in DECLARATIONS}

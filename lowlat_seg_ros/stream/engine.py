@@ -139,11 +139,16 @@ class StreamEngine:
         if key is None:
             return NO_KEY_YET if self.slow_lane.owes_result else FIRST_FRAME
         since_key = self._cache.since_key(seen.sequence, self._clock.now)
-        decision = self.policy.decide(self._network, key.frame.low, seen.low, since_key)
+        has_idle_time = self._slow_track_has_idle_time
+        decision = self.policy.decide(self._network, key.frame.low, seen.low, since_key, has_idle_time)
         if decision.is_key_frame and self.low_latency and self.slow_lane.is_at_work:
             # Put off until Sh is done with the last one: a frame that waited would be old by the time its turn came.
             return replace(decision, is_key_frame=False, reason="")
         return decision
+
+    def _slow_track_has_idle_time(self) -> bool:
+        # A frame that would wait for Sh is not made to wait for what is not due.
+        return self.low_latency and self.slow_lane.has_idle_time()
 
     def _find(self, key: KeyFrame | None, seen: SeenFrame, decision: KeyFrameDecision, clock: _StageClock) -> Found:
         """The one place where labels come from: the slow network in place, Sl alone, or the key frame."""

@@ -12,10 +12,18 @@ from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
 from lowlat_seg_ros.fast.network import FastNetwork
 
 KeyReason = Literal[
-    "", "first frame", "interval", "maximum interval", "maximum period", "deviation", "feature difference"
+    "", "first frame", "interval", "maximum interval", "maximum period", "deviation", "feature difference", "idle"
 ]
 
+NEVER_IDLE: Final = 1.0
+"""As ``idle_threshold``: an idle slow track takes no frame that is not due."""
+
 TINY = 1e-12  # keeps the relative feature difference finite where the key frame's feature is zero everywhere
+
+
+def never_idle() -> bool:
+    """A slow track that has no time for a frame that is not due."""
+    return False
 
 
 class SinceKey(NamedTuple):
@@ -39,7 +47,12 @@ class KeyFramePolicy(Protocol):
     """Policies hold no state, so they can be exchanged between any two frames."""
 
     def decide(
-        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, since_key: SinceKey
+        self,
+        network: FastNetwork,
+        key: LowFeatures,
+        current: LowFeatures,
+        since_key: SinceKey,
+        has_idle_time: Callable[[], bool] = never_idle,
     ) -> KeyFrameDecision:
         """Decide on the current frame.
 
@@ -49,6 +62,7 @@ class KeyFramePolicy(Protocol):
             current: features of the frame decided on.
             since_key: how long ago the newest key frame was. It may be newer than ``key``: its accurate feature may
                 still be in the slow track.
+            has_idle_time: whether the slow track would otherwise do nothing; asked only where that decides.
 
         Raises:
             FloatingPointError: the measured deviation is nan or infinite.
@@ -67,7 +81,12 @@ class FixedInterval:
             raise ValueError(f"the key-frame interval is {self.interval}; expected 1 frame or more")
 
     def decide(
-        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, since_key: SinceKey
+        self,
+        network: FastNetwork,
+        key: LowFeatures,
+        current: LowFeatures,
+        since_key: SinceKey,
+        has_idle_time: Callable[[], bool] = never_idle,
     ) -> KeyFrameDecision:
         if since_key.frames >= self.interval:
             return KeyFrameDecision(True, "interval")
@@ -79,7 +98,7 @@ class ThresholdPolicy(ABC):
     """A frame is a key frame once what is measured between it and the key frame goes beyond a threshold.
 
     The measure is taken on every frame, also where a limit decides, so that every frame reports it. Limits hold from
-    key frame to key frame, whatever is measured; 0 is none.
+    key frame to key frame, whatever is measured; 0 is none. An idle slow track takes a frame whatever the minima say.
     """
 
     threshold: float
@@ -87,10 +106,13 @@ class ThresholdPolicy(ABC):
     maximum_interval: int = 0
     minimum_period: float = 0.0  # seconds
     maximum_period: float = 0.0
+    idle_threshold: float = NEVER_IDLE  # of the same measure, for an idle slow track
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.threshold) and self.threshold >= 0):
             raise ValueError(f"the {self.reason} threshold is {self.threshold}; expected a number, 0 or more")
+        if not 0 <= self.idle_threshold <= NEVER_IDLE:
+            raise ValueError(f"the idle threshold is {self.idle_threshold}; expected 0 to 1, where 1 is never")
         _check_limits("interval", "frames", self.minimum_interval, self.maximum_interval)
         _check_limits("period", "seconds", self.minimum_period, self.maximum_period)
 
@@ -104,12 +126,20 @@ class ThresholdPolicy(ABC):
         """How far the current frame is from the key frame, 0 or more."""
 
     def decide(
-        self, network: FastNetwork, key: LowFeatures, current: LowFeatures, since_key: SinceKey
+        self,
+        network: FastNetwork,
+        key: LowFeatures,
+        current: LowFeatures,
+        since_key: SinceKey,
+        has_idle_time: Callable[[], bool] = never_idle,
     ) -> KeyFrameDecision:
         deviation = self.measure(network, key, current)
         if not math.isfinite(deviation):
             raise FloatingPointError(f"the {self.reason} from the key frame is {deviation}")
         reason = self._reason_for_key_frame(deviation, since_key)
+        is_worth_idle_time = self.idle_threshold < NEVER_IDLE and deviation > self.idle_threshold
+        if reason == "" and is_worth_idle_time and has_idle_time():
+            reason = "idle"
         return KeyFrameDecision(reason != "", reason, deviation, self.threshold)
 
     def _reason_for_key_frame(self, deviation: float, since_key: SinceKey) -> KeyReason:
@@ -142,7 +172,9 @@ class PredictedDeviation(ThresholdPolicy):
         return float(network.predicted_deviation(key, current))
 
 
-DEFAULT_POLICY: Final = PredictedDeviation(threshold=0.125, minimum_period=0.25, maximum_period=0.5)
+DEFAULT_POLICY: Final = PredictedDeviation(
+    threshold=0.125, minimum_period=0.25, maximum_period=0.5, idle_threshold=0.05
+)
 """The node's, the library's and the commands' own; ``config/seg.yaml`` says what its numbers do."""
 
 

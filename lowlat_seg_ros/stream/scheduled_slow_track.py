@@ -19,6 +19,7 @@ from lowlat_seg_ros.stream.slow_lane import (
     learn_nothing,
     run_slow_network,
 )
+from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
 
 class ScheduledSlowTrack:
@@ -27,14 +28,16 @@ class ScheduledSlowTrack:
     All times are integers of one unit, nanoseconds in a replay, so that no rounding depends on a bag's length.
     """
 
-    def __init__(self, network: SlowNetwork, duration: int, hand_over_delay: int) -> None:
+    def __init__(self, network: SlowNetwork, duration: int, hand_over_delay: int, share: float = DEFAULT_SHARE) -> None:
         """
         Args:
             network: in evaluation mode.
             duration: of Sh.
             hand_over_delay: from the beginning of a ``segment`` call to the hand-over of its key frame, which the
                 engine does last.
+            share: of the time that it is at work at the most before it takes no idle key frames; training takes none.
         """
+        self._share = TimeShare(share)
         self.network = network
         self.duration = duration
         self.hand_over_delay = hand_over_delay
@@ -63,9 +66,15 @@ class ScheduledSlowTrack:
             raise ValueError(f"simulated time cannot go back from {self.now} to {now}")
         while self._in_work is not None and self._done_at <= now:
             self._in_work.complete(self._done_at)
+            self._share.spend_on_run(self.duration, self._done_at)
             self._in_work = None
             self.begin_next(self._done_at)
         self.now = now
+
+    def has_idle_time(self) -> bool:
+        """Whether nothing is in work or waits, and the share allows for more."""
+        is_idle = self._in_work is None and not any(lane.has_waiting for lane in self.lanes)
+        return is_idle and self._share.has_credit(self.now)
 
     def begin_next(self, time: int) -> None:
         """Take the next lane's job into work at ``time``, if there is one and none is in work."""
@@ -106,6 +115,9 @@ class ScheduledLane(SlowLane):
         # Lanes are served in order, so that what was handed over before this job was replaced and never comes.
         self._handed_over = {later: at for later, at in self._handed_over.items() if later > sequence}
 
+    def has_idle_time(self) -> bool:
+        return self._track.has_idle_time()
+
     def now(self) -> int:
         """Simulated, in the track's unit."""
         return self._track.now
@@ -120,16 +132,23 @@ class InlineSlowTrack:
     Sh runs inside the ``segment`` call that collects its result; latencies of such a run mean nothing.
     """
 
-    def __init__(self, network: SlowNetwork, delay_frames: int = 1) -> None:
-        """``delay_frames``: a key frame's result is there that many ``segment`` calls after Sh began with it."""
+    def __init__(self, network: SlowNetwork, delay_frames: int = 1, share: float = DEFAULT_SHARE) -> None:
+        """
+        Args:
+            network: in evaluation mode.
+            delay_frames: a key frame's result is there that many ``segment`` calls after Sh began with it.
+            share: of the frames' time, beyond which it takes no idle key frames.
+        """
         if delay_frames < 1:
             raise ValueError(f"the inline slow track's delay is {delay_frames} frames; expected 1 or more")
         self.network = network
         self._delay_frames = delay_frames
+        self._share = share
 
     def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> InlineLane:
         """A camera's place, at a track of its own."""
-        return InlineLane(ScheduledSlowTrack(self.network, self._delay_frames, hand_over_delay=0), prepare, learn)
+        track = ScheduledSlowTrack(self.network, self._delay_frames, hand_over_delay=0, share=self._share)
+        return InlineLane(track, prepare, learn)
 
 
 class InlineLane(ScheduledLane):

@@ -127,6 +127,10 @@ class SlowLane(ABC):
         return time.monotonic_ns()
 
     @abstractmethod
+    def has_idle_time(self) -> bool:
+        """Whether the slow track has nothing to do, for other cameras either, and may take a frame that is not due."""
+
+    @abstractmethod
     def warm_up(self, job: SlowJob) -> SlowResult:
         """Run Sh once where this lane's jobs run, wait for it, and leave the lane as it was."""
 

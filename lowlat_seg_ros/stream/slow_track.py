@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from lowlat_seg_ros.stream.slow_lane import (
     learn_nothing,
     run_slow_network,
 )
+from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
 MAXIMUM_NICENESS = 19
 
@@ -44,6 +46,7 @@ class ThreadedSlowTrack:
         device: torch.device | str = "cpu",
         intra_op_threads: int = 1,
         niceness: int = 10,
+        share: float = DEFAULT_SHARE,
     ) -> None:
         """
         Args:
@@ -51,6 +54,7 @@ class ThreadedSlowTrack:
             intra_op_threads: torch's threads within one operator of Sh. More than one stalls the fast track on few
                 cores: threads that both run multi-threaded operators wait for each other's cores at every barrier.
             niceness: added to the process's own, 0 to 19. Only on Linux, where a thread has a niceness of its own.
+            share: 0 to 1, of the time that it may be at work before it leaves out idle key frames and training.
         """
         if intra_op_threads < 1:
             raise ValueError(f"the slow track has {intra_op_threads} intra-op threads; expected 1 or more")
@@ -61,6 +65,9 @@ class ThreadedSlowTrack:
         self._changed = threading.Condition()
         self._lanes: deque[ThreadedLane] = deque()  # the one whose turn it is comes first
         self._is_closing = False
+        self._is_at_work = False  # training included
+        self._share = TimeShare(share)
+        self._paid_until = 0  # monotonic nanoseconds: what was done before has been subtracted from the share
         self._is_settled = threading.Event()
         self._thread = threading.Thread(
             target=self._work, args=(intra_op_threads, niceness), name="slow track", daemon=True
@@ -121,20 +128,43 @@ class ThreadedSlowTrack:
     def _serve_next(self) -> bool:
         """Wait for a job and run it; returns whether to go on. While it waits it keeps no frame alive."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closing or any(lane.has_waiting for lane in self._lanes))
+            self._changed.wait_for(lambda: self._is_closing or self._has_waiting())
             if self._is_closing:
                 return False
             lane = self._next_lane()
             job = lane.take()
+            self._is_at_work, self._paid_until = True, time.monotonic_ns()
         self._stream.follow(job.ready)
         result = run_slow_network(self.network, job.frame, lane.prepare, self._stream)
+        self._pay(self._share.spend_on_run)
         lane.finish(result)
-        lane.learn(result, self._is_idle)
+        lane.learn(result, self._may_go_on_learning)
+        self._pay(self._share.spend)
+        with self._changed:
+            self._is_at_work = False
         return True
 
-    def _is_idle(self) -> bool:
+    def has_idle_time(self) -> bool:
+        """Whether nothing is in work, training included, or waits, and the share allows for more."""
         with self._changed:
-            return not self._is_closing and not any(lane.has_waiting for lane in self._lanes)
+            is_idle = not (self._is_closing or self._is_at_work or self._has_waiting())
+            return is_idle and self._share.has_credit(time.monotonic_ns())
+
+    def _may_go_on_learning(self) -> bool:
+        self._pay(self._share.spend)
+        with self._changed:
+            is_wanted = self._is_closing or self._has_waiting()
+            return not is_wanted and self._share.has_credit(self._paid_until)
+
+    def _pay(self, spend: Callable[[int, int], None]) -> None:
+        """Subtract from the share what was done since the last call."""
+        with self._changed:
+            now = time.monotonic_ns()
+            spend(now - self._paid_until, now)
+            self._paid_until = now
+
+    def _has_waiting(self) -> bool:
+        return any(lane.has_waiting for lane in self._lanes)
 
     def _next_lane(self) -> ThreadedLane:
         """The next lane in turn that has a job; its turn comes again after all the others'."""
@@ -155,6 +185,9 @@ class ThreadedLane(SlowLane):
     def __init__(self, track: ThreadedSlowTrack, changed: threading.Condition, prepare: Prepare, learn: Learn) -> None:
         super().__init__(track.network, changed, prepare, learn)
         self._track = track
+
+    def has_idle_time(self) -> bool:
+        return self._track.has_idle_time()
 
     def warm_up(self, job: SlowJob) -> SlowResult:
         return self._track.warm_up(job, self.prepare)
