@@ -122,7 +122,7 @@ def test_labels_say_which_key_frame_they_came_from(camera: FakeCamera) -> None:
 
 
 def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: TestBench) -> None:
-    long = {"minimum_key_period": 0.0, "maximum_key_period": 0.0}
+    long = {"minimum_key_period": 0.0, "maximum_key_period": 0.0, "idle_threshold": 1.0}
     assert bench.set_parameters(policy="predicted_deviation", deviation_threshold=1.0, **long).successful
     begin_stream(camera, stamp=3_000)
     quiet = camera.key_frames[camera.segment(picture(5))]
@@ -132,7 +132,9 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
     assert until_key_frame(camera)[-1].key_reason == "deviation"
     assert bench.set_parameters(policy="fixed_interval", interval=1).successful
     assert until_key_frame(camera)[-1].key_reason == "interval"
-    assert bench.set_parameters(interval=3, minimum_key_period=0.25, maximum_key_period=0.5).successful
+    assert bench.set_parameters(
+        interval=3, minimum_key_period=0.25, maximum_key_period=0.5, idle_threshold=0.05
+    ).successful
 
 
 @pytest.mark.parametrize(
