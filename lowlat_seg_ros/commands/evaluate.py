@@ -6,6 +6,7 @@ import argparse
 import itertools
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ import torch
 from lowlat_seg_ros.commands.policy_options import add_limit_options
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
+from lowlat_seg_ros.data.classes import CAMVID_CLASSES
 from lowlat_seg_ros.data.clips import STREET, open_clip
+from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName
 from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
@@ -128,9 +131,16 @@ def evaluate_command(options: argparse.Namespace) -> None:
     network = load_checkpoint(options.fast_model if slow.own_fast_network is None else options.model)
     plan = fitting_plan(plan, network, slow, options)
     compared = compared_networks(options.compare, network)
+    frames, by_name = frames_of(options), None
+    if has_labels(options) and slow.own_fast_network is None:
+        by_name = ClassesByName.match(slow.classes, CAMVID_CLASSES)
+        frames = by_name.renamed(frames)
+        for sentence in by_name.sentences():
+            print(sentence, file=sys.stderr)
     clip = EvaluatedClip(
         network,
-        frames_of(options),
+        frames,
+        scored=None if by_name is None else by_name.scored,
         slow=slow,
         propagation=options.propagation,
         rate_hz=options.rate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -60,6 +60,7 @@ class EvaluatedClip:
         propagation: str = AUTO,
         rate_hz: float = CAMVID_HZ,
         has_labels: bool = True,
+        scored: Collection[int] | None = None,
     ) -> None:
         """
         Args:
@@ -69,6 +70,7 @@ class EvaluatedClip:
             rate_hz: frames a second, by which they are stamped.
             has_labels: whether the clip's labels are the truth. Otherwise they are not looked at, and what the full
                 network sees in a frame stands for them.
+            scored: the classes that the truth may hold; all unless given.
             clip: read at once, so that a file which cannot be used is named before anything is computed.
 
         Raises:
@@ -94,6 +96,7 @@ class EvaluatedClip:
         self._answers: dict[int, Answer] = {}
         self._full_labels: dict[int, NDArray[np.uint8]] = {}
         self.has_labels = has_labels
+        self._scored = scored
         if not has_labels:
             with torch.inference_mode():
                 self.frames = [replace(frame, truth=self.full_labels(frame.index)) for frame in self.frames]
@@ -112,7 +115,7 @@ class EvaluatedClip:
                 )
 
     def new_matrix(self) -> ConfusionMatrix:
-        return ConfusionMatrix(len(self.classes))
+        return ConfusionMatrix(len(self.classes), self._scored)
 
     def low(self, index: int) -> LowFeatures:
         """F_l of a frame."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +13,10 @@ from lowlat_seg_ros.data.classes import UNLABELLED
 class ConfusionMatrix:
     """Counts of (true class, predicted class) over every labelled pixel that was added."""
 
-    def __init__(self, class_count: int) -> None:
+    def __init__(self, class_count: int, scored: Collection[int] | None = None) -> None:
+        """``scored``: the classes that the truth may hold, which alone count in means; all unless given."""
         self.class_count = class_count
+        self._is_scored = np.isin(np.arange(class_count), range(class_count) if scored is None else list(scored))
         # One more column for pixels that were given no class: they count as wrong, not as absent.
         self.counts = np.zeros((class_count, class_count + 1), np.int64)
 
@@ -42,7 +46,7 @@ class ConfusionMatrix:
         correct = self._correct()
         predicted = self.counts[:, : self.class_count].sum(axis=0)
         union = self.counts.sum(axis=1) + predicted - correct
-        return np.divide(correct, union, out=np.full(self.class_count, np.nan), where=union > 0)
+        return np.divide(correct, union, out=np.full(self.class_count, np.nan), where=(union > 0) & self._is_scored)
 
     def mean_iou(self) -> float:
         """mIoU over the classes that occur; NaN before anything was added."""

@@ -1,0 +1,70 @@
+"""A foreign model's classes and the truth's: other ids, perhaps the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlat_seg_ros.data.camvid import LabelledImage
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.errors import Error
+
+
+class ClassesError(Error):
+    """A model that shares no class with the truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassesByName:
+    """The model's id of each id of the truth, 255 where the model has no class of that name."""
+
+    ids: NDArray[np.uint8]  # (256,)
+    scored: tuple[int, ...]  # the model's ids that the truth may hold
+    left_out: tuple[str, ...]  # names that the model does not have: their pixels are not scored
+    extra: tuple[str, ...]  # names that the truth does not have: wrong wherever the model gives them
+
+    @classmethod
+    def match(cls, model: tuple[str, ...], truth: tuple[str, ...]) -> ClassesByName:
+        """Names are the same but for case and surrounding blanks.
+
+        Raises:
+            ClassesError: not one is.
+        """
+        known = {plain(name): index for index, name in enumerate(model)}
+        ids = np.full(256, UNLABELLED, np.uint8)
+        for index, name in enumerate(truth):
+            ids[index] = known.get(plain(name), UNLABELLED)
+        scored = tuple(int(label) for label in ids[: len(truth)] if label != UNLABELLED)
+        if not scored:
+            raise ClassesError(
+                f"none of the model's classes ({in_words(model)}) is among the labels' ({in_words(truth)}); expected "
+                "the same names, by `merge` and `ignore` of a YAML that describes the model"
+            )
+        left_out = tuple(name for name in truth if plain(name) not in known)
+        extra = tuple(name for index, name in enumerate(model) if index not in scored)
+        return cls(ids, scored, left_out, extra)
+
+    def renamed(self, frames: Iterator[LabelledImage]) -> Iterator[LabelledImage]:
+        """The frames with the model's ids in their labels."""
+        return (frame._replace(labels=self.ids[frame.labels]) for frame in frames)
+
+    def sentences(self) -> list[str]:
+        """What a reader of the scores has to know."""
+        told = []
+        if self.left_out:
+            told.append(f"The model has no class {in_words(self.left_out)}: these pixels of the truth are left out.")
+        if self.extra:
+            told.append(f"The truth has no class {in_words(self.extra)}: wrong where it is given, and not averaged.")
+        return told
+
+
+def plain(name: str) -> str:
+    return name.strip().casefold()
+
+
+def in_words(names: tuple[str, ...], most: int = 12) -> str:
+    """The first of the names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
