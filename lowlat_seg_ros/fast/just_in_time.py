@@ -24,6 +24,7 @@ from lowlat_seg_ros.slow.network import SlowNetwork
 NUMBERS_A_PLACE: Final = 256  # of logits, at the most, that are carried for each place of F_l
 FINEST: Final = 4  # logits a side of such a place
 LEAST_LOGARITHM: Final = -4.0  # of a probability: with a lower one a thin thing drowns in its certain surroundings
+EARNEST: Final = 1.5  # power of the doubt: what the classifier takes over has to be doubted in earnest
 UNEXPLAINED: Final = 0.65  # mean doubt beyond which the key frame is of another scene
 SMALLEST_CONTRAST: Final = (
     2.0  # grey levels, standard deviation: less is a covered lens or a night, and teaches nothing
@@ -72,7 +73,7 @@ class JustInTimePropagation(Propagation):
             strange = self.answer_without_key(seen)
             if strange is not None:
                 return strange
-        doubt = doubt.square()  # what the classifier takes over has to be doubted in earnest
+        doubt = doubt.pow(EARNEST)
         classifier = self._classifier
         alone = None if classifier is None else classifier.of_classes(ids)(seen.low)
         motion = None if seen.motion is None else seen.motion.result().motion
