@@ -27,7 +27,7 @@ from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.stream.slow_lane import SlowJob
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
-RATE_HZ = 50.0
+RATE_HZ = 15.0  # two key frames in a turn, by the periods of the node
 FRAMES_A_TURN = 12
 
 
