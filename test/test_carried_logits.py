@@ -149,6 +149,11 @@ def test_other_types_are_carried_in_torch() -> None:
     torch.testing.assert_close(result[..., :-1], key[..., 1:], rtol=1e-5, atol=1e-5)
 
 
+def test_folds_that_do_not_divide_the_picture_are_named() -> None:
+    with pytest.raises(ValueError, match="expected two pictures' logits of one shape"):
+        carried_logits(torch.zeros(1, 3, 4, 5), torch.zeros(1, 12, 2, 2), torch.zeros(4, 5, 2), torch.zeros(4, 5))
+
+
 def test_shapes_that_do_not_fit_are_named() -> None:
     key, current = random_logits(5, 4, 6)
     with pytest.raises(ValueError, match=r"expected two pictures' logits of one shape .* \(4, 6, 2\) and \(4, 5\)"):

@@ -129,6 +129,37 @@ def test_classes_come_and_go_with_the_key_frames_that_show_them() -> None:
     assert seen[0] == (7, 9) and seen[1] == (7, 9, 150) and seen[-1] == (7, 9)
 
 
+def test_a_class_of_one_stray_place_does_not_stay() -> None:
+    """Its channel comes along in later answers, but no later key frame shows it."""
+    learner, low = Learner(), small_low()
+    stray = torch.zeros(1, 3, *GRID)
+    stray[:, 0, :3], stray[:, 1, 3:] = 0.9, 0.9
+    with_it, without_it = stray.clone(), stray.clone()
+    with_it[0, :, 0, 0] = torch.tensor([0.0, 0.0, 1.0])
+    ids = (1, 2, 40)
+    seen = [learner.learn(key_frame(low, with_it, ids), with_it, math.nan, always).ids]
+    for _ in range(classifier.KEYS_REMEMBERED):
+        seen.append(learner.learn(key_frame(low, without_it, ids), without_it, math.nan, always).ids)
+    assert seen[0] == (1, 2, 40) and seen[-1] == (1, 2)
+
+
+def test_a_feature_that_is_not_finite_teaches_nothing_and_spoils_nothing() -> None:
+    engine = engine_of(Stranger())
+    frames = moving_frames(8)
+    network = engine._network
+    healthy = network.low_features
+
+    def spoiled(image: Tensor) -> LowFeatures:
+        return LowFeatures(*(part * torch.nan for part in healthy(image)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "low_features", spoiled)
+        engine.segment(frames[0], 0)
+    results = [engine.segment(frame, stamp) for stamp, frame in enumerate(frames[1:], start=1)]
+    assert any("could not learn" in warning for result in results for warning in result.warnings)
+    assert results[-1].unlabelled_reason == "" and results[-1].labels.max() < 4
+
+
 def test_asked_for_other_classes_it_gives_the_unknown_no_chance() -> None:
     learned = Learner().learn(*lesson(0, 3), math.nan, always)
     assert learned.of_classes((0, 1, 2)) is learned

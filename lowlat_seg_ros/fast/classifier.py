@@ -84,6 +84,7 @@ class Lesson(NamedTuple):
     inputs: Tensor  # (h * w, inputs), normalised
     targets: Tensor  # (h * w, classes), probabilities
     ids: tuple[int, ...]  # of the classes
+    shown: frozenset[int]  # of those that are the likeliest somewhere
 
 
 class Learner:
@@ -111,21 +112,28 @@ class Learner:
         """
         low, ids = key.frame.low, key.answer.class_ids()
         inputs = describe_places(low).float().cpu()
+        if not bool(torch.isfinite(inputs).all()):
+            raise FloatingPointError("the key frame's F_l holds values that are nan or infinite")
         if not self._steps:
             self._begin(inputs)
         inputs = ((inputs - self._mean) / self._spread).contiguous()
-        self._lessons.append(Lesson(inputs, probabilities[0].flatten(1).t().float().cpu(), ids))
-        known = tuple(sorted({label for lesson in self._lessons for label in lesson.ids}))
+        targets = probabilities[0].flatten(1).t().float().cpu()
+        shown = frozenset(ids[channel] for channel in torch.unique(key.answer.logits.argmax(dim=1)).tolist())
+        self._lessons.append(Lesson(inputs, targets, ids, shown))
+        # What no remembered key frame shows is forgotten: a stray pixel's class would stay for good.
+        known = tuple(sorted(frozenset[int]().union(*(lesson.shown for lesson in self._lessons))))
         weights = self._weights_of(known, inputs.shape[1])
         state = self._state[:, weights]
         self._train(state, known, may_go_on)
+        if not bool(torch.isfinite(state).all()):
+            raise FloatingPointError("the just-in-time classifier's weights have become nan or infinite")
         self._state[:, weights] = state
         learned = self._classifier(state[0], known, inputs.shape[1], low.low)
         return replace(learned, learned_from=key.frame.stamp, agreement=agreement)
 
     def _begin(self, inputs: Tensor) -> None:
         """Normalise as the first key frame needs it, and start from small random weights."""
-        self._mean, self._spread = inputs.mean(0), inputs.std(0).clamp(min=SMALLEST_SPREAD)
+        self._mean, self._spread = inputs.mean(0), inputs.std(0, correction=0).clamp(min=SMALLEST_SPREAD)
         count = inputs.shape[1]
         layers = [(count, (count + 1) * HIDDEN), (HIDDEN, (HIDDEN + 1) * IDS)]
         weights = [self._random.uniform(-1, 1, size) / np.sqrt(fan_in) for fan_in, size in layers]
@@ -145,8 +153,10 @@ class Learner:
         targets = torch.zeros(len(inputs), len(ids))
         first = 0
         for lesson in self._lessons:
-            columns = torch.tensor([ids.index(label) for label in lesson.ids])
-            targets[first : first + len(lesson.inputs), columns] = lesson.targets
+            kept = [channel for channel, label in enumerate(lesson.ids) if label in ids]
+            columns = [ids.index(lesson.ids[channel]) for channel in kept]
+            rows = slice(first, first + len(lesson.inputs))
+            targets[rows, columns] = functional.normalize(lesson.targets[:, kept], p=1.0, dim=1)
             first += len(lesson.inputs)
         for _ in range(STEPS):
             chosen = torch.from_numpy(self._random.integers(len(inputs), size=PLACES))

@@ -7,6 +7,7 @@ seen, a classifier that the slow track trains on its own last answers (``fast.cl
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -41,6 +42,8 @@ class JustInTimePropagation(Propagation):
         super().__init__(fast, slow)
         self._learner = Learner()  # the slow track's own
         self._classifier: Classifier | None = None  # swapped by the slow track, in one piece
+        self._in_use: Classifier | None = None  # keeps its memory until the frame that it labels is done
+        self._teaching = threading.Lock()  # a key frame that waits for Sh in place may come while the slow track learns
 
     def prepare(self, answer: Answer, frame: SeenFrame) -> Answer:
         """Log-probabilities of the classes that are there, on a grid whose places divide those of F_l.
@@ -74,7 +77,7 @@ class JustInTimePropagation(Propagation):
             if strange is not None:
                 return strange
         doubt = doubt.pow(EARNEST)
-        classifier = self._classifier
+        self._in_use = classifier = self._classifier
         alone = None if classifier is None else classifier.of_classes(ids)(seen.low)
         motion = None if seen.motion is None else seen.motion.result().motion
         if motion is None:
@@ -97,7 +100,15 @@ class JustInTimePropagation(Propagation):
         """Train a new classifier, this key frame included, and swap it in. What shows nothing teaches nothing."""
         classes = torch.unique(key.answer.logits.argmax(dim=1))
         if key.frame.image.float().std() >= SMALLEST_CONTRAST and len(classes) > 1:
-            self._teach(key, may_go_on)
+            if not self._teaching.acquire(blocking=False):
+                return
+            try:
+                self._teach(key, may_go_on)
+            except FloatingPointError:
+                self._learner, self._classifier = Learner(), None
+                raise
+            finally:
+                self._teaching.release()
 
     def _teach(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         probabilities = key.answer.logits.float().exp()

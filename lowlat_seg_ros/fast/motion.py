@@ -224,7 +224,8 @@ def carried_logits(
     classes, height, width = key_logits.shape[1:]
     fineness = max(1, width // logits.shape[-1])
     folded = 1, fineness**2 * classes, height // fineness, width // fineness
-    fits = logits.shape == folded and len(key_logits) == 1 and doubt.shape == (height, width)
+    is_whole = height % fineness == 0 and width % fineness == 0
+    fits = is_whole and logits.shape == folded and len(key_logits) == 1 and doubt.shape == (height, width)
     if alone is not None and (coarse_doubt is None or alone.shape != (1, classes, *coarse_doubt.shape[-2:])):
         raise ValueError(f"expected {classes} classes alone on the grid of a coarse doubt, not {tuple(alone.shape)}")
     if not fits or flow.shape != (height, width, 2):
@@ -232,7 +233,8 @@ def carried_logits(
             f"expected two pictures' logits of one shape with a flow and a doubt for each place, not "
             f"{tuple(key_logits.shape)}, {tuple(logits.shape)}, {tuple(flow.shape)} and {tuple(doubt.shape)}"
         )
-    carry = cpp.carry_logits if cpp.can_run(key_logits, logits) else carry_in_torch
+    operands = [key_logits, logits] if alone is None else [key_logits, logits, alone]
+    carry = cpp.carry_logits if cpp.can_run(*operands) else carry_in_torch
     return carry(key_logits, logits, flow, doubt, coarse_doubt, alone)
 
 

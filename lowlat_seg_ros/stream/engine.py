@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Preprocessor, Size, check_frame, frame_size, label_image, unlabelled_image
-from lowlat_seg_ros.fast.propagation import PropagationError
 from lowlat_seg_ros.fast.registry import AUTO, PropagationKind, build_propagation
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
 from lowlat_seg_ros.stream.key_frames import (
@@ -33,6 +31,7 @@ FIRST_FRAME = KeyFrameDecision(True, "first frame")
 NO_KEY_YET = KeyFrameDecision(False)  # the first frame is still in the slow track
 NO_DECISION = KeyFrameDecision(False)
 NO_ANSWER_YET = "no answer yet"
+LONGEST_WAIT = 10.0  # seconds that a due key frame is put off for Sh, which hangs if it takes longer
 
 
 class Found(NamedTuple):
@@ -109,7 +108,7 @@ class StreamEngine:
             self._collect_slow_track()
             try:
                 result = self._fast_track(frame, stamp, clock)
-            except (RuntimeError, MemoryError, FloatingPointError, PropagationError, cv2.error) as error:
+            except Exception as error:  # contract 9: whatever an image does to the code costs that image
                 result = self._without_labels(frame, stamp, clock, error)
         self._sequence += 1
         return result
@@ -141,7 +140,8 @@ class StreamEngine:
         since_key = self._cache.since_key(seen.sequence, self._clock.now)
         has_idle_time = self._slow_track_has_idle_time
         decision = self.policy.decide(self._network, key.frame.low, seen.low, since_key, has_idle_time)
-        if decision.is_key_frame and self.low_latency and self.slow_lane.is_at_work:
+        is_working = self.slow_lane.is_at_work and since_key.seconds < LONGEST_WAIT
+        if decision.is_key_frame and self.low_latency and is_working:
             # Put off until Sh is done with the last one: a frame that waited would be old by the time its turn came.
             return replace(decision, is_key_frame=False, reason="")
         return decision

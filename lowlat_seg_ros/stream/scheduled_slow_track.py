@@ -74,7 +74,7 @@ class ScheduledSlowTrack:
     def has_idle_time(self) -> bool:
         """Whether nothing is in work or waits, and the share allows for more."""
         is_idle = self._in_work is None and not any(lane.has_waiting for lane in self.lanes)
-        return is_idle and self._share.has_credit(self.now)
+        return is_idle and self._share.has_credit_for_a_run(self.now)
 
     def begin_next(self, time: int) -> None:
         """Take the next lane's job into work at ``time``, if there is one and none is in work."""

@@ -97,7 +97,7 @@ class SlowLane(ABC):
         result = run_slow_network(self.network, frame, self.prepare)
         with self._changed:
             self._count(result)
-        self.learn(result)
+        self.learn(result, may_go_on=lambda: False)  # the caller waits: one step
         return result
 
     def reset(self) -> None:

@@ -31,6 +31,7 @@ from lowlat_seg_ros.stream.slow_lane import (
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
 MAXIMUM_NICENESS = 19
+LEAST_SAVED = 200_000_000  # nanoseconds of credit: some times what training takes
 
 
 class ThreadedSlowTrack:
@@ -66,7 +67,7 @@ class ThreadedSlowTrack:
         self._lanes: deque[ThreadedLane] = deque()  # the one whose turn it is comes first
         self._is_closing = False
         self._is_at_work = False  # training included
-        self._share = TimeShare(share)
+        self._share = TimeShare(share, LEAST_SAVED)
         self._paid_until = 0  # monotonic nanoseconds: what was done before has been subtracted from the share
         self._is_settled = threading.Event()
         self._thread = threading.Thread(
@@ -148,7 +149,7 @@ class ThreadedSlowTrack:
         """Whether nothing is in work, training included, or waits, and the share allows for more."""
         with self._changed:
             is_idle = not (self._is_closing or self._is_at_work or self._has_waiting())
-            return is_idle and self._share.has_credit(time.monotonic_ns())
+            return is_idle and self._share.has_credit_for_a_run(time.monotonic_ns())
 
     def _may_go_on_learning(self) -> bool:
         self._pay(self._share.spend)
