@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from lowlat_seg_ros.commands.policy_options import add_limit_options
+from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
@@ -215,14 +215,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
 
 def adaptive_policy(options: argparse.Namespace) -> PredictedDeviation:
     try:
-        return PredictedDeviation(
-            options.threshold,
-            options.minimum_interval,
-            options.maximum_interval,
-            options.minimum_key_period,
-            options.maximum_key_period,
-            options.idle_threshold,
-        )
+        return PredictedDeviation(options.threshold, *limits_of(options))
     except ValueError as error:
         raise SettingsError(str(error)) from error
 

@@ -8,6 +8,12 @@ from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
 
 
+def limits_of(options: argparse.Namespace) -> tuple[int, int, float, float, float]:
+    """What ``add_limit_options`` has added, in the order of ``ThresholdPolicy``'s fields after the threshold."""
+    intervals = options.minimum_interval, options.maximum_interval
+    return *intervals, options.minimum_key_period, options.maximum_key_period, options.idle_threshold
+
+
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """How soon and how late a key frame follows the last one, and what an idle slow track does."""
     node = DEFAULT_POLICY

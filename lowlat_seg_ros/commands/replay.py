@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from lowlat_seg_ros.commands.policy_options import add_limit_options
+from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.errors import Error
@@ -133,16 +133,7 @@ def settings_from(options: argparse.Namespace) -> ReplaySettings:
         raise SettingsError(f"--threads is {options.threads}; expected 1 or more")
     if not options.tolerance >= 0:
         raise SettingsError(f"--tolerance is {options.tolerance}; expected a number, 0 or more")
-    policy = PolicySettings(
-        options.policy,
-        options.interval,
-        options.threshold,
-        options.minimum_interval,
-        options.maximum_interval,
-        options.minimum_key_period,
-        options.maximum_key_period,
-        options.idle_threshold,
-    )
+    policy = PolicySettings(options.policy, options.interval, options.threshold, *limits_of(options))
     check_live_options(options)
     return ReplaySettings(policy, not options.wait_for_slow_track, options.slow_track_share, tuple(options.camera))
 

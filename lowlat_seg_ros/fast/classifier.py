@@ -55,9 +55,7 @@ class Classifier:
     second_bias: Tensor
     ids: tuple[int, ...]  # of the classes, in the order of the channels
     learned_from: int = 0  # the stamp of the newest key frame behind it, nanoseconds
-    agreement: float = (
-        math.nan
-    )  # of the classifier before it with that key frame's answer, a share of places; nan: it was the first
+    agreement: float = math.nan  # of the one before it with that key frame's answer, a share of places; nan: none was
 
     def of_classes(self, ids: tuple[int, ...]) -> Classifier:
         """The same with other channels: what it does not know has no chance, what is not asked for is left out."""

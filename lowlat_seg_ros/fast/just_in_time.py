@@ -27,9 +27,7 @@ FINEST: Final = 4  # logits a side of such a place
 LEAST_LOGARITHM: Final = -4.0  # of a probability: with a lower one a thin thing drowns in its certain surroundings
 EARNEST: Final = 1.5  # power of the doubt: what the classifier takes over has to be doubted in earnest
 UNEXPLAINED: Final = 0.65  # mean doubt beyond which the key frame is of another scene
-SMALLEST_CONTRAST: Final = (
-    2.0  # grey levels, standard deviation: less is a covered lens or a night, and teaches nothing
-)
+SMALLEST_CONTRAST: Final = 2.0  # grey levels, standard deviation: less is a covered lens and teaches nothing
 LEAST_AGREEMENT: Final = 0.5  # of the classifier with the next answer; below, what it knows is of another scene
 
 

@@ -237,7 +237,9 @@ class KeyFrameCache:
 
     def put(self, key: KeyFrame) -> None:
         """What the current frame shows, temporarily or accurately, is what later ones are propagated from."""
-        self._use(key)
+        self._key = key
+        if key.is_accurate:
+            self._newest_accurate_sequence = key.frame.sequence
 
     def offer_late(self, key: KeyFrame) -> bool:
         """The slow track's result for a frame that became a key earlier; returns whether it is used (contract 3).
@@ -247,10 +249,5 @@ class KeyFrameCache:
         """
         if key.frame.sequence <= self._newest_accurate_sequence:
             return False
-        self._use(key)
+        self.put(key)
         return True
-
-    def _use(self, key: KeyFrame) -> None:
-        self._key = key
-        if key.is_accurate:
-            self._newest_accurate_sequence = key.frame.sequence
