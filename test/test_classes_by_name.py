@@ -36,3 +36,8 @@ def test_a_class_that_the_truth_cannot_hold_is_wrong_but_not_averaged() -> None:
 def test_no_common_class_is_one_sentence() -> None:
     with pytest.raises(ClassesError, match="none of the model's classes .* is among the labels' .Sky, Road.; expected"):
         ClassesByName.match(tuple(f"class {number}" for number in range(20)), ("Sky", "Road"))
+
+
+def test_two_classes_of_one_name_are_one_sentence() -> None:
+    with pytest.raises(ClassesError, match="the model has Car twice but for case; expected `merge` to join them"):
+        ClassesByName.match(("Car", "Sky", "car"), ("Sky", "Car"))

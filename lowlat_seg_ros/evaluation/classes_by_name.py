@@ -14,7 +14,7 @@ from lowlat_seg_ros.errors import Error
 
 
 class ClassesError(Error):
-    """A model that shares no class with the truth."""
+    """A model whose classes cannot be matched with the truth's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +31,12 @@ class ClassesByName:
         """Names are the same but for case and surrounding blanks.
 
         Raises:
-            ClassesError: not one is.
+            ClassesError: not one is, or two of the model's are.
         """
         known = {plain(name): index for index, name in enumerate(model)}
+        if len(known) < len(model):
+            twins = tuple(name for index, name in enumerate(model) if known[plain(name)] != index)
+            raise ClassesError(f"the model has {in_words(twins)} twice but for case; expected `merge` to join them")
         ids = np.full(256, UNLABELLED, np.uint8)
         for index, name in enumerate(truth):
             ids[index] = known.get(plain(name), UNLABELLED)
