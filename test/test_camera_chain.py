@@ -20,7 +20,7 @@ from torch import Tensor
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated
 from lowlat_seg_ros.ros.camera import Camera
-from lowlat_seg_ros.ros.parameters import presented
+from lowlat_seg_ros.ros.presented_model import presented
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack

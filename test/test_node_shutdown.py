@@ -16,9 +16,9 @@ from node_setup import FakeCamera, NodeProcess, TestBench, own_namespace, wait_u
 from rclpy.parameter import Parameter
 from stream_setup import moving_frames, stream_network
 
+from lowlat_seg_ros.errors import ParameterError
 from lowlat_seg_ros.models.checkpoint import CheckpointError, save_checkpoint
 from lowlat_seg_ros.ros.node import SegmentationNode
-from lowlat_seg_ros.ros.parameters import ParameterError
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,10 @@ pytest.importorskip("rclpy")
 
 from small_networks import small_network
 
-from lowlat_seg_ros.ros.parameters import DECLARATIONS, ParameterError, PresentedModel, Settings, presented
+from lowlat_seg_ros.errors import ParameterError
+from lowlat_seg_ros.ros.declarations import DECLARATIONS
+from lowlat_seg_ros.ros.parameters import Settings
+from lowlat_seg_ros.ros.presented_model import PresentedModel, presented
 from lowlat_seg_ros.runtime.device import choose_device
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, PredictedDeviation

@@ -41,9 +41,9 @@ def _run(options: argparse.Namespace) -> int:
     from lowlat_seg_ros.data.video_writer import VideoError
     from lowlat_seg_ros.demo import DemoError
     from lowlat_seg_ros.demo.run import run_demo
+    from lowlat_seg_ros.errors import ParameterError
     from lowlat_seg_ros.models.checkpoint import CheckpointError
     from lowlat_seg_ros.ros.harness import HarnessError
-    from lowlat_seg_ros.ros.parameters import ParameterError
 
     try:
         run_demo(options.clip, options.rate, options.model, tuple(options.parameter), options.out)

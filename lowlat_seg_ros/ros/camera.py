@@ -25,7 +25,8 @@ from lowlat_seg_ros.ros.conversions import (
     nanoseconds,
 )
 from lowlat_seg_ros.ros.diagnostics import CameraHealth, Health
-from lowlat_seg_ros.ros.parameters import PresentedModel, Settings
+from lowlat_seg_ros.ros.parameters import Settings
+from lowlat_seg_ros.ros.presented_model import PresentedModel
 from lowlat_seg_ros.ros.repeated_warnings import RepeatedWarnings
 from lowlat_seg_ros.stream.engine import StreamEngine
 

@@ -16,19 +16,13 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+from lowlat_seg_ros.errors import ParameterError
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import propagation_in_use
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.ros.camera import Camera
-from lowlat_seg_ros.ros.parameters import (
-    SETTING_NAMES,
-    ParameterError,
-    PresentedModel,
-    declare_parameters,
-    presented,
-    show_presented,
-    unknown_parameters,
-)
+from lowlat_seg_ros.ros.parameters import SETTING_NAMES, declare_parameters, unknown_parameters
+from lowlat_seg_ros.ros.presented_model import PresentedModel, presented, show_presented
 from lowlat_seg_ros.runtime.device import choose_device, in_words
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.registry import load_model

@@ -1,0 +1,89 @@
+"""What the node says of its model: input size, class names and colours, as its parameters ask for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from lowlat_seg_ros.errors import ParameterError
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.models.config import Colour
+from lowlat_seg_ros.ros.declarations import BY_NAME, LEFT_TO_THE_MODEL, MODELS_OWN_NAMES, MODELS_OWN_SIZE
+from lowlat_seg_ros.ros.parameters import Settings
+from lowlat_seg_ros.slow.network import SlowNetwork
+
+_COLOUR: Final = re.compile(r"#[0-9A-Fa-f]{6}")
+_SMALLEST_INPUT: Final = 32
+_LARGEST_INPUT: Final = 8192
+
+
+@dataclass(frozen=True)
+class PresentedModel:
+    """What the node says of its model."""
+
+    input_size: tuple[int, int]  # width, height
+    classes: tuple[str, ...]
+    colours: tuple[Colour, ...]  # RGB, one a class
+
+
+def presented(slow: SlowNetwork, fast: FastNetwork, settings: Settings) -> PresentedModel:
+    """The model with the input size, class names and colours that the parameters ask for.
+
+    Raises:
+        ParameterError: as many names or colours as the model has classes were expected, or a size or colour is none.
+    """
+    class_count = len(slow.classes)
+    return PresentedModel(
+        input_size=_input_size(settings.input_size) or fast.config.input_size,
+        classes=_one_a_class("class_names", settings.class_names, class_count) or slow.classes,
+        colours=_colours(_one_a_class("class_colours", settings.class_colours, class_count)) or slow.colours,
+    )
+
+
+def show_presented(node: Node, model: PresentedModel) -> None:
+    """Let `ros2 param get` answer with the names, colours and size in use, and fix them."""
+    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in model.colours]
+    in_use = (list(model.input_size), list(model.classes), colours)
+    for name, value in zip(LEFT_TO_THE_MODEL, in_use, strict=True):
+        node.set_parameters([Parameter(name, value=value)])
+        descriptor = BY_NAME[name].descriptor()
+        descriptor.type = node.describe_parameter(name).type
+        node.set_descriptor(name, descriptor)
+
+
+def _input_size(size: tuple[int, ...]) -> tuple[int, int] | None:
+    if list(size) == MODELS_OWN_SIZE:
+        return None
+    if len(size) != 2 or not all(_SMALLEST_INPUT <= length <= _LARGEST_INPUT for length in size):
+        raise ParameterError(
+            f"input_size is {list(size)}; expected a width and a height from {_SMALLEST_INPUT} to {_LARGEST_INPUT}, "
+            "or [0, 0] for the model's own"
+        )
+    return size[0], size[1]
+
+
+def _one_a_class(name: str, values: tuple[str, ...], class_count: int) -> tuple[str, ...]:
+    if list(values) == MODELS_OWN_NAMES:
+        return ()
+    if len(values) != class_count:
+        raise ParameterError(
+            f'{name} has {len(values)} entries; expected {class_count}, one a class of the model, or [""] '
+            "for the model's own"
+        )
+    return values
+
+
+def _colours(values: Iterable[str]) -> tuple[Colour, ...]:
+    return tuple(_colour(value) for value in values)
+
+
+def _colour(value: str) -> Colour:
+    if not _COLOUR.fullmatch(value):
+        raise ParameterError(f'class_colours contains {value!r}; expected "#rrggbb", as in "#804080"')
+    red, green, blue = bytes.fromhex(value[1:])
+    return red, green, blue
