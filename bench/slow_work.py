@@ -37,6 +37,7 @@ class WatchedSlowNetwork:
     def __post_init__(self) -> None:
         self.classes, self.colours, self.head = self.network.classes, self.network.colours, self.network.head
         self.own_fast_network = self.network.own_fast_network
+        self.sees_whole_frame = self.network.sees_whole_frame
 
     def answer(self, image: Tensor, low: Tensor) -> Answer:
         self._ask_again()

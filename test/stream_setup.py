@@ -110,7 +110,7 @@ class GatedSlowNetwork:
 
     def __init__(self, network: SlowNetwork) -> None:
         self.classes, self.colours, self.head = network.classes, network.colours, network.head
-        self.own_fast_network = network.own_fast_network
+        self.own_fast_network, self.sees_whole_frame = network.own_fast_network, network.sees_whole_frame
         self.images: list[Tensor] = []  # that Sh has begun with, in that order
         self.failure: Exception | None = None  # raised instead of a result
         self.gives_nan = False
@@ -151,6 +151,7 @@ class PlainSlowNetwork:
     colours = ((0, 0, 0), (255, 255, 255))
     head: FeatureHead | None = FeatureHead(1, lambda high: high)
     own_fast_network = None
+    sees_whole_frame = False
 
     def answer(self, image: Tensor, low: Tensor) -> Answer:
         return Answer(image, image)

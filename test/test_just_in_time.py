@@ -33,6 +33,7 @@ class Stranger:
 
     head: FeatureHead | None = None
     own_fast_network = None
+    sees_whole_frame = False
 
     def __init__(self, class_count: int = 4) -> None:
         self.classes = tuple(f"class {label}" for label in range(class_count))

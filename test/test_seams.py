@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from stream_setup import INPUT_SIZE, STEP, GatedSlowNetwork, PlainSlowNetwork, moving_frames, stream_network, wait_until
 from test_slow_track import run_python
 from torch import Tensor
@@ -40,6 +41,19 @@ class LightOrDark(PlainSlowNetwork):
     def answer(self, image: Tensor, low: Tensor) -> Answer:
         brightness = torch.nn.functional.avg_pool2d(image.float().mean(dim=1, keepdim=True), 16) - 127.5
         return Answer(torch.cat([-brightness, brightness], dim=1))
+
+
+class Onlooker(LightOrDark):
+    """A slow network that looks at the camera's own frames, and keeps what it has seen."""
+
+    sees_whole_frame = True
+
+    def __init__(self) -> None:
+        self.seen: list[NDArray[np.uint8]] = []
+
+    def answer(self, image: Tensor, low: Tensor) -> Answer:
+        self.seen.append(image[0].permute(1, 2, 0).numpy().copy())
+        return super().answer(image, low)
 
 
 class Inverting(Propagation):
@@ -190,3 +204,30 @@ def test_an_ordinary_frame_goes_through_few_of_our_files() -> None:
             sys.setprofile(None)
     assert not result.is_key_frame and result.key_is_accurate
     assert len(entered) <= MOST_FILES, sorted(entered)
+
+
+@pytest.mark.parametrize("low_latency", [True, False])
+def test_a_foreign_network_looks_at_the_cameras_own_frame_whatever_becomes_of_it(low_latency: bool) -> None:
+    slow, size = Onlooker(), (3 * INPUT_SIZE[0], 2 * INPUT_SIZE[1])
+    engine = StreamEngine(stream_network(), InlineSlowTrack(slow), FixedInterval(1), low_latency=low_latency)
+    buffer = np.empty((size[1], size[0], 3), np.uint8)
+    frames = moving_frames(3, size)
+    for number, frame in enumerate(frames):
+        buffer[:] = frame  # as a driver does that has one buffer
+        engine.segment(buffer, number * STEP)
+    assert np.array_equal(slow.seen, frames[: len(slow.seen)])
+    assert len(slow.seen) == 3 - low_latency  # the last frame's turn comes with the one after it
+
+
+def test_frames_that_the_engine_owns_are_not_copied() -> None:
+    class Keeper(Onlooker):
+        def answer(self, image: Tensor, low: Tensor) -> Answer:
+            self.seen.append(image[0].permute(1, 2, 0).numpy())
+            return LightOrDark.answer(self, image, low)
+
+    slow = Keeper()
+    engine = StreamEngine(stream_network(), InlineSlowTrack(slow), FixedInterval(1), owns_frames=True)
+    frames = moving_frames(2, INPUT_SIZE)
+    for number, frame in enumerate(frames):
+        engine.segment(frame, number * STEP)
+    assert np.shares_memory(slow.seen[0], frames[0])

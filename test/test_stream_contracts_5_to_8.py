@@ -146,6 +146,7 @@ class PatchTransformer(nn.Module):
 
     head = FeatureHead(8, lambda high: high)
     own_fast_network = None
+    sees_whole_frame = False
 
     def __init__(self, class_count: int) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork, Re
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, LowFeatures, SeenFrame
 from lowlat_seg_ros.fast.motion import FoundMotion, Motion, MotionEstimator, already_found
-from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size, label_image, unlabelled_image
+from lowlat_seg_ros.fast.pictures import Preprocessor, as_image, frame_size, label_image, unlabelled_image
 from lowlat_seg_ros.fast.propagation import Propagation
 from lowlat_seg_ros.fast.registry import AUTO, build_propagation, propagation_in_use
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -130,8 +130,13 @@ class EvaluatedClip:
     def answer(self, index: int) -> Answer:
         """What the full network sees in a frame."""
         if index not in self._answers:
-            self._answers[index] = self.slow.answer(self.preprocessed(index), self.low(index).low)
+            self._answers[index] = self.slow.answer(self._slow_networks_picture(index), self.low(index).low)
         return self._answers[index]
+
+    def _slow_networks_picture(self, index: int) -> Tensor:
+        if self.slow.sees_whole_frame:
+            return as_image(self.frames[index].image, torch.device("cpu"))
+        return self.preprocessed(index)
 
     def high(self, index: int) -> Tensor:
         """F_h of a frame by Sh, (1, C_h, h, w)."""

@@ -88,6 +88,10 @@ class RememberingSlowNetwork:
     def own_fast_network(self) -> FastNetwork | None:
         return self._network.own_fast_network
 
+    @property
+    def sees_whole_frame(self) -> bool:
+        return self._network.sees_whole_frame
+
     def answer(self, image: Tensor, low: Tensor) -> Answer:
         picture = digest(image)
         if picture not in self._answers:

@@ -29,6 +29,8 @@ class SegmentationNetwork(nn.Module):
         ConfigError: the config names no known backbone or block, or grids that do not fit each other.
     """
 
+    sees_whole_frame = False
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config

@@ -96,6 +96,7 @@ class SegmentationNode(Node):
             device=self._device,
             low_latency=self._settings.low_latency,
             input_size=model.input_size,
+            owns_frames=True,  # each is read from a message of its own
         )
         engine.warm_up(model.input_size)
         return Camera(self, name, engine, self._settings, model)

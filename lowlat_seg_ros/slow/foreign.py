@@ -49,6 +49,7 @@ class ForeignNetwork:
 
     head = None
     own_fast_network = None
+    sees_whole_frame = True  # it has an input size of its own, often a larger one than the fast network's
 
     def __init__(self, source: Source, description: Description, name: str) -> None:
         """``name`` is what the messages call the model.

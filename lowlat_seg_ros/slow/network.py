@@ -47,11 +47,16 @@ class SlowNetwork(Protocol):
         """The fast track's network that was trained with it; None where another one has to carry its labels."""
         ...
 
+    @property
+    def sees_whole_frame(self) -> bool:
+        """Whether it looks at the camera's own frame, and not at what the fast network sees of it."""
+        ...
+
     def answer(self, image: Tensor, low: Tensor) -> Answer:
         """What an image shows.
 
         Args:
-            image: (1, 3, H, W), uint8 RGB, at the fast network's input size.
+            image: (1, 3, H, W), uint8 RGB: the camera's frame, or at the fast network's input size.
             low: F_l, by the fast network.
 
         Returns:

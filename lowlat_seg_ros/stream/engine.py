@@ -57,6 +57,7 @@ class StreamEngine:
         device: torch.device | str = "cpu",
         low_latency: bool = True,
         input_size: Size | None = None,
+        owns_frames: bool = False,
     ) -> None:
         """
         Args:
@@ -66,12 +67,14 @@ class StreamEngine:
             propagation: ``auto``, a name of ``fast.registry.PROPAGATIONS``, or a kind that is not among them.
             low_latency: key frames take the fast track's labels (the paper's LLS). Otherwise they wait for Sh.
             input_size: (width, height) that frames are resized to; the network's own unless given.
+            owns_frames: nobody writes to a frame afterwards, so that the slow track may look at it without a copy.
 
         Raises:
             PropagationError: there is no such propagation, or it cannot carry what the slow network gives.
         """
         self.policy = policy
         self.low_latency = low_latency
+        self._owns_frames = owns_frames
         self._network = network
         self._propagation = build_propagation(propagation, network, slow_track.network)
         self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._propagation.learn)
@@ -120,10 +123,10 @@ class StreamEngine:
         clock.finish("low")
         decision = self._decide(key, seen)
         clock.finish("schedule")
-        found = self._find(key, seen, decision, clock)
+        found = self._find(key, frame, seen, decision, clock)
         labels = self._label(found.answer, frame_size(frame))
         clock.finish("labels")
-        is_key_frame = decision.is_key_frame and self._keep_key(seen, found)
+        is_key_frame = decision.is_key_frame and self._keep_key(frame, seen, found)
         reason = "" if found.answer is not None else NO_ANSWER_YET
         return self._result(labels, reason, stamp, clock, decision, is_key_frame, found.key)
 
@@ -150,10 +153,17 @@ class StreamEngine:
         # A frame that would wait for Sh is not made to wait for what is not due.
         return self.low_latency and self.slow_lane.has_idle_time()
 
-    def _find(self, key: KeyFrame | None, seen: SeenFrame, decision: KeyFrameDecision, clock: _StageClock) -> Found:
+    def _find(
+        self,
+        key: KeyFrame | None,
+        frame: NDArray[np.uint8],
+        seen: SeenFrame,
+        decision: KeyFrameDecision,
+        clock: _StageClock,
+    ) -> Found:
         """The one place where labels come from: the slow network in place, Sl alone, or the key frame."""
         if decision.is_key_frame and not self.low_latency:
-            own_key = self._wait_for_slow_network(seen)
+            own_key = self._wait_for_slow_network(SlowJob(seen, whole=self._whole(frame)))
             clock.finish("high")
             if own_key is not None:
                 return Found(own_key.answer, own_key)
@@ -168,7 +178,7 @@ class StreamEngine:
             return unlabelled_image(size)
         return label_image(answer.logits, self._input_size, size, answer.ids)
 
-    def _keep_key(self, seen: SeenFrame, found: Found) -> bool:
+    def _keep_key(self, frame: NDArray[np.uint8], seen: SeenFrame, found: Found) -> bool:
         """Put a key frame into the cache and hand it to the slow track; returns whether the frame became one."""
         has_own_answer = found.key is not None and found.key.frame.sequence == seen.sequence
         if not (has_own_answer or self.low_latency):
@@ -180,8 +190,15 @@ class StreamEngine:
         if found.key is not None and found.answer is not None:
             self._cache.put(KeyFrame(seen, found.answer, is_accurate=False))
         # Only now, so that on the CPU a key frame's own labels do not share the cores with its Sh.
-        self.slow_lane.submit(SlowJob(seen, self._stream.mark()))
+        whole = self._whole(frame)
+        if whole is not None and not self._owns_frames:
+            whole = whole.copy()
+        self.slow_lane.submit(SlowJob(seen, self._stream.mark(), whole))
         return True
+
+    def _whole(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """The camera's frame where the slow network looks at that."""
+        return frame if self.slow_lane.network.sees_whole_frame else None
 
     def _result(
         self,
@@ -220,8 +237,8 @@ class StreamEngine:
             if result.key is not None:
                 self._cache.offer_late(result.key)
 
-    def _wait_for_slow_network(self, seen: SeenFrame) -> KeyFrame | None:
-        result = self.slow_lane.run_in_place(seen)
+    def _wait_for_slow_network(self, job: SlowJob) -> KeyFrame | None:
+        result = self.slow_lane.run_in_place(job)
         self._note(result)
         return result.key
 
@@ -274,8 +291,9 @@ class StreamEngine:
         frame = np.zeros((size[1], size[0], 3), np.uint8)
         with torch.inference_mode(), self._stream.in_use():
             seen = self._see(frame, stamp=0, key=None)
-            in_slow_track = self.slow_lane.warm_up(SlowJob(seen, self._stream.mark()))
-            in_place = run_slow_network(self.slow_lane.network, seen, self._propagation.prepare)
+            job = SlowJob(seen, self._stream.mark(), self._whole(frame))
+            in_slow_track = self.slow_lane.warm_up(job)
+            in_place = run_slow_network(self.slow_lane.network, job, self._propagation.prepare)
             for result in (in_slow_track, in_place):
                 if result.key is None:
                     raise RuntimeError(f"Sh failed on a black frame: {result.error}")

@@ -108,7 +108,7 @@ class ScheduledLane(SlowLane):
         if self._in_work is None:
             raise RuntimeError("only a job in work can be completed")
         sequence = self._in_work.frame.sequence
-        result = run_slow_network(self.network, self._in_work.frame, self.prepare)
+        result = run_slow_network(self.network, self._in_work, self.prepare)
         self.finish(result)
         self.learn(result)
         self.delays.append(time - self._handed_over[sequence])
@@ -123,7 +123,7 @@ class ScheduledLane(SlowLane):
         return self._track.now
 
     def warm_up(self, job: SlowJob) -> SlowResult:
-        return run_slow_network(self.network, job.frame, self.prepare)
+        return run_slow_network(self.network, job, self.prepare)
 
 
 class InlineSlowTrack:

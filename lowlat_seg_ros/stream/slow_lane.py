@@ -9,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
+from lowlat_seg_ros.fast.pictures import as_image
 from lowlat_seg_ros.runtime.track_stream import TrackStream
 from lowlat_seg_ros.slow.network import SlowNetwork
 
@@ -37,6 +41,11 @@ class SlowJob:
 
     frame: SeenFrame
     ready: torch.cuda.Event | None = None  # when the fast track's CUDA stream has finished with the frame
+    whole: NDArray[np.uint8] | None = None  # (H, W, 3) RGB, the camera's frame, for a network that looks at that
+
+    def image(self) -> Tensor:
+        """What Sh looks at, (1, 3, H, W) uint8 RGB, on the fast track's device."""
+        return self.frame.image if self.whole is None else as_image(self.whole, self.frame.image.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +101,9 @@ class SlowLane(ABC):
             results, self._results = self._results, []
             return results
 
-    def run_in_place(self, frame: SeenFrame) -> SlowResult:
+    def run_in_place(self, job: SlowJob) -> SlowResult:
         """Run Sh in the caller's thread, on its current CUDA stream, and count it."""
-        result = run_slow_network(self.network, frame, self.prepare)
+        result = run_slow_network(self.network, job, self.prepare)
         with self._changed:
             self._count(result)
         self.learn(result, may_go_on=lambda: False)  # the caller waits: one step
@@ -214,9 +223,9 @@ class SlowTrack(Protocol):
 
 @torch.inference_mode()
 def run_slow_network(
-    network: SlowNetwork, frame: SeenFrame, prepare: Prepare = as_it_is, stream: TrackStream | None = None
+    network: SlowNetwork, job: SlowJob, prepare: Prepare = as_it_is, stream: TrackStream | None = None
 ) -> SlowResult:
-    """The slow network on one frame, whatever happens: exceptions, nan and infinite values become the ``error``.
+    """The slow network on one key frame, whatever happens: exceptions, nan and infinite values become the ``error``.
 
     Args:
         prepare: what is handed over of the answer.
@@ -226,7 +235,7 @@ def run_slow_network(
     started = time.perf_counter_ns()
     key, error = None, ""
     try:
-        key = _accurate_key(network, frame, prepare, stream)
+        key = _accurate_key(network, job, prepare, stream)
     except Exception as failure:
         # Contract 5: whatever goes wrong, out of memory included, is reported and the fast track goes on.
         # In words only: the exception itself would keep the network's tensors alive.
@@ -239,15 +248,15 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _accurate_key(network: SlowNetwork, frame: SeenFrame, prepare: Prepare, stream: TrackStream | None) -> KeyFrame:
+def _accurate_key(network: SlowNetwork, job: SlowJob, prepare: Prepare, stream: TrackStream | None) -> KeyFrame:
     try:
-        answer = network.answer(frame.image, frame.low.low)
+        answer = network.answer(job.image(), job.frame.low.low)
         require_finite(answer)
-        prepared = prepare(answer, frame)
+        prepared = prepare(answer, job.frame)
     finally:
         if stream is not None:
             stream.wait()  # also where it failed: kernels already queued still read the frame's tensors
-    return KeyFrame(frame, prepared, is_accurate=True)
+    return KeyFrame(job.frame, prepared, is_accurate=True)
 
 
 def require_finite(answer: Answer) -> None:

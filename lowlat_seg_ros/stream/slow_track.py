@@ -136,7 +136,7 @@ class ThreadedSlowTrack:
             job = lane.take()
             self._is_at_work, self._paid_until = True, time.monotonic_ns()
         self._stream.follow(job.ready)
-        result = run_slow_network(self.network, job.frame, lane.prepare, self._stream)
+        result = run_slow_network(self.network, job, lane.prepare, self._stream)
         self._pay(self._share.spend_on_run)
         lane.finish(result)
         lane.learn(result, self._may_go_on_learning)
