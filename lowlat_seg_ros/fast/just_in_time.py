@@ -26,7 +26,6 @@ NUMBERS_A_PLACE: Final = 256  # of logits, at the most, that are carried for eac
 FINEST: Final = 4  # logits a side of such a place
 LEAST_LOGARITHM: Final = -4.0  # of a probability: with a lower one a thin thing drowns in its certain surroundings
 EARNEST: Final = 1.5  # power of the doubt: what the classifier takes over has to be doubted in earnest
-UNEXPLAINED: Final = 0.65  # mean doubt beyond which the key frame is of another scene
 SMALLEST_CONTRAST: Final = 2.0  # grey levels, standard deviation: less is a covered lens and teaches nothing
 LEAST_AGREEMENT: Final = 0.5  # of the classifier with the next answer; below, what it knows is of another scene
 
@@ -70,10 +69,9 @@ class JustInTimePropagation(Propagation):
         fineness = key_logits.shape[-1] // seen.low.low.shape[-1]
         folded = key.answer.feature if key.answer.feature is not None else fold(key_logits, fineness)
         moved, doubt = self.fast.move(folded, key.frame.low, seen.low)
-        if doubt.mean() > UNEXPLAINED:
-            strange = self.answer_without_key(seen)
-            if strange is not None:
-                return strange
+        strange = self.where_nothing_is_explained(doubt, seen)
+        if strange is not None:
+            return strange
         doubt = doubt.pow(EARNEST)
         self._in_use = classifier = self._classifier
         alone = None if classifier is None else classifier.of_classes(ids)(seen.low)
