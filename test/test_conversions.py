@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("rclpy")
 
+from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -93,3 +94,11 @@ def test_pixels_that_are_not_contiguous_are_sent_as_they_look() -> None:
 @pytest.mark.parametrize("stamp", [0, 1, 999_999_999, 1_000_000_000, 1_795_443_153_392_075_504])
 def test_stamps_keep_every_nanosecond(stamp: int) -> None:
     assert nanoseconds(stamp_of(stamp)) == stamp
+
+
+def test_a_stamp_beyond_what_a_message_holds_is_the_last_one_that_it_does() -> None:
+    """A message's own stamp can be as late: its nanoseconds are 32 bits, too, and nobody checks them."""
+    latest = Time(sec=2**31 - 1, nanosec=4_000_000_000)
+    assert stamp_of(nanoseconds(latest)) == Time(sec=2**31 - 1, nanosec=999_999_999)
+    assert stamp_of(-(2**62)) == Time(sec=-(2**31), nanosec=0)
+    assert nanoseconds(stamp_of(-1)) == -1

@@ -176,3 +176,14 @@ def test_kinds_of_trouble_do_not_pile_up() -> None:
     for number in range(1000):
         warnings.warn(f"the encoding {'x' * number} is bad")
     assert len(warnings._kinds) <= REMEMBERED_KINDS
+
+
+def test_what_a_warning_quotes_is_cut_escaped_and_no_kind_of_its_own() -> None:
+    lines: list[str] = []
+    warnings = RepeatedWarnings(lines.append, Clock(), repeat_seconds=10)
+    for number in range(60):
+        warnings.warn(f"the encoding {'x' * 200_000 + str(number)!r} is not known")
+        warnings.warn(f"the encoding {chr(97 + number)!r} is not known")
+    warnings.warn("a name\nof two \x1b[31mlines")
+    assert [len(line) < 600 for line in lines] == [True] * len(lines) and len(lines) <= 3
+    assert lines[-1] == "a name\\nof two \\x1b[31mlines"

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import Error, quoted
 
 _TO_RGB: Final[dict[str, tuple[int, int | None]]] = {
     "rgb": (3, None),
@@ -84,14 +84,16 @@ def image_to_rgb(message: ImageMessage) -> NDArray[np.uint8]:
             f"the encoding {message.encoding} says nothing of colours (a depth image or raw data); "
             "expected a colour or mono encoding such as bgr8 or mono8"
         )
-    raise UnknownEncoding(f"the encoding {message.encoding!r} is not known; expected bgr8, rgb8, mono8, …")
+    raise UnknownEncoding(f"the encoding {quoted(message.encoding)} is not known; expected bgr8, rgb8, mono8, …")
 
 
 def class_ids(message: ImageMessage) -> NDArray[np.uint8]:
     """The class ids that a label image carries, (H, W) uint8, as a view of the message's own data; raises BadImage."""
     _check_size(message)
     if message.encoding not in LABEL_ENCODINGS:
-        raise BadImage(f"the encoding is {message.encoding!r}; expected class ids as {' or '.join(LABEL_ENCODINGS)}")
+        raise BadImage(
+            f"the encoding is {quoted(message.encoding)}; expected class ids as {' or '.join(LABEL_ENCODINGS)}"
+        )
     return _pixels(message, np.dtype(np.uint8), 1)
 
 

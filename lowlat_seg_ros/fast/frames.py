@@ -40,6 +40,7 @@ class SeenFrame:
     image: Tensor  # (1, 3, H, W) uint8, RGB, at the network's input size
     low: LowFeatures
     motion: Future[FoundMotion] | None = None  # since the key frame that there was; where the propagation wants it
+    arrived: int = 0  # nanoseconds on a clock that never goes back
 
 
 @dataclass(frozen=True, eq=False)

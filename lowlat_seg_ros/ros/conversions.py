@@ -14,10 +14,13 @@ from std_msgs.msg import Header
 
 from lowlat_seg_ros.data.image_message import BadImage, UnknownEncoding, check_data_length
 from lowlat_seg_ros.data.image_message import image_to_rgb as image_of_known_encoding_to_rgb
+from lowlat_seg_ros.errors import quoted
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.stream.engine import SegmentationResult
 
 NANOSECONDS_A_SECOND: Final = 1_000_000_000
+EARLIEST_STAMP: Final = -(2**31) * NANOSECONDS_A_SECOND
+LATEST_STAMP: Final = 2**31 * NANOSECONDS_A_SECOND - 1
 
 
 def image_to_rgb(message: Image) -> NDArray[np.uint8]:
@@ -87,8 +90,8 @@ def nanoseconds(stamp: Time) -> int:
 
 
 def stamp_of(stamp_nanoseconds: int) -> Time:
-    """The stamp of a message; the reverse of `nanoseconds`."""
-    seconds, rest = divmod(stamp_nanoseconds, NANOSECONDS_A_SECOND)
+    """The stamp of a message; the reverse of `nanoseconds`, as far as a message's 32 bits of seconds reach."""
+    seconds, rest = divmod(min(max(stamp_nanoseconds, EARLIEST_STAMP), LATEST_STAMP), NANOSECONDS_A_SECOND)
     return Time(sec=seconds, nanosec=rest)
 
 
@@ -97,12 +100,14 @@ def _through_cv_bridge(message: Image) -> NDArray[np.uint8]:
         # Imported when a camera needs it: most do not, and it is the one dependency with two builds that differ.
         from cv_bridge import CvBridge
     except ImportError as error:
-        raise BadImage(f"the encoding {message.encoding!r} needs cv_bridge, which is not installed") from error
+        raise BadImage(f"the encoding {quoted(message.encoding)} needs cv_bridge, which is not installed") from error
     check_data_length(message)
     try:
         pixels = CvBridge().imgmsg_to_cv2(message, "rgb8")
     except Exception as error:  # both builds let TypeError, KeyError, cv2.error and others through as they come
-        raise BadImage(f"the encoding {message.encoding!r} is not known; expected bgr8, rgb8, mono8, …") from error
+        raise BadImage(
+            f"the encoding {quoted(message.encoding)} is not known; expected bgr8, rgb8, mono8, …"
+        ) from error
     return np.asarray(pixels, np.uint8)
 
 

@@ -16,6 +16,7 @@ from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Preprocessor, Size, check_frame, frame_size, label_image, unlabelled_image
 from lowlat_seg_ros.fast.registry import AUTO, PropagationKind, build_propagation
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
+from lowlat_seg_ros.stream.answer_ages import AnswerAges
 from lowlat_seg_ros.stream.key_frames import (
     FeatureDifference,
     KeyFrameCache,
@@ -90,6 +91,8 @@ class StreamEngine:
         self._last_stamp: int | None = None
         self._last_size: Size | None = None
         self._warnings: list[str] = []  # for the next result
+        self._accuracy = AnswerAges()
+        self.restart_count = 0  # of the stream: how often something broke it
 
     def segment(self, frame: NDArray[np.uint8], stamp: int) -> SegmentationResult:
         """Label one frame. Waits for the slow network only on key frames where ``low_latency`` is off.
@@ -107,6 +110,7 @@ class StreamEngine:
         check_frame(frame)
         self._reset_where_stream_breaks(frame, stamp)
         self._clock.advance(stamp)
+        self._accuracy.frame_arrived(self.slow_lane.now())
         with torch.inference_mode(), self._stream.in_use():
             self._collect_slow_track()
             try:
@@ -135,14 +139,18 @@ class StreamEngine:
         resized = self._preprocess.resized(frame)
         motion = None if self._motion is None else self._motion.begin(resized, _picture_of(key))
         image = self._preprocess.image(resized)
-        return SeenFrame(self._sequence, stamp, image, self._network.low_features(image), motion)
+        low = self._network.low_features(image)
+        return SeenFrame(self._sequence, stamp, image, low, motion, self.slow_lane.now())
 
     def _decide(self, key: KeyFrame | None, seen: SeenFrame) -> KeyFrameDecision:
         if key is None:
+            self._accuracy.key_due()
             return NO_KEY_YET if self.slow_lane.owes_result else FIRST_FRAME
         since_key = self._cache.since_key(seen.sequence, self._clock.now)
         has_idle_time = self._slow_track_has_idle_time
         decision = self.policy.decide(self._network, key.frame.low, seen.low, since_key, has_idle_time)
+        if decision.is_key_frame and decision.reason != "idle":
+            self._accuracy.key_due()
         is_working = self.slow_lane.is_at_work and since_key.seconds < LONGEST_WAIT
         if decision.is_key_frame and self.low_latency and is_working:
             # Put off until Sh is done with the last one: a frame that waited would be old by the time its turn came.
@@ -186,6 +194,7 @@ class StreamEngine:
         self._cache.note_key_frame(seen.sequence, self._clock.now)
         if found.key is not None and has_own_answer:
             self._cache.put(found.key)
+            self._accuracy.answered(seen.arrived)
             return True
         if found.key is not None and found.answer is not None:
             self._cache.put(KeyFrame(seen, found.answer, is_accurate=False))
@@ -231,11 +240,12 @@ class StreamEngine:
     # --- the slow track's side ---------------------------------------------------------------------------------------
 
     def _collect_slow_track(self) -> None:
-        self._warnings += self.slow_lane.take_learning_failures()
+        self.slow_lane.watch()
+        self._warnings += self.slow_lane.take_notices()
         for result in self.slow_lane.collect():
             self._note(result)
-            if result.key is not None:
-                self._cache.offer_late(result.key)
+            if result.key is not None and self._cache.offer_late(result.key):
+                self._accuracy.answered(result.key.frame.arrived)
 
     def _wait_for_slow_network(self, job: SlowJob) -> KeyFrame | None:
         result = self.slow_lane.run_in_place(job)
@@ -248,12 +258,32 @@ class StreamEngine:
 
     # --- where the stream breaks -------------------------------------------------------------------------------------
 
+    def is_out_of_order(self, stamp: int, tolerance: int) -> bool:
+        """Whether a frame of that stamp comes too late to be segmented, and by too little to break the stream.
+
+        Args:
+            stamp: nanoseconds.
+            tolerance: nanoseconds that a stamp may be before the last one's: further back the time has been set anew.
+        """
+        return self._last_stamp is not None and 0 < self._last_stamp - stamp <= tolerance
+
     def reset(self, reason: str) -> None:
-        """Forget the key frame and the slow track's work; the next frame is a first frame and tells ``reason``."""
+        """Forget what was seen; the next frame is a first frame and tells ``reason``."""
+        self.forget()
+        self.restart_count += 1
+        self._warnings.append(f"the stream starts anew: {reason}")
+
+    def forget(self) -> None:
+        """As before the first frame: no key frame, nothing in the slow track, any stamp and size may come."""
         self._stream.wait()  # a dropped feature's memory goes back to the slow stream: no kernel may still read it
         self._cache.clear()
         self.slow_lane.reset()
-        self._warnings.append(f"the stream starts anew: {reason}")
+        self._accuracy.clear()
+        self._last_size = self._last_stamp = None
+
+    def answer_ages(self) -> AnswerAges:
+        """How the slow network's answers have kept up with the frames so far."""
+        return self._accuracy
 
     def _reset_where_stream_breaks(self, frame: NDArray[np.uint8], stamp: int) -> None:
         size = frame_size(frame)

@@ -118,6 +118,9 @@ class ScheduledLane(SlowLane):
     def has_idle_time(self) -> bool:
         return self._track.has_idle_time()
 
+    def watch(self) -> None:
+        """Nothing to look after: Sh runs in the caller's thread."""
+
     def now(self) -> int:
         """Simulated, in the track's unit."""
         return self._track.now

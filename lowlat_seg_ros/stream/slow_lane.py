@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lowlat_seg_ros.errors import printable
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.pictures import as_image
 from lowlat_seg_ros.runtime.track_stream import TrackStream
@@ -67,6 +68,8 @@ class SlowTrackCounts:
     failed: int
     discarded: int  # jobs replaced by a newer one or dropped by a reset
     last_milliseconds: float  # of the last run of Sh; nan before the first
+    restarts: int = 0  # of the slow track's thread, which all lanes share
+    given_up: str = ""  # why nothing will ever come of the slow track again
 
 
 class SlowLane(ABC):
@@ -84,7 +87,7 @@ class SlowLane(ABC):
         self._results: list[SlowResult] = []  # two at most: one in work and one waiting since the last collect
         self._done = self._failed = self._discarded = 0
         self._last_milliseconds = float("nan")
-        self._learning_failures: list[str] = []
+        self._notices: list[str] = []
 
     # --- the engine's side -------------------------------------------------------------------------------------------
 
@@ -108,6 +111,10 @@ class SlowLane(ABC):
             self._count(result)
         self.learn(result, may_go_on=lambda: False)  # the caller waits: one step
         return result
+
+    @abstractmethod
+    def watch(self) -> None:
+        """Look after what runs Sh, where it can die or hang; the engine asks for that with every frame."""
 
     def reset(self) -> None:
         """Drop every frame handed in so far: the waiting job, the one in work once it is done, results not collected.
@@ -160,6 +167,12 @@ class SlowLane(ABC):
             return self._in_work is not None and not self._in_work_is_stale
 
     @property
+    def has_job_in_work(self) -> bool:
+        """Whether a job was taken and nothing has become of it yet, be it stale."""
+        with self._changed:
+            return self._in_work is not None
+
+    @property
     def has_waiting(self) -> bool:
         with self._changed:
             return self._waiting is not None
@@ -195,14 +208,18 @@ class SlowLane(ABC):
             with torch.inference_mode():
                 self._learn(result.key, may_go_on)
         except Exception as error:  # contract 5: whatever happens in the slow track, the fast track goes on
-            with self._changed:
-                self._learning_failures.append(f"the propagation could not learn: {describe_error(error)}")
+            self.notify(f"the propagation could not learn: {describe_error(error)}")
 
-    def take_learning_failures(self) -> list[str]:
-        """Since the last call, a sentence each."""
+    def notify(self, notice: str) -> None:
+        """Let the engine tell something that happened in the slow track, in a sentence."""
         with self._changed:
-            failures, self._learning_failures = self._learning_failures, []
-            return failures
+            self._notices.append(notice)
+
+    def take_notices(self) -> list[str]:
+        """Since the last call."""
+        with self._changed:
+            notices, self._notices = self._notices, []
+            return notices
 
     def _count(self, result: SlowResult) -> None:
         self._done += result.key is not None
@@ -245,7 +262,7 @@ def run_slow_network(
 
 def describe_error(error: Exception) -> str:
     """An exception in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return printable(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _accurate_key(network: SlowNetwork, job: SlowJob, prepare: Prepare, stream: TrackStream | None) -> KeyFrame:
