@@ -19,7 +19,7 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
     from bench.floor import Floor
-    from lowlat_seg_ros.ros.main import LONGEST_WAIT_SECONDS
+    from lowlat_seg_ros.ros.boundary import LONGEST_WAIT_SECONDS
     from lowlat_seg_ros.ros.player import player_node
 
     with player_node("floor", arguments, signals) as node:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
@@ -116,9 +116,15 @@ class TestBench:
         return self.newest_status(topic)
 
     def newest_status(self, topic: str) -> dict[str, str]:
-        """The newest diagnostics of that camera that have come; waits where none has."""
-        self.spin_until(lambda: bool(self.diagnostics), "diagnostics")
-        status = next(each for each in self.diagnostics[-1].status if each.name.endswith(f"{self.namespace}/{topic}"))
+        """The newest diagnostics of that camera that have come, or of the node itself; waits where none has."""
+        ending = ": node" if topic == "node" else f"{self.namespace}/{topic}"
+
+        def statuses() -> list[DiagnosticStatus]:
+            told = self.diagnostics[-1].status if self.diagnostics else []
+            return [status for status in told if status.name.endswith(ending)]
+
+        self.spin_until(lambda: bool(statuses()), "diagnostics")
+        (status,) = statuses()
         values = {pair.key: pair.value for pair in status.values}
         return {**values, "level": str(status.level[0]), "message": status.message, "hardware_id": status.hardware_id}
 

@@ -12,6 +12,7 @@ from lowlat_seg_ros.ros.diagnostics import (
     DropCounter,
     Health,
     LatencyWindow,
+    Limits,
 )
 from lowlat_seg_ros.ros.repeated_warnings import REMEMBERED_KINDS, RepeatedWarnings
 
@@ -69,7 +70,7 @@ def test_publishers_that_come_and_go_do_not_pile_up() -> None:
 
 
 def report(health: CameraHealth, now: float) -> Health:
-    return health.report(now, NOBODY, TIMEOUT)
+    return health.report(now, NOBODY, Limits(TIMEOUT))
 
 
 def test_a_camera_that_works_is_healthy() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 pytest.importorskip("rclpy")
 
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
-from node_setup import FakeCamera, NodeProcess, TestBench, own_namespace, running_node
+from node_setup import STEP, FakeCamera, NodeProcess, TestBench, own_namespace, running_node
 from stream_setup import stream_network
 
 from lowlat_seg_ros.models.checkpoint import save_checkpoint
@@ -32,6 +34,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def node(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iterator[NodeProcess]:
     log = tmp_path_factory.mktemp("log") / "node.log"
     parameters = {"model": checkpoint, "device": "cpu", "policy": "fixed_interval", "interval": 3}
+    parameters["backward_stamp_tolerance"] = 0.0  # any step back begins a stream
     with running_node(log, own_namespace("stream"), parameters) as process:
         yield process
 
@@ -147,8 +150,8 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
         ({"deviation_threshold": 1.5}, "deviation_threshold out of range"),
         ({"deviation_threshold": float("nan")}, "deviation_threshold out of range"),
         ({"interval": 0}, "interval out of range"),
-        ({"model": "other"}, "read-only parameter: model"),
-        ({"class_names": ["a"]}, "read-only parameter: class_names"),
+        ({"model": "other"}, "model is read-only while the node is configured"),
+        ({"class_names": ["a"]}, "class_names is read-only while the node is configured"),
         ({"overlay_opacity": "half"}, "Wrong parameter type"),
     ],
 )
@@ -207,6 +210,49 @@ def test_a_stamp_that_goes_back_starts_the_stream_again(camera: FakeCamera) -> N
     assert camera.key_frames[camera.segment(picture(), stamp=600)].key_stamp.nanosec in (500, 600)  # 600: by Sl alone
 
 
+def test_one_image_in_five_out_of_order_costs_that_image_and_not_the_stream(
+    camera: FakeCamera, bench: TestBench
+) -> None:
+    assert bench.set_parameters(backward_stamp_tolerance=0.5).successful
+    sent, late = [camera.segment(picture())], []
+    before = bench.status()
+    for _ in range(2):
+        for step in (-STEP // 2, *[STEP] * 4):
+            stamp = max(sent) + step
+            (late if step < 0 else sent).append(stamp)
+            if step < 0:
+                camera.send(picture(), stamp=stamp)
+                bench.spin_until(lambda: out_of_order(bench) - int(before["images out of order"]) == len(late), "it")
+            else:
+                camera.segment(picture(), stamp=stamp)
+    after = bench.status()
+    assert not set(late) & set(camera.labels), "what comes too late gets no labels"
+    assert not any(camera.key_frames[stamp].key_reason == "first frame" for stamp in sent[1:])
+    assert after["stream restarts"] == before["stream restarts"]
+    assert bench.set_parameters(backward_stamp_tolerance=0.0).successful
+
+
+def out_of_order(bench: TestBench) -> int:
+    return int(bench.status()["images out of order"])
+
+
+def test_a_restart_of_the_stream_is_counted_and_warned_of(camera: FakeCamera, bench: TestBench) -> None:
+    before = int(bench.status()["stream restarts"])
+    camera.segment(picture(), stamp=800)
+    camera.segment(picture(), stamp=700)
+    bench.spin_until(lambda: int(bench.newest_status("image")["stream restarts"]) == before + 2, "the count")
+    assert "stream restarts since the last report" in bench.newest_status("image")["message"]
+    assert bench.newest_status("image")["level"] == "1"
+
+
+@pytest.mark.parametrize("stamp", [0, 1, 100 * STEP, (2**31 - 1) * 10**9])
+def test_an_age_is_told_only_where_stamp_and_clock_say_one(camera: FakeCamera, stamp: int) -> None:
+    """A stamp that nobody set, one since boot, one of an old drive and one of 2038."""
+    assert math.isnan(camera.key_frames[camera.segment(picture(), stamp=stamp)].age_ms)
+    now = time.time_ns()
+    assert 0 <= camera.key_frames[camera.segment(picture(), stamp=now)].age_ms < 60_000
+
+
 def test_equal_stamps_are_no_break(camera: FakeCamera) -> None:
     """Some drivers stamp nothing."""
     camera.segment(picture(), stamp=0)
@@ -250,5 +296,5 @@ def test_diagnostics_tell_rate_latency_and_device(camera: FakeCamera, bench: Tes
 def test_diagnostics_warn_of_silence(camera: FakeCamera, bench: TestBench) -> None:
     assert bench.set_parameters(image_timeout=0.1).successful
     bench.spin_until(lambda: "no image on" in bench.status()["message"], "a warning")
-    assert bench.status()["level"] == "1"
+    bench.spin_until(lambda: bench.status()["level"] == "3", "STALE")
     assert bench.set_parameters(image_timeout=2.0).successful

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,8 @@ from lowlat_seg_ros.stream.engine import SegmentationResult
 
 NANOSECONDS_A_SECOND: Final = 1_000_000_000
 EARLIEST_STAMP: Final = -(2**31) * NANOSECONDS_A_SECOND
+LONGEST_AGE: Final = 3600.0
+"""Seconds beyond which stamp and clock are not of one time."""
 LATEST_STAMP: Final = 2**31 * NANOSECONDS_A_SECOND - 1
 
 
@@ -47,7 +50,7 @@ def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> I
 class ChainTimes:
     """Seconds of one image's way through the node, outside the stream engine and in all."""
 
-    age: float  # from the image's stamp to the callback's entry, by the node's clock
+    age: float  # from the image's stamp to the callback's entry, by the node's clock; nan where that is not known
     decode: float
     publish: float
     total: float  # callback entry to the return of the labels' publish call
@@ -87,6 +90,15 @@ def key_frame_message(
 def nanoseconds(stamp: Time) -> int:
     """A message's stamp in nanoseconds."""
     return int(stamp.sec) * NANOSECONDS_A_SECOND + int(stamp.nanosec)
+
+
+def age_seconds(stamp: int, now: int) -> float:
+    """How old a stamp is, both in nanoseconds; nan where they do not say: a stamp or a clock that was never set.
+
+    A stamp of the time since boot, or of an old drive beside a clock of today, is more than LONGEST_AGE away from now.
+    """
+    age = (now - stamp) / NANOSECONDS_A_SECOND
+    return age if stamp > 0 and now > 0 and abs(age) <= LONGEST_AGE else math.nan
 
 
 def stamp_of(stamp_nanoseconds: int) -> Time:

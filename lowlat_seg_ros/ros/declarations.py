@@ -19,7 +19,7 @@ MODELS_OWN_SIZE: Final = [0, 0]
 """How `class_names`, `class_colours` and `input_size` leave it to the model; of an empty list rclpy knows no type."""
 
 LEFT_TO_THE_MODEL: Final = ("input_size", "class_names", "class_colours")
-"""Unless given they are the model's, so they can be made read-only only after it has been loaded."""
+"""Unless given they are the model's, and tell its values while it is loaded."""
 
 POLICIES: Final = ("predicted_deviation", "feature_difference", "fixed_interval")
 
@@ -36,7 +36,9 @@ class Declaration:
 
     def descriptor(self) -> ParameterDescriptor:
         """What the parameter is described by while the node runs."""
-        descriptor = ParameterDescriptor(description=self.description, read_only=not self.changes_at_run_time)
+        # Not `read_only`, which is for ever: rclpy would refuse what the node's state allows.
+        constraint = "" if self.changes_at_run_time else "read-only while the node is configured"
+        descriptor = ParameterDescriptor(description=self.description, additional_constraints=constraint)
         if self.allowed_range is not None:
             low, high = self.allowed_range
             if isinstance(self.default, float):
@@ -193,9 +195,37 @@ DECLARATIONS: Final = (
     Declaration(
         "image_timeout",
         2.0,
-        "Seconds without an image after which /diagnostics warns.",
+        "Seconds without an image after which /diagnostics warns; after five times as many it says STALE.",
         (0.1, 3600.0),
         changes_at_run_time=True,
+    ),
+    Declaration(
+        "warn_key_age",
+        2.0,
+        "Seconds for which a key frame may be due without the slow network's answer before /diagnostics warns.",
+        (0.1, 3600.0),
+        changes_at_run_time=True,
+    ),
+    Declaration(
+        "error_key_age",
+        10.0,
+        "Likewise, before /diagnostics says ERROR. A run that takes longer, and three times as long as any before, "
+        "is abandoned.",
+        (0.1, 3600.0),
+        changes_at_run_time=True,
+    ),
+    Declaration(
+        "backward_stamp_tolerance",
+        0.5,
+        "Seconds by which an image's stamp may be before the last one's: the image is dropped. Further back, time has "
+        "begun anew, as where a bag is played in a loop, and so does the stream.",
+        (0.0, 3600.0),
+        changes_at_run_time=True,
+    ),
+    Declaration(
+        "autostart",
+        True,
+        "true: load the model and take images at once. false: wait for the lifecycle's configure and activate.",
     ),
 )
 

@@ -6,11 +6,18 @@ runs in the executor's one thread, so nothing is locked.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import Final, NamedTuple
 
 import numpy as np
+
+OK, WARN, ERROR, STALE = range(4)
+"""Levels of diagnostic_msgs/msg/DiagnosticStatus; `docs/node.md` says what is which."""
+
+STALE_TIMEOUTS: Final = 5
+"""Times `image_timeout` without an image after which there is nothing left to tell of a camera but that."""
 
 WINDOW_FRAMES: Final = 300
 """How many of the last frames the percentiles are over: ten seconds at 30 Hz."""
@@ -68,6 +75,10 @@ class DropCounter:
         self.total += lost
         return lost
 
+    def forget_publishers(self) -> None:
+        """What they send until their next image arrives here is not counted."""
+        self._last.clear()
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -76,30 +87,57 @@ class Counts:
     segmented: int = 0
     dropped: int = 0
     refused: int = 0
+    failed: int = 0
+    out_of_order: int = 0
+    restarts: int = 0
     slow_track_failed: int = 0
     busy_seconds: float = 0.0
 
     def since(self, earlier: Counts) -> Counts:
-        return Counts(
-            self.segmented - earlier.segmented,
-            self.dropped - earlier.dropped,
-            self.refused - earlier.refused,
-            self.slow_track_failed - earlier.slow_track_failed,
-            self.busy_seconds - earlier.busy_seconds,
-        )
+        """The difference, field by field."""
+        names = [field.name for field in fields(self)]
+        return Counts(**{name: getattr(self, name) - getattr(earlier, name) for name in names})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds from which on something is told; the node's parameters of these names."""
+
+    image_timeout: float
+    warn_key_age: float = math.inf
+    error_key_age: float = math.inf
+
+
+@dataclass(frozen=True)
+class SlowTrackHealth:
+    """What a camera's engine knows of the slow track, at its last frame."""
+
+    key_age: float = math.nan  # seconds, of the newest accurate key frame; nan where there is none
+    overdue: float = 0.0  # seconds for which a key frame has been due without its answer
+    restarts: int = 0  # of its thread
+    given_up: str = ""
+
+
+NO_SLOW_TRACK: Final = SlowTrackHealth()
+
+
+class Trouble(NamedTuple):
+    """Something that is not as it should be."""
+
+    level: int
+    sentence: str
 
 
 @dataclass(frozen=True)
 class Health:
     """One camera's line in /diagnostics."""
 
+    level: int
+    summary: str
     troubles: tuple[str, ...]
     advice: str
     values: dict[str, str]
-
-    @property
-    def summary(self) -> str:
-        return "; ".join(self.troubles) or f"segmenting at {self.values['rate (Hz)']} Hz"
+    is_silent: bool = False  # no image has come for longer than the limit
 
 
 class CameraHealth:
@@ -111,9 +149,14 @@ class CameraHealth:
         self._latency = LatencyWindow()
         self._segmented = 0
         self._refused = 0
+        self._failed = 0
+        self._out_of_order = 0
+        self._restarts = 0
         self._slow_track_failed = 0
         self._busy_seconds = 0.0
         self._last_image = now
+        self._last_labels = now
+        self._at_last_labels = Counts()
         self._reported = Counts()
         self._reported_at = now
 
@@ -121,6 +164,12 @@ class CameraHealth:
     def frames_dropped(self) -> int:
         """Images lost on their way since the node started."""
         return self._drops.total
+
+    def begin(self, now: float) -> None:
+        """Images are accepted from now on: those before were neither lost nor is their absence silence."""
+        self._drops.forget_publishers()
+        self._last_image = self._last_labels = self._reported_at = now
+        self._at_last_labels = self._reported = self._counts()
 
     def image_arrived(self, now: float, publisher: bytes, sequence_number: int) -> None:
         """An image reached the callback, good or bad."""
@@ -131,15 +180,30 @@ class CameraHealth:
         """It could not be used."""
         self._refused += 1
 
-    def image_segmented(self, now: float, milliseconds: float, slow_track_failed: int) -> None:
-        """Its labels were published `milliseconds` after the callback began; the slow track's failures so far."""
+    def image_failed(self, now: float) -> None:
+        """The node failed on it, which nobody expected."""
+        self._last_image = now
+        self._failed += 1
+
+    def image_out_of_order(self) -> None:
+        """It came after a later one."""
+        self._out_of_order += 1
+
+    def image_segmented(self, now: float, milliseconds: float, slow_track_failed: int, restarts: int = 0) -> None:
+        """Its labels were published `milliseconds` after the callback began.
+
+        `slow_track_failed` and `restarts` are the slow track's failures and the stream's restarts so far.
+        """
         self._last_image = now  # the time in the callback is not the camera's silence
         self._segmented += 1
-        self._slow_track_failed = slow_track_failed
+        self._slow_track_failed, self._restarts = slow_track_failed, restarts
         self._busy_seconds += milliseconds / 1000
         self._latency.add(milliseconds)
+        self._last_labels, self._at_last_labels = now, self._counts()
 
-    def report(self, now: float, connections: dict[str, int], image_timeout: float) -> Health:
+    def report(
+        self, now: float, connections: dict[str, int], limits: Limits, slow_track: SlowTrackHealth = NO_SLOW_TRACK
+    ) -> Health:
         """How the camera fares; rates and troubles are over the time since the report before.
 
         `connections` are counts of publishers and subscribers by name, handed on as they are.
@@ -147,21 +211,66 @@ class CameraHealth:
         counts = self._counts()
         period, seconds = counts.since(self._reported), now - self._reported_at
         self._reported, self._reported_at = counts, now
-        troubles = (*self._silence(now, image_timeout), *_troubles(period))
+        silence = self._silence(now, limits.image_timeout)
+        troubles = [
+            *silence,
+            *self._nothing_labelled(now, counts, limits.image_timeout),
+            *_slow_track_troubles(slow_track, limits),
+            *_troubles(period),
+        ]
         advice = (
             f"{period.dropped} images on {self._topic} were lost: {_advice(period, seconds)}" if period.dropped else ""
         )
-        values = self._values(counts, period, seconds)
-        return Health(troubles, advice, {**values, **{name: str(count) for name, count in connections.items()}})
+        values = self._values(counts, period, seconds, slow_track)
+        sentences = tuple(trouble.sentence for trouble in troubles)
+        return Health(
+            level=max((trouble.level for trouble in troubles), default=OK),
+            summary="; ".join(sentences) or self._calm(counts, values["rate (Hz)"]),
+            troubles=sentences,
+            advice=advice,
+            values={**values, **{name: str(count) for name, count in connections.items()}},
+            is_silent=bool(silence),
+        )
+
+    def report_inactive(self, now: float, connections: dict[str, int]) -> Health:
+        """While the node takes no images."""
+        counts = self._counts()
+        self._reported, self._reported_at = counts, now
+        values = self._values(counts, Counts(), 0.0, NO_SLOW_TRACK)
+        values.update((name, str(count)) for name, count in connections.items())
+        return Health(OK, "inactive: no images are taken", (), "", values)
 
     def _counts(self) -> Counts:
-        return Counts(self._segmented, self._drops.total, self._refused, self._slow_track_failed, self._busy_seconds)
+        return Counts(
+            self._segmented,
+            self._drops.total,
+            self._refused,
+            self._failed,
+            self._out_of_order,
+            self._restarts,
+            self._slow_track_failed,
+            self._busy_seconds,
+        )
 
-    def _silence(self, now: float, image_timeout: float) -> list[str]:
+    def _calm(self, counts: Counts, rate: str) -> str:
+        return f"segmenting at {rate} Hz" if counts.segmented else f"waiting for the first image on {self._topic}"
+
+    def _silence(self, now: float, image_timeout: float) -> list[Trouble]:
         seconds = now - self._last_image
-        return [f"no image on {self._topic} for {seconds:.0f} s"] if seconds >= image_timeout else []
+        if seconds < image_timeout:
+            return []
+        level = STALE if seconds >= STALE_TIMEOUTS * image_timeout else WARN
+        return [Trouble(level, f"no image on {self._topic} for {seconds:.0f} s")]
 
-    def _values(self, counts: Counts, period: Counts, seconds: float) -> dict[str, str]:
+    def _nothing_labelled(self, now: float, counts: Counts, image_timeout: float) -> list[Trouble]:
+        """Images that come, or came, and none of which is labelled."""
+        seconds, since = now - self._last_labels, counts.since(self._at_last_labels)
+        unlabelled = since.dropped + since.refused + since.failed + since.out_of_order
+        if not unlabelled or seconds < image_timeout:
+            return []
+        return [Trouble(ERROR, f"none of {unlabelled} images was labelled for {seconds:.0f} s")]
+
+    def _values(self, counts: Counts, period: Counts, seconds: float, slow_track: SlowTrackHealth) -> dict[str, str]:
         latency = self._latency.percentiles()
         rate_hz = period.segmented / seconds if seconds > 0 else 0.0
         return {
@@ -172,17 +281,36 @@ class CameraHealth:
             "images segmented": str(counts.segmented),
             "images dropped": str(counts.dropped),
             "images refused": str(counts.refused),
+            "images failed": str(counts.failed),
+            "images out of order": str(counts.out_of_order),
+            "stream restarts": str(counts.restarts),
             "slow-track failures": str(counts.slow_track_failed),
+            "slow-track restarts": str(slow_track.restarts),
+            "key age (s)": f"{slow_track.key_age:.2f}",
+            "answer overdue (s)": f"{slow_track.overdue:.2f}",
         }
 
 
-def _troubles(period: Counts) -> list[str]:
+def _slow_track_troubles(slow_track: SlowTrackHealth, limits: Limits) -> list[Trouble]:
+    troubles = [Trouble(ERROR, slow_track.given_up)] if slow_track.given_up else []
+    if slow_track.overdue >= min(limits.warn_key_age, limits.error_key_age):
+        level = ERROR if slow_track.overdue >= limits.error_key_age else WARN
+        age = "none has come yet" if math.isnan(slow_track.key_age) else f"the newest is {slow_track.key_age:.1f} s old"
+        sentence = f"the slow network's answer has been due for {slow_track.overdue:.1f} s; {age}"
+        troubles.append(Trouble(level, sentence))
+    return troubles
+
+
+def _troubles(period: Counts) -> list[Trouble]:
     counted = (
         (period.dropped, "images lost"),
         (period.refused, "images refused"),
+        (period.failed, "images that the node failed on"),
+        (period.out_of_order, "images out of order"),
+        (period.restarts, "stream restarts"),
         (period.slow_track_failed, "slow-track failures"),
     )
-    return [f"{what} since the last report: {count}" for count, what in counted if count]
+    return [Trouble(WARN, f"{what} since the last report: {count}") for count, what in counted if count]
 
 
 def _advice(period: Counts, seconds: float) -> str:

@@ -1,29 +1,30 @@
-"""The executable `seg_node`: one process, one node, one executor."""
+"""The executable `seg_node`: one process, one node, one executor. `docs/node.md` says what ends it, and how."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from lowlat_seg_ros.ros.process_setup import set_up_process
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
-from lowlat_seg_ros.runtime.steady_memory import freeze_gc
-
-LONGEST_WAIT_SECONDS: Final = 0.2
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the node until SIGINT or SIGTERM and end the process.
 
-    With 0 after a signal, with 1 after a start-up that failed, which says in one line what was wrong.
+    With 0 after a signal; with 1 after a start-up that failed or something that it cannot go on after, which one line
+    says.
     """
     signals = StopSignals()
     try:
         set_up_process()
         code = _run(sys.argv if arguments is None else arguments, signals)
-    except Stopped:
-        code = 0
+    except BaseException:
+        if not signals.arrived:
+            raise
+        code = 0  # Stopped, or what a module's initialisation in C made of it
     _end_at_once(code)
 
 
@@ -32,6 +33,7 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
+    signals.raise_if_arrived()
     try:
         # Without rclpy's own handlers, which shut the context down under a callback that is about to publish.
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -48,34 +50,40 @@ def _run_node(signals: StopSignals) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
     from lowlat_seg_ros.errors import Error
+    from lowlat_seg_ros.ros.boundary import spin_guarded
     from lowlat_seg_ros.ros.node import SegmentationNode
 
     node = SegmentationNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.start()
-        freeze_gc()
-        # Python runs signal handlers only between waits, so these must not be long.
-        while not signals.arrived:
-            executor.spin_once(timeout_sec=LONGEST_WAIT_SECONDS)
+        if node.prepare():
+            signals.raise_if_arrived()
+            node.start()
+        spin_guarded(executor, node.faults, lambda: signals.arrived)
     except Stopped:
         pass
-    except Error as error:
-        node.get_logger().fatal(str(error))
+    except Exception as error:
+        if signals.arrived:
+            return 0
+        if not isinstance(error, Error):
+            node.faults.note("the start", error)  # with its traceback
+        node.get_logger().fatal(str(error) or type(error).__name__)
         return 1
     finally:
         signals.ignore()
-        node.stop()
-        executor.shutdown()
-        node.destroy_node()
+        with contextlib.suppress(Exception):  # what the process ends for may keep this from working
+            node.stop()
+            executor.shutdown()
+            node.destroy_node()
     return 0
 
 
 def _end_at_once(code: int) -> NoReturn:
     """End without Python's own finalisation: it takes torch most of a second, and crashes under a thread inside Sh."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or None
+            stream.flush()
     os._exit(code)
 
 

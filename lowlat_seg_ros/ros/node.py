@@ -1,154 +1,266 @@
-"""The node `lowlat_seg`: parameters, one network, one slow track, and a chain for each camera."""
+"""The node `lowlat_seg`: its lifecycle, its parameters and what it says of itself.
+
+Imports nothing that loads torch: it says that it is starting before it has loaded anything.
+"""
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import cv2
-import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from std_msgs.msg import String
+from std_srvs.srv import SetBool
 
-from lowlat_seg_ros.errors import ParameterError
-from lowlat_seg_ros.fast.network import FastNetwork
-from lowlat_seg_ros.fast.registry import propagation_in_use
-from lowlat_seg_ros.models.checkpoint import load_checkpoint
-from lowlat_seg_ros.ros.camera import Camera
-from lowlat_seg_ros.ros.parameters import SETTING_NAMES, declare_parameters, unknown_parameters
-from lowlat_seg_ros.ros.presented_model import PresentedModel, presented, show_presented
-from lowlat_seg_ros.runtime.device import choose_device, in_words
-from lowlat_seg_ros.runtime.threads import thread_counts
-from lowlat_seg_ros.slow.registry import load_model
-from lowlat_seg_ros.stream.engine import StreamEngine
-from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.errors import Error, ParameterError, printable
+from lowlat_seg_ros.ros.boundary import describe
+from lowlat_seg_ros.ros.diagnostics import ERROR, OK, WARN
+from lowlat_seg_ros.ros.guarded_node import GuardedNode
+from lowlat_seg_ros.ros.heartbeat import Heartbeat, own_status_name
+from lowlat_seg_ros.runtime.steady_memory import freeze_gc, thaw_gc
+
+if TYPE_CHECKING:
+    from lowlat_seg_ros.ros.camera import Camera
+    from lowlat_seg_ros.ros.parameters import Settings
+    from lowlat_seg_ros.ros.pipeline import Pipeline
 
 NODE_NAME: Final = "lowlat_seg"
-DIAGNOSTICS_PERIOD_SECONDS: Final = 1.0
-SLOW_TRACK_SECONDS_TO_END: Final = 0.2
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class SegmentationNode(Node):
-    """Segments the images of one or several cameras.
+class SegmentationNode(GuardedNode):
+    """Segments the images of one or several cameras, while it is active.
 
-    Made in two steps, so that a start-up that fails can say so in the node's own log: `SegmentationNode()` only makes
-    the node, `start()` does all the work.
+    configure loads the model and warms up, activate subscribes, deactivate and cleanup undo these. `start()` does both
+    for a node that starts by itself.
     """
 
     def __init__(self, **options: Any) -> None:
         """`options` are those of rclpy's Node (context, parameter_overrides, …)."""
         super().__init__(NODE_NAME, **options)
-        self._cameras: list[Camera] = []
-        self._slow_track: ThreadedSlowTrack | None = None
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._pipeline: Pipeline | None = None
+        self._settings: Settings | None = None
+        self._failure: Exception | None = None  # why it could not be configured
+        self._is_starting = False
+        self._is_presenting = False
+        self._reported_faults = 0
+        self._has_told_namesake = False
+        self._heartbeat = Heartbeat(self, self._statuses)
+        self.create_service(SetBool, "~/enable", self._enable)
 
-    def start(self) -> None:
-        """Load the model, warm up, and then subscribe to the cameras.
+    @property
+    def state(self) -> str:
+        """unconfigured, inactive, active, finalized, or a transition's name."""
+        return str(self._state_machine.current_state[1])
+
+    def prepare(self) -> bool:
+        """Declare the parameters, which loads torch; returns whether to start at once, by the parameter `autostart`.
 
         Raises:
-            ParameterError: a parameter's value cannot be used.
-            Error: the model cannot be loaded, or the propagation cannot carry what it gives.
+            ParameterError: a parameter's value cannot be used, and the node was to start at once.
         """
-        self._settings = declare_parameters(self)
+        from lowlat_seg_ros.ros.parameters import given_autostart, read_settings, unknown_parameters
+
+        autostart = given_autostart(self)
+        try:
+            self._settings = read_settings(self)
+        except ParameterError:
+            if autostart:
+                raise
         for name in unknown_parameters(self):
-            self.get_logger().warning(f"there is no parameter {name!r}; its value is ignored")
-        self._device = choose_device(self._settings.device)
-        self._threads = thread_counts(self._settings.fast_track_threads, self._settings.slow_track_threads)
-        torch.set_num_threads(self._threads.fast)
-        cv2.setNumThreads(self._threads.fast)  # it takes every core otherwise, the slow track's too
-        slow = load_model(self._settings.model, self._device)
-        fast = slow.own_fast_network or load_checkpoint(self._settings.fast_model, self._device)
-        model = presented(slow, fast, self._settings)
-        show_presented(self, model)
-        self._slow_track = ThreadedSlowTrack(
-            slow, self._device, intra_op_threads=self._threads.slow, share=self._settings.slow_track_share
-        )
-        for name in self._settings.cameras:
-            self._cameras.append(self._camera(name, self._slow_track, fast, model))
-        self._publish_classes(model)
+            self.get_logger().warning(f"there is no parameter {printable(name)!r}; its value is ignored")
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
-        for camera in self._cameras:
-            camera.subscribe()
-        # On a steady clock: simulated time may stand still, and diagnostics are then wanted most.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(DIAGNOSTICS_PERIOD_SECONDS, self._publish_diagnostics, clock=steady)
-        self._log_ready(model, propagation_in_use(self._settings.propagation, slow))
+        return autostart
+
+    def start(self) -> None:
+        """Prepare, configure and activate.
+
+        Raises:
+            Exception: what kept it from being configured or activated; an Error is a sentence that says what was wrong.
+        """
+        if self._settings is None:
+            self.prepare()
+        self._is_starting = True
+        try:
+            for trigger in (self.trigger_configure, self.trigger_activate):
+                if trigger() != SUCCESS:
+                    raise self._failure or Error("a transition of the lifecycle failed")
+        finally:
+            self._is_starting = False
 
     def stop(self) -> bool:
-        """Stop both tracks; returns whether the slow one's thread ended, which it does between two operators of Sh."""
-        for camera in self._cameras:
-            camera.close()
-        return self._slow_track is None or self._slow_track.close(timeout=SLOW_TRACK_SECONDS_TO_END)
+        """Stop everything; returns whether the slow track's thread ended, which it does between two operators of Sh."""
+        self._heartbeat.close()
+        return self._close_pipeline()
 
-    def _camera(self, name: str, slow_track: ThreadedSlowTrack, fast: FastNetwork, model: PresentedModel) -> Camera:
-        engine = StreamEngine(
-            fast,
-            slow_track,
-            self._settings.key_frame_policy(),
-            propagation=self._settings.propagation,
-            device=self._device,
-            low_latency=self._settings.low_latency,
-            input_size=model.input_size,
-            owns_frames=True,  # each is read from a message of its own
-        )
-        engine.warm_up(model.input_size)
-        return Camera(self, name, engine, self._settings, model)
+    # --- lifecycle ---------------------------------------------------------------------------------------------------
 
-    def _log_ready(self, model: PresentedModel, propagation: str) -> None:
-        width, height = model.input_size
-        topics = ", ".join(camera.topic for camera in self._cameras)
-        self.get_logger().info(
-            f"ready on {in_words(self._device)} ({self._threads.fast} + {self._threads.slow} threads): "
-            f"model {self._settings.model} at {width}x{height}, {len(model.classes)} classes, "
-            f"policy {self._settings.policy}, propagation {propagation}, "
-            f"images from {topics}"
-        )
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and warm up."""
+        return self._try_to(self._configure, "configuring")
 
-    def _publish_classes(self, model: PresentedModel) -> None:
-        """Once, for whoever comes later: a mask without class names is worth little, in a bag above all."""
-        named = zip(model.classes, model.colours, strict=True)
-        classes = [{"id": number, "name": name, "colour": colour} for number, (name, colour) in enumerate(named)]
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_publisher(String, "~/classes", latched).publish(String(data=json.dumps(classes)))
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take images."""
+        return self._try_to(self._activate, "activating")
 
-    def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take no images."""
+        assert self._pipeline is not None
+        self._pipeline.unsubscribe()
+        return SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the model."""
+        self._close_pipeline()
+        thaw_gc()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The same, for good; the process goes on until it is told to stop."""
+        self._close_pipeline()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self._close_pipeline()
+        return SUCCESS
+
+    def _try_to(self, act: Any, doing: str) -> TransitionCallbackReturn:
+        self._failure = None
         try:
-            self._settings.changed(_values(parameters))
+            with self._heartbeat.at_work(f"Node {doing}"):
+                act()
+        except Exception as error:
+            self._failure = error
+            if self._is_starting:
+                pass  # `start` raises it
+            elif isinstance(error, Error):
+                self.get_logger().error(f"{doing} failed: {error}")
+            else:
+                self.faults.note(doing, error)
+        return SUCCESS if self._failure is None else FAILURE
+
+    def _configure(self) -> None:
+        from lowlat_seg_ros.ros.parameters import read_settings
+        from lowlat_seg_ros.ros.pipeline import Pipeline
+
+        self._settings = read_settings(self)
+        self._pipeline = Pipeline(self, self._settings)
+        self._present(self._pipeline)
+        freeze_gc()
+
+    def _activate(self) -> None:
+        assert self._pipeline is not None
+        self._pipeline.subscribe()
+        self.get_logger().info(self._pipeline.in_words())
+
+    def _close_pipeline(self) -> bool:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is None:
+            return True
+        has_ended = pipeline.close()
+        if self._settings is not None:
+            self._show(self._settings.left_to_the_model())
+        return has_ended
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """`~/enable`: activate or deactivate a node that is configured."""
+        states = {"inactive": self.trigger_activate} if request.data else {"active": self.trigger_deactivate}
+        if self.state in states:
+            states[self.state]()
+        response.success = (self.state == "active") == request.data
+        response.message = f"the node is {self.state}"
+        return response
+
+    # --- parameters --------------------------------------------------------------------------------------------------
+
+    def _present(self, pipeline: Pipeline) -> None:
+        from lowlat_seg_ros.ros.presented_model import parameters_of
+
+        self._show(parameters_of(pipeline.model))
+
+    def _show(self, parameters: list[Parameter[Any]]) -> None:
+        """Let `ros2 param get` answer with what is in use."""
+        self._is_presenting = True
+        try:
+            self.set_parameters(parameters)
+        finally:
+            self._is_presenting = False
+
+    def _check_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
+        from lowlat_seg_ros.ros.parameters import check_change
+
+        if self._is_presenting or self._settings is None:
+            return SetParametersResult(successful=True)
+        try:
+            check_change(self._settings, parameters, is_configured=self._pipeline is not None)
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _apply_parameters(self, parameters: list[Parameter]) -> None:
-        self._settings = self._settings.changed(_values(parameters))
-        for camera in self._cameras:
-            camera.apply(self._settings)
+    def _apply_parameters(self, parameters: list[Parameter[Any]]) -> None:
+        from lowlat_seg_ros.ros.parameters import own_values
 
-    def _publish_diagnostics(self) -> None:
-        message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.status = [self._status(camera) for camera in self._cameras]
-        self._diagnostics.publish(message)
+        if self._is_presenting or self._settings is None:
+            return
+        self._settings = self._settings.changed(own_values(parameters))
+        if self._pipeline is not None:
+            self._pipeline.apply(self._settings)
 
-    def _status(self, camera: Camera) -> DiagnosticStatus:
-        health = camera.report()
-        threads = {"fast-track threads": str(self._threads.fast), "slow-track threads": str(self._threads.slow)}
-        values = {**health.values, **threads}
-        return DiagnosticStatus(
-            level=DiagnosticStatus.WARN if health.troubles else DiagnosticStatus.OK,
-            name=f"{self.get_fully_qualified_name()}: {camera.topic}",
-            message=health.summary,
-            hardware_id=in_words(self._device),
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    # --- diagnostics -------------------------------------------------------------------------------------------------
+
+    def _statuses(self) -> list[DiagnosticStatus]:
+        cameras = [] if self._pipeline is None else self._pipeline.cameras
+        return [self._own_status(), *(self._camera_status(camera) for camera in cameras)]
+
+    def _own_status(self) -> DiagnosticStatus:
+        cameras = [] if self._pipeline is None else self._pipeline.cameras
+        faults = [self.faults, *(camera.faults for camera in cameras)]
+        count = sum(each.count for each in faults)
+        new, self._reported_faults = count - self._reported_faults, count
+        troubles = []
+        if self._failure is not None:
+            troubles.append((ERROR, f"the node could not start: {describe(self._failure)}"))
+        if new > 0:
+            newest = max(faults, key=lambda each: each.newest_at).newest
+            troubles.append((WARN, f"faults since the last report: {new}; {newest}"))
+        if self._has_namesake():
+            troubles.append((WARN, f"another node is called {self.get_fully_qualified_name()}, too"))
+        values = {"state": self.state, "faults": str(count)}
+        return _status(
+            max((level for level, _ in troubles), default=OK),
+            own_status_name(self),
+            "; ".join(sentence for _, sentence in troubles) or self.state,
+            "" if self._pipeline is None else self._pipeline.hardware,
+            values,
         )
 
+    def _has_namesake(self) -> bool:
+        own = self.get_name(), self.get_namespace()
+        has_one = self.get_node_names_and_namespaces().count(own) > 1
+        if has_one and not self._has_told_namesake:
+            self.get_logger().warning(
+                f"another node is called {self.get_fully_qualified_name()}, too: parameters and services of the two "
+                "cannot be told apart"
+            )
+        self._has_told_namesake = has_one
+        return has_one
 
-def _values(parameters: list[Parameter]) -> dict[str, object]:
-    """Of our own parameters: use_sim_time and others of rclpy come through the same callbacks."""
-    return {parameter.name: parameter.value for parameter in parameters if parameter.name in SETTING_NAMES}
+    def _camera_status(self, camera: Camera) -> DiagnosticStatus:
+        assert self._pipeline is not None
+        health, threads = camera.report(), self._pipeline.threads
+        counts = {"fast-track threads": str(threads.fast), "slow-track threads": str(threads.slow)}
+        name = f"{self.get_fully_qualified_name()}: {camera.topic}"
+        return _status(health.level, name, health.summary, self._pipeline.hardware, {**health.values, **counts})
+
+
+def _status(level: int, name: str, message: str, hardware: str, values: dict[str, str]) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=bytes([level]),
+        name=name,
+        message=printable(message, 1000),
+        hardware_id=hardware,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )

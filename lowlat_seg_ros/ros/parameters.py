@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
-from lowlat_seg_ros.errors import ParameterError
+from lowlat_seg_ros.errors import ParameterError, printable, quoted
 from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, LEFT_TO_THE_MODEL, POLICIES, Declaration
+from lowlat_seg_ros.ros.diagnostics import Limits
 from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
 
 _CAMERA_NAME: Final = re.compile(r"|[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
@@ -45,11 +46,15 @@ class Settings:
     interval: int
     overlay_opacity: float
     image_timeout: float
+    warn_key_age: float
+    error_key_age: float
+    backward_stamp_tolerance: float
+    autostart: bool
 
     def __post_init__(self) -> None:
         check_camera_names(self.cameras)
         if self.policy not in POLICIES:
-            raise ParameterError(f"policy is {self.policy!r}; expected one of {', '.join(POLICIES)}")
+            raise ParameterError(f"policy is {quoted(self.policy)}; expected one of {', '.join(POLICIES)}")
         for limit in ("interval", "key_period"):
             minimum, maximum = getattr(self, f"minimum_{limit}"), getattr(self, f"maximum_{limit}")
             if 0 < maximum < minimum:
@@ -57,6 +62,19 @@ class Settings:
                     f"minimum_{limit} is {minimum} and maximum_{limit} {maximum}; "
                     "expected the minimum not to be above the maximum"
                 )
+        if self.error_key_age < self.warn_key_age:
+            raise ParameterError(
+                f"warn_key_age is {self.warn_key_age} and error_key_age {self.error_key_age}; "
+                "expected the warning not to come after the error"
+            )
+
+    def left_to_the_model(self) -> list[Parameter[Any]]:
+        """What was given for the parameters that tell the model's own values while the node is configured."""
+        return [Parameter(name, value=list(getattr(self, name))) for name in LEFT_TO_THE_MODEL]
+
+    def limits(self) -> Limits:
+        """From when on /diagnostics tells something."""
+        return Limits(self.image_timeout, self.warn_key_age, self.error_key_age)
 
     def changed(self, values: Mapping[str, Any]) -> Settings:
         """These settings with some values replaced, checked as a whole; raises ParameterError."""
@@ -73,24 +91,42 @@ class Settings:
         return PredictedDeviation(self.deviation_threshold, *intervals, *periods, self.idle_threshold)
 
 
-SETTING_NAMES: Final = frozenset(BY_NAME)
+def given_autostart(node: Node) -> bool:
+    """Whether the node starts by itself; where what was given is no answer, so that its start says so and fails."""
+    return _given_values(node).get("autostart", True) is not False
 
 
-def declare_parameters(node: Node) -> Settings:
-    """Declare every parameter of DECLARATIONS and return their values.
+def read_settings(node: Node) -> Settings:
+    """The parameters' values; declares every one of DECLARATIONS that is not there yet.
 
     Raises:
         ParameterError: a value of the wrong type, out of its range, or that does not fit another one.
     """
-    values = {}
-    for declaration in DECLARATIONS:
-        try:
-            parameter = node.declare_parameter(declaration.name, declaration.default, _first_descriptor(declaration))
-        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            given = _given_values(node).get(declaration.name)
-            raise ParameterError(f"{declaration.name} is {given!r}; expected {declaration.expected()}") from error
-        values[declaration.name] = _frozen(parameter.value)
-    return Settings(**values)
+    return Settings(**{declaration.name: _frozen(_value(node, declaration)) for declaration in DECLARATIONS})
+
+
+def _value(node: Node, declaration: Declaration) -> Any:
+    if node.has_parameter(declaration.name):
+        return node.get_parameter(declaration.name).value
+    try:
+        return node.declare_parameter(declaration.name, declaration.default, declaration.descriptor()).value
+    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        given = printable(repr(_given_values(node).get(declaration.name)))
+        raise ParameterError(f"{declaration.name} is {given}; expected {declaration.expected()}") from error
+
+
+def check_change(settings: Settings, parameters: Sequence[Parameter[Any]], is_configured: bool) -> None:
+    """Raise ParameterError where these parameters cannot be set now."""
+    values = own_values(parameters)
+    fixed = [name for name in values if is_configured and not BY_NAME[name].changes_at_run_time]
+    if fixed:
+        raise ParameterError(f"{fixed[0]} is read-only while the node is configured; clean it up first")
+    settings.changed(values)
+
+
+def own_values(parameters: Sequence[Parameter[Any]]) -> dict[str, object]:
+    """Of our own parameters: use_sim_time and others of rclpy come through the same callbacks."""
+    return {parameter.name: parameter.value for parameter in parameters if parameter.name in BY_NAME}
 
 
 def unknown_parameters(node: Node) -> list[str]:
@@ -105,18 +141,12 @@ def check_camera_names(names: Sequence[str]) -> None:
     for name in names:
         if not _CAMERA_NAME.fullmatch(name):
             raise ParameterError(
-                f"cameras contains {name!r}; expected letters, digits and underscores, not starting with a digit, "
-                "in parts that may be separated by slashes"
+                f"cameras contains {quoted(name)}; expected letters, digits and underscores, not starting "
+                "with a digit, in parts that may be separated by slashes"
             )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ParameterError(f"cameras contains {twice[0]!r} more than once; expected every name once")
-
-
-def _first_descriptor(declaration: Declaration) -> ParameterDescriptor:
-    descriptor = declaration.descriptor()
-    descriptor.read_only = descriptor.read_only and declaration.name not in LEFT_TO_THE_MODEL
-    return descriptor
 
 
 def _given_values(node: Node) -> dict[str, Any]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lowlat_seg_ros.errors import ParameterError
+from lowlat_seg_ros.errors import ParameterError, quoted
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.models.config import Colour
-from lowlat_seg_ros.ros.declarations import BY_NAME, LEFT_TO_THE_MODEL, MODELS_OWN_NAMES, MODELS_OWN_SIZE
+from lowlat_seg_ros.ros.declarations import LEFT_TO_THE_MODEL, MODELS_OWN_NAMES, MODELS_OWN_SIZE
 from lowlat_seg_ros.ros.parameters import Settings
 from lowlat_seg_ros.slow.network import SlowNetwork
 
@@ -45,15 +44,11 @@ def presented(slow: SlowNetwork, fast: FastNetwork, settings: Settings) -> Prese
     )
 
 
-def show_presented(node: Node, model: PresentedModel) -> None:
-    """Let `ros2 param get` answer with the names, colours and size in use, and fix them."""
+def parameters_of(model: PresentedModel) -> list[Parameter[Any]]:
+    """What `ros2 param get` answers with while the model is in use."""
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in model.colours]
     in_use = (list(model.input_size), list(model.classes), colours)
-    for name, value in zip(LEFT_TO_THE_MODEL, in_use, strict=True):
-        node.set_parameters([Parameter(name, value=value)])
-        descriptor = BY_NAME[name].descriptor()
-        descriptor.type = node.describe_parameter(name).type
-        node.set_descriptor(name, descriptor)
+    return [Parameter(name, value=value) for name, value in zip(LEFT_TO_THE_MODEL, in_use, strict=True)]
 
 
 def _input_size(size: tuple[int, ...]) -> tuple[int, int] | None:
@@ -84,6 +79,6 @@ def _colours(values: Iterable[str]) -> tuple[Colour, ...]:
 
 def _colour(value: str) -> Colour:
     if not _COLOUR.fullmatch(value):
-        raise ParameterError(f'class_colours contains {value!r}; expected "#rrggbb", as in "#804080"')
+        raise ParameterError(f'class_colours contains {quoted(value)}; expected "#rrggbb", as in "#804080"')
     red, green, blue = bytes.fromhex(value[1:])
     return red, green, blue

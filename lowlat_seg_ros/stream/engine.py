@@ -75,16 +75,17 @@ class StreamEngine:
         """
         self.policy = policy
         self.low_latency = low_latency
+        self.device = torch.device(device)
         self._owns_frames = owns_frames
         self._network = network
         self._propagation = build_propagation(propagation, network, slow_track.network)
         self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._propagation.learn)
         self._input_size = input_size or network.config.input_size
-        self._preprocess = Preprocessor(self._input_size, torch.device(device))
+        self._preprocess = Preprocessor(self._input_size, self.device)
         self._motion: MotionBesideNetwork | None = None
         if self._propagation.needs_motion:
             self._motion = MotionBesideNetwork(MotionEstimator(self._input_size))
-        self._stream = TrackStream(torch.device(device), FAST_PRIORITY)
+        self._stream = TrackStream(self.device, FAST_PRIORITY)
         self._cache = KeyFrameCache()
         self._clock = StreamClock(self.slow_lane.now)
         self._sequence = 0
