@@ -54,8 +54,10 @@ class AdaptivePropagation(Propagation):
         self._classify = slow.head.classify
 
     def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
-        if key.answer.feature is None and not key.is_accurate:
-            return self.answer_without_key(seen)  # the first frames of another scene, until Sh has seen one of them
+        # The first frames of another scene, until Sh has seen one of them.
+        alone = self.answer_without_key(seen) if key.answer.feature is None and not key.is_accurate else None
+        if alone is not None:
+            return alone
         high, doubt = self.fast.propagate(_feature_of(key), key.frame.low, seen.low)
         strange = None if doubt is None else self.where_nothing_is_explained(doubt, seen)
         if strange is not None:
