@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lowlat_seg_ros.fast.adaptive import GatedFusion
 from lowlat_seg_ros.models.config import KINDS, ModelConfig, load_config
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
@@ -61,6 +62,9 @@ def small_network(seed: int = 0, kind: str = "shared_backbone", **changes: Any) 
     torch.manual_seed(seed)
     network = SegmentationNetwork(small_config(kind, **changes))
     settle_batch_norms(network)
+    if isinstance(network.fusion, GatedFusion):
+        # Untrained, it takes the noise of untrained features for another scene.
+        nn.init.constant_(network.fusion.sensitivity, 0.1)
     return network.eval()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
-from lowlat_seg_ros.fast.motion import carry
+from lowlat_seg_ros.fast.motion import carry, is_another_scene
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.propagation import Propagation, PropagationError
 from lowlat_seg_ros.kernels import cpp
@@ -59,7 +59,7 @@ class AdaptivePropagation(Propagation):
         if alone is not None:
             return alone
         high, doubt = self.fast.propagate(_feature_of(key), key.frame.low, seen.low)
-        strange = None if doubt is None else self.where_nothing_is_explained(doubt, seen)
+        strange = self.answer_without_key(seen) if doubt is not None and is_another_scene(doubt) else None
         if strange is not None:
             return strange
         logits = self._classify(high)

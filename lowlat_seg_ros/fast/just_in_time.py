@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.fast.classifier import Classifier, Learner
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
-from lowlat_seg_ros.fast.motion import carry, enlarge, fold, unfold
+from lowlat_seg_ros.fast.motion import carry, enlarge, fold, is_another_scene, unfold
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.propagation import Propagation
 from lowlat_seg_ros.slow.network import SlowNetwork
@@ -69,7 +69,7 @@ class JustInTimePropagation(Propagation):
         fineness = key_logits.shape[-1] // seen.low.low.shape[-1]
         folded = key.answer.feature if key.answer.feature is not None else fold(key_logits, fineness)
         moved, doubt = self.fast.move(folded, key.frame.low, seen.low)
-        strange = self.where_nothing_is_explained(doubt, seen)
+        strange = self.answer_without_key(seen) if is_another_scene(doubt) else None
         if strange is not None:
             return strange
         doubt = doubt.pow(EARNEST)

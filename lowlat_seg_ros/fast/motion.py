@@ -31,6 +31,7 @@ SMALLEST_PICTURE = 16  # pixels a side, below which DIS has no two scales
 FINEST_SCALE = 1  # DIS stops at half of that picture's size and enlarges the flow
 DOUBTED_DIFFERENCE = 20.0  # of 255, in the colour that differs most: at so much the doubt is 1 - 1/e
 DOUBT_WINDOW = 5  # pixels over which differences are averaged
+UNEXPLAINED = 0.65  # mean doubt of a propagation beyond which the key frame is of another scene
 NO_MAP = np.empty(0, np.float32)  # for OpenCV's remap, which takes the places in one map or in two
 
 
@@ -152,6 +153,11 @@ def keep_off_this_core(thread_id: int) -> None:
 @functools.cache
 def _c_library() -> ctypes.CDLL:
     return ctypes.CDLL(None)
+
+
+def is_another_scene(doubt: Tensor) -> bool:
+    """Whether no label that is carried can be right. ``doubt``: (1, 1, h, w), 0 where the key frame explains, to 1."""
+    return float(doubt.mean()) > UNEXPLAINED
 
 
 def carry(

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final
-
-from torch import Tensor
 
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.slow.network import SlowNetwork
-
-UNEXPLAINED: Final = 0.65  # mean doubt beyond which the key frame is of another scene
 
 
 class PropagationError(Error):
@@ -46,14 +41,6 @@ class Propagation(ABC):
         if self.fast.classes != self.slow.classes:
             return None
         return Answer(self.fast.classify_low(seen.low.low))
-
-    def where_nothing_is_explained(self, doubt: Tensor, seen: SeenFrame) -> Answer | None:
-        """What a frame shows by itself, where its key frame is of another scene: no carried label would be right.
-
-        Args:
-            doubt: (1, 1, h, w), 0 where the key frame explains the frame, towards 1.
-        """
-        return self.answer_without_key(seen) if float(doubt.mean()) > UNEXPLAINED else None
 
     def warm_up(self, key: KeyFrame, seen: SeenFrame) -> None:  # noqa: B027  # for most, ``answer`` has shown all there is
         """Run once what ``answer`` has no occasion for before the first key frame, and leave no trace."""
