@@ -214,7 +214,7 @@ def test_one_image_in_five_out_of_order_costs_that_image_and_not_the_stream(
     camera: FakeCamera, bench: TestBench
 ) -> None:
     assert bench.set_parameters(backward_stamp_tolerance=0.5).successful
-    sent, late = [camera.segment(picture())], []
+    sent, late = [camera.segment(picture())], list[int]()
     before = bench.status()
     for _ in range(2):
         for step in (-STEP // 2, *[STEP] * 4):

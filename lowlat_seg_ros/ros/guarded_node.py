@@ -32,6 +32,11 @@ class GuardedNode(LifecycleNode):
         """As rclpy's; where the callback raises, the request is answered with what the response's type has for no."""
         return super().create_service(srv_type, srv_name, self._answering(callback, srv_name), **options)
 
+    def destroy_node(self) -> None:
+        """As rclpy's, whose lifecycle would keep the node's handle, and so Fast DDS' files in /dev/shm."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def _answering(self, callback: Callable[[Any, Any], Any], name: str) -> Callable[[Any, Any], Any]:
         def answer(request: Any, response: Any) -> Any:
             raised: list[Exception] = []

@@ -72,10 +72,9 @@ def _run_node(signals: StopSignals) -> int:
         return 1
     finally:
         signals.ignore()
-        with contextlib.suppress(Exception):  # what the process ends for may keep this from working
-            node.stop()
-            executor.shutdown()
-            node.destroy_node()
+        for step in (node.stop, executor.shutdown, node.destroy_node):
+            with contextlib.suppress(Exception):  # what the process ends for may keep one of them from working
+                step()
     return 0
 
 
