@@ -7,12 +7,17 @@ import math
 import pytest
 
 from lowlat_seg_ros.ros.diagnostics import (
+    ERROR,
+    OK,
     REMEMBERED_PUBLISHERS,
+    STALE,
+    WARN,
     CameraHealth,
     DropCounter,
     Health,
     LatencyWindow,
     Limits,
+    SlowTrackHealth,
 )
 from lowlat_seg_ros.ros.repeated_warnings import REMEMBERED_KINDS, RepeatedWarnings
 
@@ -106,6 +111,74 @@ def test_silence_is_a_trouble(silent_seconds: float) -> None:
     assert report(health, now=5.0 + silent_seconds).troubles == (
         f"no image on /front/image for {silent_seconds:.0f} s",
     )
+
+
+LIMITS = Limits(TIMEOUT, warn_key_age=2.0, error_key_age=10.0)
+
+
+@pytest.mark.parametrize(
+    ("silent_seconds", "level"),
+    [(0.0, OK), (TIMEOUT - 0.1, OK), (TIMEOUT, WARN), (5 * TIMEOUT - 0.1, WARN), (5 * TIMEOUT, STALE), (1e6, STALE)],
+)
+def test_silence_is_a_warning_and_then_stale(silent_seconds: float, level: int) -> None:
+    health = CameraHealth("/image", now=0.0)
+    health.image_arrived(1.0, CAMERA, 1)
+    health.image_segmented(1.0, 1.0, 0)
+    health.report(1.0, NOBODY, LIMITS)
+    told = health.report(1.0 + silent_seconds, NOBODY, LIMITS)
+    assert told.level == level and told.is_silent == (level != OK)
+
+
+def test_before_the_first_image_a_camera_is_waited_for() -> None:
+    told = CameraHealth("/image", now=0.0).report(1.0, NOBODY, LIMITS)
+    assert (told.level, told.summary) == (OK, "waiting for the first image on /image")
+
+
+@pytest.mark.parametrize("kind", ["lost", "refused", "failed", "out of order"])
+def test_images_of_which_none_is_labelled_are_an_error(kind: str) -> None:
+    health = CameraHealth("/image", now=0.0)
+    for second in range(4):
+        if kind == "lost":
+            health.image_arrived(float(second), CAMERA, 1 + 5 * second)
+        else:
+            health.image_arrived(float(second), CAMERA, 1 + second)
+        if kind == "refused":
+            health.image_refused()
+        if kind == "failed":
+            health.image_failed(float(second))
+        if kind == "out of order":
+            health.image_out_of_order()
+        told = health.report(second + 0.5, NOBODY, LIMITS)
+        assert told.level == (ERROR if second + 0.5 >= TIMEOUT else WARN if told.troubles else OK)
+    assert "images was labelled for" in told.summary
+    health.image_segmented(4.0, 1.0, 0)
+    health.report(4.1, NOBODY, LIMITS)
+    assert health.report(4.5, NOBODY, LIMITS).level == OK
+
+
+@pytest.mark.parametrize(("overdue", "level"), [(0.0, OK), (1.9, OK), (2.0, WARN), (9.9, WARN), (10.0, ERROR)])
+def test_an_answer_that_is_due_is_a_warning_and_then_an_error(overdue: float, level: int) -> None:
+    health = CameraHealth("/image", now=0.0)
+    told = health.report(0.1, NOBODY, LIMITS, SlowTrackHealth(key_age=overdue + 0.5, overdue=overdue))
+    assert told.level == level
+    assert (f"the newest is {overdue + 0.5:.1f} s old" in told.summary) == (level != OK)
+
+
+def test_a_slow_track_that_is_given_up_is_an_error() -> None:
+    health = CameraHealth("/image", now=0.0)
+    told = health.report(0.1, NOBODY, LIMITS, SlowTrackHealth(given_up="Sh has hung"))
+    assert (told.level, told.summary) == (ERROR, "Sh has hung")
+
+
+def test_what_is_not_asked_for_is_not_missed() -> None:
+    """An inactive node's images are neither lost nor silent, also after it has begun again."""
+    health = CameraHealth("/image", now=0.0)
+    health.image_arrived(0.1, CAMERA, 1)
+    told = health.report_inactive(100.0, NOBODY)
+    assert (told.level, told.summary) == (OK, "inactive: no images are taken")
+    health.begin(200.0)
+    health.image_arrived(200.1, CAMERA, 2000)
+    assert health.report(200.2, NOBODY, LIMITS).troubles == ()
 
 
 def test_time_in_a_callback_is_no_silence() -> None:

@@ -1,0 +1,146 @@
+"""The lifecycle over real DDS: without autostart, with a configuration that fails, and under load."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from node_setup import FakeCamera, NodeProcess, TestBench, own_namespace
+from std_srvs.srv import SetBool
+from stream_setup import moving_frames, stream_network
+
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
+
+FRAMES = moving_frames(3)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    save_checkpoint(stream_network(), folder, "a small untrained network")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[TestBench]:
+    bench = TestBench(own_namespace("lifecycle"))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, bench: TestBench) -> Iterator[NodeProcess]:
+    parameters = {"model": "/no/such/model", "autostart": False, "policy": "fixed_interval"}
+    process = NodeProcess(tmp_path_factory.mktemp("log") / "log", bench.namespace, parameters)
+    yield process
+    assert process.end() == 0, process.lines()
+    assert not process.lines_with("Traceback"), process.lines()
+
+
+@pytest.fixture(scope="module")
+def camera(bench: TestBench) -> FakeCamera:
+    return FakeCamera(bench)
+
+
+def state(bench: TestBench) -> str:
+    return str(bench._call(GetState, "get_state", GetState.Request()).current_state.label)
+
+
+def change(bench: TestBench, transition: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return bool(bench._call(ChangeState, "change_state", request).success)
+
+
+def enable(bench: TestBench, data: bool) -> SetBool.Response:
+    return bench._call(SetBool, "enable", SetBool.Request(data=data))
+
+
+@contextmanager
+def load(camera: FakeCamera) -> Iterator[None]:
+    """Images 30 times a second, whatever the node does."""
+    is_over = threading.Event()
+
+    def send() -> None:
+        number = 0
+        while not is_over.wait(1 / 30):
+            camera.send(FRAMES[number % len(FRAMES)])
+            number += 1
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def is_labelled_anew(camera: FakeCamera) -> None:
+    camera.labels.clear()
+    camera.bench.spin_until(lambda: bool(camera.labels), "labels")
+
+
+def test_the_lifecycle_under_load(bench: TestBench, node: NodeProcess, camera: FakeCamera, checkpoint: Path) -> None:
+    with load(camera):
+        assert state(bench) == "unconfigured"
+        response = enable(bench, True)
+        assert not response.success and response.message == "the node is unconfigured"
+
+        assert not change(bench, Transition.TRANSITION_CONFIGURE)
+        assert state(bench) == "unconfigured"
+        assert len(node.lines_with("configuring failed: there is no checkpoint at '/no/such/model'")) == 1
+        failed = bench.status("node")
+        assert failed["level"] == "2" and "/no/such/model" in failed["message"]
+
+        assert bench.set_parameters(model=str(checkpoint)).successful, "it can be changed while unconfigured"
+        assert change(bench, Transition.TRANSITION_CONFIGURE)
+        assert state(bench) == "inactive"
+        assert bench.status("node")["level"] == "0"
+        assert bench.status("image")["message"] == "inactive: no images are taken"
+        assert not bench.set_parameters(model="other").successful
+        classes = bench.parameters("class_names")
+
+        assert change(bench, Transition.TRANSITION_ACTIVATE)
+        is_labelled_anew(camera)
+        for _ in range(5):
+            assert enable(bench, False).success and state(bench) == "inactive"
+            assert enable(bench, False).success, "it is what was asked for already"
+            assert enable(bench, True).success and state(bench) == "active"
+            is_labelled_anew(camera)
+        assert not change(bench, Transition.TRANSITION_CONFIGURE), "there is no such way"
+        assert bench.status("node")["faults"] == "0"
+        assert bench.status("image")["stream restarts"] == "0"
+
+        assert change(bench, Transition.TRANSITION_DEACTIVATE)
+        assert change(bench, Transition.TRANSITION_CLEANUP)
+        assert state(bench) == "unconfigured" and bench.parameters("class_names") == [[""]] != classes
+        assert change(bench, Transition.TRANSITION_CONFIGURE) and change(bench, Transition.TRANSITION_ACTIVATE)
+        is_labelled_anew(camera)
+
+
+def test_images_of_an_inactive_node_are_not_lost(bench: TestBench, camera: FakeCamera) -> None:
+    """Whoever deactivates a node does not want to be told that it loses images."""
+    lost = camera.connect().key_frames[camera.segment(FRAMES[0])].frames_dropped
+    assert enable(bench, False).success
+    for _ in range(20):
+        camera.send(FRAMES[1])
+    assert enable(bench, True).success
+    camera.connect()
+    labelled = camera.key_frames[camera.segment(FRAMES[2])]
+    assert (labelled.frames_dropped, labelled.key_reason) == (lost, "first frame")
+
+
+def test_a_node_that_is_shut_down_waits_for_its_end(bench: TestBench, node: NodeProcess, camera: FakeCamera) -> None:
+    with load(camera):
+        assert change(bench, Transition.TRANSITION_ACTIVE_SHUTDOWN)
+        assert state(bench) == "finalized"
+        assert not enable(bench, True).success
+    assert node.process.poll() is None
