@@ -80,6 +80,7 @@ def example_camera(topic: str, frames: int, with_truth: bool, disagreements: int
         topic=topic,
         size=(480, 360),
         first_stamp="1700000000.000000000",
+        clock="header stamps",
         duration_s=round((frames - 1) * PERIOD_MS / 1000, 6),
         period_ms=PERIOD_MS,
         frames=frames,

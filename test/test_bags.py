@@ -129,7 +129,7 @@ def test_a_camera_is_summed_up(tmp_path: Path) -> None:
     with open_bag(write_bag_of(tmp_path / "drive", drive)) as bag:
         summary = bag.camera_summary("/image")
     assert summary[:4] == ("/image", SIZE, "rgb8", "front")
-    assert math.isclose(summary.rate_hz, 1e9 / PERIOD)
+    assert summary.rate_hz is not None and math.isclose(summary.rate_hz, 1e9 / PERIOD)
     assert (summary.frame_count, summary.lost_frames) == (17, 3)
 
 

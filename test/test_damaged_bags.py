@@ -178,7 +178,11 @@ def test_stamps_that_go_back_are_delivered_as_they_came(tmp_path: Path) -> None:
     drive = [image(number, time=stamp_of(index)) for index, number in enumerate(stamps)]
     frames, problems = read(write_bag_of(tmp_path / "drive", drive))
     assert [frame.stamp for frame in frames] == [stamp_of(number) for number in stamps]
-    assert problems == ["/image has stamps that go back, first by 0.100 s (2 times in all)."]
+    assert problems == [
+        "/image: the header stamps are no times (3 of 7 share theirs with another frame); rate, gaps and deadline are "
+        "those of the receive times.",
+        "/image has stamps that go back, first by 0.100 s (2 times in all).",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -456,7 +460,6 @@ def test_an_index_that_points_elsewhere_costs_only_its_messages(tmp_path: Path) 
     assert [frame.stamp for frame in frames] == [stamp_of(0), stamp_of(1)]
     assert problems == [
         "/image is stored out of order; it is read in the order of its receive times.",
-        "/image has lost about 2 of 7 frames to gaps.",
         "drive.mcap has messages that cannot be read, the first on /image: "
         "the index points at something else (3 times in all).",
     ]

@@ -85,8 +85,9 @@ def _camera_in_words(bag: Bag, topic: str) -> str:
     except BagError as error:
         return f"  {topic}  {error}"
     truth = truth_topic(topic)
+    rate = "rate not known" if camera.rate_hz is None else f"{camera.rate_hz:.2f} Hz by the {camera.clock}"
     return (
-        f"  {topic}  {camera.size[0]}x{camera.size[1]} {camera.encoding}, {camera.rate_hz:.2f} Hz, "
+        f"  {topic}  {camera.size[0]}x{camera.size[1]} {camera.encoding}, {rate}, "
         f"{camera.frame_count} frames, about {camera.lost_frames} lost, frame_id {camera.frame_id!r}, "
         + (f"truth on {truth}" if any(each.name == truth for each in bag.topics) else "no truth")
     )

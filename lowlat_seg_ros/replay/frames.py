@@ -67,9 +67,9 @@ def arriving_frames(
     A truth with ids that the model does not have is left out and noted in ``problems``.
     """
     streams = [enumerate(bag.frames(camera)) for camera in cameras]
-    for index, frame in heapq.merge(*streams, key=lambda numbered: numbered[1].received):
+    for index, frame in heapq.merge(*streams, key=lambda numbered: numbered[1].arrival):
         truth = _usable_truth(frame, class_count, problems)
-        yield ReplayFrame(frame.topic, index, frame.received, frame.stamp, frame.image, truth, full_network)
+        yield ReplayFrame(frame.topic, index, frame.arrival, frame.stamp, frame.image, truth, full_network)
 
 
 def _usable_truth(frame: BagFrame, class_count: int, problems: Problems) -> NDArray[np.uint8] | None:

@@ -66,7 +66,7 @@ def replay_bag_live(
         for frame in _played_frames(bag, seen, model, play, problems):
             drive.arrive(frame)
         drive.finish()
-        reports, pictures = drive.report(list(seen))
+        reports, pictures = drive.report({camera: bag.clock(camera).source for camera in seen})
         report = Report(
             bag=BagReport(bag.name, [*bag.problems, *problems.lines(), *_delays(play)]),
             model=model.to_report(),

@@ -58,7 +58,7 @@ def _fleet_rows(bags: Iterable[Mapping[str, Any]], kinds: Sequence[FigureKind]) 
 
 def _camera(camera: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
     width, height = camera["size"]
-    period = "" if camera["period_ms"] is None else f" every {camera['period_ms']:.1f} ms"
+    period = "" if camera["period_ms"] is None else f" every {camera['period_ms']:.1f} ms by the {camera['clock']}"
     yield f"## {camera['topic']}"
     yield ""
     yield (

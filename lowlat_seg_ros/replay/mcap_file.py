@@ -37,6 +37,7 @@ FIRST_PRIVATE_OPCODE: Final = 0x80
 
 RECORD_HEAD: Final = struct.Struct("<BQ")  # opcode, length of what follows
 MESSAGE_HEAD_BYTES: Final = 22
+CHUNK_HEAD: Final = struct.Struct("<28xIQ")  # bytes of the compression's name, bytes of records, where it has none
 INDEX_HEAD: Final = struct.Struct("<HI")  # channel, bytes of entries
 INDEX_ENTRY: Final = np.dtype([("time", "<u8"), ("offset", "<u8")])
 
@@ -119,22 +120,24 @@ class McapFile:
                 found.extend(index.get(channel, ()))
         return _in_stored_order(np.concatenate(found))
 
-    def read(self, topic: str, entry: np.void) -> bytes:
-        """The serialized message of one entry; raises DamagedMessage."""
+    def read(self, topic: str, entry: np.void, limit: int = LARGEST_MESSAGE) -> bytes:
+        """The serialized message of one entry, or its first ``limit`` bytes; raises DamagedMessage."""
         place, offset = int(entry["place"]), int(entry["offset"])
         source, size = self._source, self._size
-        if place in self._chunks:
+        if place not in self._chunks:
+            offset = place
+        elif limit < LARGEST_MESSAGE and (start := self._start_in_plain_chunk(place)) is not None:
+            offset += start
+        else:
             content = self._chunk_content(place)
             source, size = BytesIO(content), len(content)
-        else:
-            offset = place
         record = next(_records(source, size, offset), None)
         if record is None or record.opcode != Opcode.MESSAGE or record.end > size:
             raise DamagedMessage("the index points at something else")
         if record.end - record.start > LARGEST_MESSAGE:
             raise DamagedMessage(f"it claims {record.end - record.start} bytes")
         try:
-            message = _message(source, record, LARGEST_MESSAGE)
+            message = _message(source, record, MESSAGE_HEAD_BYTES + limit)
         except BadRecord as error:
             raise DamagedMessage(str(error)) from error
         if message.log_time != entry["time"] or message.channel_id not in self._channels_of.get(topic, ()):
@@ -256,6 +259,14 @@ class McapFile:
         while len(self._loaded) > 1 and sum(map(len, self._loaded.values())) > CHUNKS_KEPT_BYTES:
             self._loaded.popitem(last=False)
         return content
+
+    def _start_in_plain_chunk(self, place: int) -> int | None:
+        """Where in the file the records of a chunk begin; None where they are compressed or not whole."""
+        record = self._chunks[place]
+        head = _content(self._source, record, CHUNK_HEAD.size)
+        if self._is_cut(place) or len(head) < CHUNK_HEAD.size or CHUNK_HEAD.unpack(head)[0]:
+            return None
+        return record.start + CHUNK_HEAD.size
 
     def _load(self, place: int) -> bytes:
         try:

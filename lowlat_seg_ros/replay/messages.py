@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -16,8 +15,9 @@ from rosbags.typesys.store import Typestore
 
 from lowlat_seg_ros.data.image_file import JPEG_END, JPEG_START, TRAILER_BYTES
 from lowlat_seg_ros.data.image_message import BadImage, class_ids, image_to_rgb
+from lowlat_seg_ros.replay.clocks import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.decompression import ZSTD_START, CompressionError, decompress
-from lowlat_seg_ros.replay.problems import DamagedMessage, Problems
+from lowlat_seg_ros.replay.problems import DamagedMessage
 from lowlat_seg_ros.replay.storage_file import LARGEST_MESSAGE
 
 IMAGE: Final = "sensor_msgs/msg/Image"
@@ -26,7 +26,8 @@ CAMERA_TYPES: Final = (IMAGE, COMPRESSED_IMAGE)
 
 CDR: Final = "cdr"
 
-NANOSECONDS_A_SECOND: Final = 1_000_000_000
+CDR_HEAD: Final = 4  # bytes that say how the rest is encoded
+LONGEST_FRAME_ID: Final = 256  # bytes of it that are compared
 
 PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 PNG_SIZE_AT: Final = 16
@@ -34,9 +35,6 @@ JPEG_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  #
 
 LARGEST_PICTURE: Final = 1 << 27
 """Pixels. A hundred-byte PNG can claim a gigapixel, and would be given the memory for it."""
-
-LABELS_AHEAD: Final = 32
-"""Label images that are read ahead in search of a frame's: how far labels may be out of step with the frames."""
 
 
 class Header(NamedTuple):
@@ -77,6 +75,17 @@ def header_of(message: Any) -> Header:
     """The header of a deserialized message."""
     stamp = message.header.stamp
     return Header(stamp.sec * NANOSECONDS_A_SECOND + stamp.nanosec, message.header.frame_id)
+
+
+def header_at_start(data: bytes) -> Header:
+    """The header that a serialized message of a stamped type begins with; raises DamagedMessage."""
+    order = "<" if data[1:2] == b"\1" else ">"
+    try:
+        seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", data, CDR_HEAD)
+    except struct.error as error:
+        raise DamagedMessage("it is too short for a header") from error
+    text = data[CDR_HEAD + 12 : CDR_HEAD + 12 + min(length, LONGEST_FRAME_ID)]
+    return Header(seconds * NANOSECONDS_A_SECOND + nanoseconds, text.rstrip(b"\0").decode(errors="replace"))
 
 
 def frame_of(message: Any, message_type: str) -> NDArray[np.uint8]:
@@ -159,37 +168,3 @@ def serialized_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -
         data=np.ascontiguousarray(pixels).reshape(-1),
     )
     return bytes(typestore().serialize_cdr(message, IMAGE))
-
-
-class StampedLabels:
-    """The labels of one topic, asked for by stamp in about the order in which they come; each is read once."""
-
-    def __init__(self, labels: Iterator[tuple[int, NDArray[np.uint8]]], problems: Problems, topic: str) -> None:
-        self._labels = labels
-        self._problems = problems
-        self._topic = topic
-        self._waiting: dict[int, NDArray[np.uint8]] = {}
-
-    def at(self, stamp: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-        """The labels of that stamp; None if there are none or their (H, W) is not `shape`, which is noted."""
-        while stamp not in self._waiting and self._has_room(stamp):
-            following = next(self._labels, None)
-            if following is None:
-                break
-            self._waiting[following[0]] = following[1]
-        labels = self._waiting.pop(stamp, None)
-        if labels is None or labels.shape == shape:
-            return labels
-        height, width = labels.shape
-        self._problems.add(
-            (self._topic, "size"),
-            f"{self._topic} has labels of {width}x{height} for a frame of {shape[1]}x{shape[0]}; they are left out",
-            stamp,
-        )
-        return None
-
-    def _has_room(self, stamp: int) -> bool:
-        """Whether another label image may be read; those that are older than the frame make room."""
-        if len(self._waiting) >= LABELS_AHEAD and min(self._waiting) < stamp:
-            del self._waiting[min(self._waiting)]
-        return len(self._waiting) < LABELS_AHEAD

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from lowlat_seg_ros.evaluation.optical_flow import FlowField
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, locate
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.bags import Bag, open_bag
+from lowlat_seg_ros.replay.clocks import Source, usual_period
 from lowlat_seg_ros.replay.disagreements import Disagreements
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
 from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
@@ -92,7 +91,7 @@ def replay_bag(
         seen = [camera for camera in cameras if drive.arrivals[camera]]
         if not seen:
             raise BagError(f"{path} holds no picture that can be read: {' '.join(bag.problems)}")
-        reports, pictures = drive.report(seen)
+        reports, pictures = drive.report({camera: bag.clock(camera).source for camera in seen})
         report = Report(
             bag=BagReport(bag.name, [*bag.problems, *problems.lines()]),
             model=model.to_report(),
@@ -166,12 +165,12 @@ class Drive:
         if self._simulated is not None:
             self._simulated.finish()
 
-    def report(self, cameras: list[str]) -> tuple[list[CameraReport], dict[str, bytes]]:
-        """The reports of these cameras, which must have frames, and the pictures that they name."""
+    def report(self, clocks: Mapping[str, Source]) -> tuple[list[CameraReport], dict[str, bytes]]:
+        """The reports of these cameras, which must have frames, with their clocks, and the pictures that they name."""
         reports: list[CameraReport] = []
         pictures: dict[str, bytes] = {}
-        for camera in cameras:
-            report, files = self._camera_report(camera)
+        for camera, clock in clocks.items():
+            report, files = self._camera_report(camera, clock)
             reports.append(report)
             pictures.update(files)
         return reports, pictures
@@ -184,9 +183,10 @@ class Drive:
             return Tally(system, class_count, flow, lane=system.lanes[camera])
         return Tally(system, class_count, flow, is_full_network=isinstance(system, FullNetwork))
 
-    def _camera_report(self, camera: str) -> tuple[CameraReport, dict[str, bytes]]:
+    def _camera_report(self, camera: str, clock: Source) -> tuple[CameraReport, dict[str, bytes]]:
         arrivals = self.arrivals[camera]
-        period_ms = usual_period_ms(arrivals)
+        period = None if clock == "none" else usual_period(arrivals)
+        period_ms = None if period is None else period / NANOSECONDS_A_MILLISECOND
         systems = [tallies[camera].report(period_ms) for tallies in self._tallies]
         disagreements, pictures = self._disagreements[camera].report(arrivals[0])
         scores = systems[0].scores
@@ -195,6 +195,7 @@ class Drive:
             size=self._sizes[camera],
             first_stamp="{}.{:09d}".format(*divmod(self._first_stamps[camera], NANOSECONDS_A_SECOND)),
             duration_s=round((arrivals[-1] - arrivals[0]) / NANOSECONDS_A_SECOND, 6),
+            clock=clock,
             period_ms=period_ms,
             frames=len(arrivals),
             frames_with_truth=scores.streaming_frames if scores else 0,
@@ -203,9 +204,3 @@ class Drive:
             disagreements=disagreements,
         )
         return report, pictures
-
-
-def usual_period_ms(arrivals: list[int]) -> float | None:
-    """The median time from frame to frame; None where there is one frame or no time passes: nothing is late then."""
-    period = float(np.median(np.diff(arrivals))) if len(arrivals) > 1 else 0.0
-    return period / NANOSECONDS_A_MILLISECOND or None

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from lowlat_seg_ros.evaluation.report_text import NO_VALUE
+from lowlat_seg_ros.replay.clocks import Source
 
 FORMAT: Final = "lowlat_seg_ros replay report"
 VERSION: Final = 1
@@ -131,8 +132,9 @@ class CameraReport:
     topic: str
     size: tuple[int, int]  # (width, height) of the first frame
     first_stamp: str  # seconds, as a decimal number with all its nanoseconds
+    clock: Source  # by which the frames are timed
     duration_s: float
-    period_ms: float | None  # the deadline; None where there is one frame only
+    period_ms: float | None  # the deadline; None where there is one frame only, or no clock
     frames: int
     frames_with_truth: int
     problems: list[str]

@@ -57,7 +57,7 @@ MESSAGES_BEHIND: Final = """
     FROM messages NOT INDEXED WHERE id > ? ORDER BY id
 """
 
-DATA: Final = "SELECT CASE typeof(data) WHEN 'blob' THEN data END FROM messages WHERE id = ?"
+DATA: Final = "SELECT CASE typeof(data) WHEN 'blob' THEN ifnull(substr(data, 1, ?), x'') END FROM messages WHERE id = ?"
 
 UNFINISHED_SUFFIXES: Final = ("-wal", "-journal")
 
@@ -90,10 +90,10 @@ class SqliteFile:
         """The index of the topic's messages in the order in which they are stored."""
         return self._entries.get(topic, no_entries())
 
-    def read(self, topic: str, entry: np.void) -> bytes:
-        """The serialized message of one entry; raises DamagedMessage."""
+    def read(self, topic: str, entry: np.void, limit: int = LARGEST_MESSAGE) -> bytes:
+        """The serialized message of one entry, or its first ``limit`` bytes; raises DamagedMessage."""
         try:
-            data = self._database.execute(DATA, (int(entry["offset"]),)).get
+            data = self._database.execute(DATA, (limit, int(entry["offset"]))).get
         except apsw.Error as error:
             raise DamagedMessage(f"the database is damaged there ({error})") from error
         if not isinstance(data, bytes):

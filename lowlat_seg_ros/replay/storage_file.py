@@ -40,8 +40,8 @@ class StorageFile(Protocol):
     def entries(self, topic: str) -> Entries:
         """The index of the topic's messages; empty for a topic that is not in this file."""
 
-    def read(self, topic: str, entry: np.void) -> bytes:
-        """The serialized message of one entry; raises DamagedMessage."""
+    def read(self, topic: str, entry: np.void, limit: int = LARGEST_MESSAGE) -> bytes:
+        """The serialized message of one entry, or its first ``limit`` bytes; raises DamagedMessage."""
 
     def close(self) -> None:
         """Close the file."""

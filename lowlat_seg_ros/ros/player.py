@@ -143,13 +143,13 @@ class BagSource:
             first = last = None
             count = left_out = 0
             for frame in frames_in_order(self._bag, tuple(self.topics)):
-                first = frame.received if first is None else first
-                left_out += 0 if last is None else max(0, frame.received - last - LONGEST_PAUSE)
-                due = begin + frame.received - first - left_out
+                first = frame.arrival if first is None else first
+                left_out += 0 if last is None else max(0, frame.arrival - last - LONGEST_PAUSE)
+                due = begin + frame.arrival - first - left_out
                 header = Header(stamp=stamp_of(frame.stamp), frame_id=frame.frame_id)
                 message = image_message(frame.image, "rgb8", header)
-                yield DueImage(round(due / self.rate), message, frame.topic, frame.received)
-                last, count = frame.received, count + 1
+                yield DueImage(round(due / self.rate), message, frame.topic, frame.arrival)
+                last, count = frame.arrival, count + 1
             self.left_out += left_out
             duration = 0 if first is None or last is None else last - first - left_out
             begin += duration + (duration // (count - 1) if duration else PAUSE_OF_SINGLE_FRAMES)
@@ -161,8 +161,8 @@ def played_topic(camera: str) -> str:
 
 
 def frames_in_order(bag: Bag, cameras: tuple[str, ...]) -> Iterator[BagFrame]:
-    """The frames of these cameras by their receive times."""
-    return heapq.merge(*(bag.frames(camera) for camera in cameras), key=lambda frame: frame.received)
+    """The frames of these cameras by their arrival."""
+    return heapq.merge(*(bag.frames(camera) for camera in cameras), key=lambda frame: frame.arrival)
 
 
 @dataclass
