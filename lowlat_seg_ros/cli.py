@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import Error, printable
+
+LONGEST_LINE = 2000  # characters of an error
 
 # Name: help and module. Only the module of the command that is asked for is imported: each needs other libraries.
 COMMANDS = {
@@ -23,10 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 after one sentence on what was wrong, or 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = build_parser(arguments[0] if arguments else "").parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     try:
         options.run_command(options)
     except (Error, OSError) as error:
-        print(f"lowlat-seg: {error}", file=sys.stderr)
+        print(
+            "lowlat-seg:", "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n")), file=sys.stderr
+        )
+        return 1
+    except MemoryError:
+        print("lowlat-seg: there is not enough memory for this", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,5 +1,10 @@
 """What every error of the user's making derives from, and how an error quotes what came from outside."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class Error(Exception):
     """A wrong input, named in one sentence."""
@@ -19,3 +24,33 @@ def printable(text: str, longest: int = 300) -> str:
 def quoted(text: str, longest: int = 60) -> str:
     """Text from outside in quotes, as `repr` gives it, cut after that many characters."""
     return repr(text) if len(text) <= longest else f"{text[:longest]!r}… ({len(text)} characters)"
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """A value from outside as a sentence shows it: as `repr` gives it, on one line, cut after that many characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a nest of lists
+        return f"a very large {type(value).__name__}"
+    return printable(text, longest)
+
+
+def in_one_line(error: BaseException, longest: int = 300) -> str:
+    """Another library's message, short enough for a sentence of ours."""
+    return printable(" ".join(str(error)[: 4 * longest].split()) or type(error).__name__, longest)
+
+
+@contextmanager
+def turning_all_into(kind: type[Error], what: str) -> Iterator[None]:
+    """Whatever goes wrong while something from outside is read becomes one sentence that begins with ``what``.
+
+    An error of that kind goes through as it is.
+    """
+    try:
+        yield
+    except kind:
+        raise
+    except Error as error:
+        raise kind(f"{what}: {error}") from error
+    except Exception as error:
+        raise kind(f"{what}: {in_one_line(error)}") from error

@@ -46,7 +46,7 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
         example_camera("/camera_rear/image", frames // 2, False, 0, live),
     ]
     return Report(
-        bag=BagReport("example_drive", ["example_drive_0.mcap is cut short; what is whole of it is read."]),
+        bag=BagReport("example_drive", 64 * "0", ["example_drive_0.mcap is cut short; what is whole of it is read."]),
         model=ModelReport("default", list(CAMVID_CLASSES), list(CAMVID_COLOURS), (480, 360), "0" * 64),
         settings={
             "policy": {"name": "predicted_deviation", "threshold": 0.1, "minimum_interval": 1, "maximum_interval": 10},

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.labelled_clips import labelled_frames
+from lowlat_seg_ros.errors import printable, shown
 from lowlat_seg_ros.replay.bag_writer import Compression, Storage, write_bag
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag, truth_topic
 
@@ -58,7 +59,9 @@ def print_bag_info(options: argparse.Namespace) -> None:
 def bag_info(bag: Bag) -> list[str]:
     """A bag's description, line by line."""
     lines = [_times_in_words(bag), "", "topics:"]
-    lines += [f"  {topic.name}  {topic.type}  {topic.message_count} messages" for topic in bag.topics] or ["  none"]
+    lines += [
+        f"  {printable(topic.name)}  {printable(topic.type)}  {topic.message_count} messages" for topic in bag.topics
+    ] or ["  none"]
     lines += ["", "cameras:"]
     lines += [_camera_in_words(bag, topic) for topic in bag.camera_topics] or ["  none"]
     # Last: looking at the cameras is what finds some of them.
@@ -76,18 +79,18 @@ def _times_in_words(bag: Bag) -> str:
     except (OverflowError, OSError, ValueError):  # a time beyond all calendars
         since = ""
     count = sum(topic.message_count for topic in bag.topics)
-    return f"{bag.path}: {count} messages in {(end - start) / NANOSECONDS_A_SECOND:.3f} s{since}"
+    return f"{printable(str(bag.path))}: {count} messages in {(end - start) / NANOSECONDS_A_SECOND:.3f} s{since}"
 
 
 def _camera_in_words(bag: Bag, topic: str) -> str:
     try:
         camera = bag.camera_summary(topic)
     except BagError as error:
-        return f"  {topic}  {error}"
+        return f"  {printable(topic)}  {error}"
     truth = truth_topic(topic)
     rate = "rate not known" if camera.rate_hz is None else f"{camera.rate_hz:.2f} Hz by the {camera.clock}"
     return (
-        f"  {topic}  {camera.size[0]}x{camera.size[1]} {camera.encoding}, {rate}, "
-        f"{camera.frame_count} frames, about {camera.lost_frames} lost, frame_id {camera.frame_id!r}, "
-        + (f"truth on {truth}" if any(each.name == truth for each in bag.topics) else "no truth")
+        f"  {printable(topic)}  {camera.size[0]}x{camera.size[1]} {printable(camera.encoding)}, {rate}, "
+        f"{camera.frame_count} frames, about {camera.lost_frames} lost, frame_id {shown(camera.frame_id)}, "
+        + (f"truth on {printable(truth)}" if any(each.name == truth for each in bag.topics) else "no truth")
     )

@@ -12,11 +12,12 @@ from pathlib import Path
 import safetensors.torch
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.data.documents import MOST_BYTES, parse_json
+from lowlat_seg_ros.errors import Error, shown, turning_all_into
 from lowlat_seg_ros.models.config import ConfigError, ModelConfig, load_config
 from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -74,7 +75,11 @@ def load_checkpoint(path_or_name: str | Path, device: str | torch.device = "cpu"
     Raises:
         CheckpointError: there is no checkpoint there, or its files are damaged, foreign or do not fit each other.
     """
-    return prepare_for_inference(load_trainable(path_or_name, device))
+    network = prepare_for_inference(load_trainable(path_or_name, device))
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float64)):
+            raise CheckpointError(f"{path_or_name} has weights that overflow once BatchNorm is folded into {name}")
+    return network
 
 
 def load_trainable(path_or_name: str | Path, device: str | torch.device = "cpu") -> SegmentationNetwork:
@@ -133,13 +138,11 @@ def _read_config(directory: Path) -> ModelConfig:
 
 
 def _read_weights(path: Path, config: ModelConfig) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            _check_metadata(file.metadata() or {}, config, path)
-            # Copied, because a tensor of the open file changes when somebody writes over the file.
-            tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no whole safetensors file ({' '.join(str(error).split())})") from error
+    what = f"{path} is no whole safetensors file"
+    with turning_all_into(CheckpointError, what), safe_open(path, framework="pt") as file:
+        _check_metadata(file.metadata() or {}, config, path)
+        # Copied, because a tensor of the open file changes when somebody writes over the file.
+        tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in file.keys()}  # noqa: SIM118
     _check_tensors_fit(tensors, config, str(path))
     return tensors
 
@@ -151,21 +154,19 @@ def _check_metadata(metadata: Mapping[str, str], config: ModelConfig, path: Path
             f"{path} holds {found['format'] or 'an unnamed format'}, version {found['version'] or 'unknown'}; "
             f"expected {FORMAT['format']}, version {FORMAT['version']}"
         )
-    saved, described = _json_mapping(metadata.get("model", "")), json.loads(_weight_defining_json(config))
+    saved, described = _json_mapping(metadata.get("model", ""), path), json.loads(_weight_defining_json(config))
     differing = [name for name in described if saved.get(name) != described[name]]
     if differing:
         name = differing[0]
+        was, says = shown(saved.get(name), 300), shown(described[name], 300)
         raise CheckpointError(
-            f"{path} was saved with {name} {saved.get(name)!r}, but its {CONFIG_FILE} says {described[name]!r}; "
+            f"{path} was saved with {name} {was}, but its {CONFIG_FILE} says {says}; "
             "expected the description that the weights were trained with"
         )
 
 
-def _json_mapping(text: str) -> Mapping[str, object]:
-    try:
-        parsed = json.loads(text)
-    except ValueError:
-        return {}
+def _json_mapping(text: str, path: Path) -> Mapping[str, object]:
+    parsed = parse_json(text, f"the entry model of {path}", MOST_BYTES) if text else {}
     return parsed if isinstance(parsed, Mapping) else {}
 
 
@@ -197,11 +198,8 @@ def _check_tensors_fit(tensors: Mapping[str, Tensor], config: ModelConfig, sourc
 
 def _without_memory(config: ModelConfig) -> SegmentationNetwork:
     """The config's network with shapes but no weights, so that a damaged config cannot exhaust the memory."""
-    try:
-        with torch.device("meta"):
-            return SegmentationNetwork(config)
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
+    with turning_all_into(CheckpointError, "no network can be built as described"), torch.device("meta"):
+        return SegmentationNetwork(config)
 
 
 def _is_counter(name: str) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.data.documents import is_number, read_yaml
+from lowlat_seg_ros.errors import Error, printable, shown, turning_all_into
 
 Colour = tuple[int, int, int]
 
@@ -85,7 +83,7 @@ class ModelConfig:
                 if field.name in RULES:
                     is_right, expected = RULES[field.name]
                     if not is_right(getattr(part, field.name)):
-                        raise ConfigError(f"{field.name} is {getattr(part, field.name)!r}; expected {expected}")
+                        raise ConfigError(f"{field.name} is {shown(getattr(part, field.name))}; expected {expected}")
         if len(self.colours) != len(self.classes):
             raise ConfigError(
                 f"colours lists {len(self.colours)}; expected one for each of {len(self.classes)} classes"
@@ -114,10 +112,10 @@ def config_from_mapping(mapping: Mapping[str, Any]) -> ModelConfig:
 
 def _tracks_from_mapping(mapping: Any) -> TracksConfig:
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"tracks is {mapping!r}; expected a mapping with a kind")
+        raise ConfigError(f"tracks is {shown(mapping)}; expected a mapping with a kind")
     kind = mapping.get("kind")
-    if kind not in KINDS:
-        raise ConfigError(f"the kind of tracks is {kind!r}; expected one of {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(f"the kind of tracks is {shown(kind)}; expected one of {', '.join(KINDS)}")
     entries = {name: value for name, value in mapping.items() if name != "kind"}
     return KINDS[kind](**_checked_entries(KINDS[kind], entries, f"tracks of kind {kind}"))
 
@@ -125,11 +123,11 @@ def _tracks_from_mapping(mapping: Any) -> TracksConfig:
 def _checked_entries(target: type, mapping: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The mapping's entries as the fields of the dataclass ``target``, none missing and none too many."""
     known = {field.name for field in fields(target)}
-    missing, unknown = sorted(known - set(mapping)), sorted(map(str, set(mapping) - known))
+    missing, unknown = sorted(known - set(mapping)), sorted(printable(str(name), 80) for name in set(mapping) - known)
     if missing:
         raise ConfigError(f"{source} lacks {', '.join(missing)}")
     if unknown:
-        raise ConfigError(f"{source} has unknown entries: {', '.join(unknown)}")
+        raise ConfigError(f"{source} has unknown entries: {', '.join(unknown[:5])}")
     return {name: _frozen(value) for name, value in mapping.items()}
 
 
@@ -139,10 +137,8 @@ def load_config(path: str | Path) -> ModelConfig:
     Raises:
         ConfigError: the file cannot be read or does not describe a model.
     """
-    try:
-        mapping = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as a model description: {' '.join(str(error).split())}") from error
+    with turning_all_into(ConfigError, f"{path} cannot be read as a model description"):
+        mapping = read_yaml(Path(path))
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{path} holds no model description; expected a YAML mapping")
     try:
@@ -151,21 +147,23 @@ def load_config(path: str | Path) -> ModelConfig:
         raise ConfigError(f"{path}: {error}") from error
 
 
+MOST_CHANNELS = 8192  # of any layer
+LARGEST_SIDE = 8192  # pixels of an input
+LARGEST_BIN = 32  # cells along each side of a pooling's grid
+LARGEST_KERNEL = 31
+LONGEST_WORD = 200  # characters
+
+
 def _is_word(value: object) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _is_number(value: object) -> bool:
-    # YAML's true and false are ints to Python, but no number a user meant.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_WORD
 
 
 def _is_count(value: object) -> bool:
-    return _is_number(value) and isinstance(value, int) and value >= 0
+    return is_number(value) and isinstance(value, int) and value >= 0
 
 
-def _is_positive(value: object) -> bool:
-    return _is_count(value) and value != 0
+def _is_from(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: _is_count(value) and least <= value <= most
 
 
 def _is_colour(value: object) -> bool:
@@ -181,9 +179,9 @@ def _are(values: object, is_right: Callable[[Any], bool], count: int | None = No
     return isinstance(values, tuple) and count in (None, len(values)) and all(map(is_right, values))
 
 
-WORD = (_is_word, "a word")
-POSITIVE = (_is_positive, "a positive whole number")
-SCALE = (lambda scale: _is_number(scale) and 0.125 <= scale <= 4, "a number from 0.125 to 4")
+WORD = (_is_word, f"a word of at most {LONGEST_WORD} letters")
+CHANNELS = (_is_from(1, MOST_CHANNELS), f"a whole number from 1 to {MOST_CHANNELS}")
+SCALE = (lambda scale: is_number(scale) and 0.125 <= scale <= 4, "a number from 0.125 to 4")
 # Each field's test and, for whoever fails it, what was expected.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": WORD,
@@ -194,24 +192,33 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stride": (lambda stride: stride in (4, 8, 16), "4, 8 or 16"),
     "low_scale": SCALE,
     "high_scale": SCALE,
-    "low_channels": POSITIVE,
-    "subpixels": POSITIVE,
+    "low_channels": CHANNELS,
+    "subpixels": (_is_from(1, 16), "a whole number from 1 to 16"),
     "output_stride": (lambda stride: stride in (8, 16, 32), "8, 16 or 32"),
-    "pyramid_bins": (lambda bins: _are(bins, _is_positive), "a list of positive whole numbers"),
-    "pyramid_channels": POSITIVE,
-    "skip_channels": (_is_count, "a whole number, 0 or more"),
-    "high_channels": POSITIVE,
-    "kernel_size": (lambda size: _is_count(size) and size % 2 == 1, "an odd number"),
-    "kernel_channels": POSITIVE,
-    "adapt_channels": POSITIVE,
+    "pyramid_bins": (
+        lambda bins: _are(bins, _is_from(1, LARGEST_BIN)) and len(bins) <= 16,
+        f"a list of at most 16 whole numbers from 1 to {LARGEST_BIN}",
+    ),
+    "pyramid_channels": CHANNELS,
+    "skip_channels": (_is_from(0, MOST_CHANNELS), f"a whole number from 0 to {MOST_CHANNELS}"),
+    "high_channels": CHANNELS,
+    "kernel_size": (
+        lambda size: _is_from(1, LARGEST_KERNEL)(size) and size % 2 == 1,
+        f"an odd number up to {LARGEST_KERNEL}",
+    ),
+    "kernel_channels": CHANNELS,
+    "adapt_channels": CHANNELS,
     "deviation": (lambda deviation: deviation in ("convolution", "codes"), "'convolution' or 'codes'"),
-    "deviation_channels": POSITIVE,
+    "deviation_channels": CHANNELS,
     "kernels": (lambda kernels: kernels in ("convolution", "correlation"), "'convolution' or 'correlation'"),
     "fusion": (lambda fusion: fusion in ("concatenate", "gated"), "'concatenate' or 'gated'"),
     "carrying": (lambda carrying: carrying in ("none", "optical_flow"), "'none' or 'optical_flow'"),
-    "input_size": (lambda size: _are(size, _is_positive, 2), "a positive width and height"),
-    "mean": (lambda mean: _are(mean, _is_number, 3), "three numbers"),
-    "std": (lambda std: _are(std, lambda part: _is_number(part) and part > 0, 3), "three positive numbers"),
+    "input_size": (
+        lambda size: _are(size, _is_from(1, LARGEST_SIDE), 2),
+        f"a positive width and height up to {LARGEST_SIDE}",
+    ),
+    "mean": (lambda mean: _are(mean, is_number, 3), "three numbers"),
+    "std": (lambda std: _are(std, lambda part: is_number(part) and part > 0, 3), "three positive numbers"),
     "classes": (_are_class_names, "1 to 255 names, each once (id 255 marks unlabelled pixels)"),
     "colours": (lambda colours: _are(colours, _is_colour), "a list of [red, green, blue] from 0 to 255"),
 }

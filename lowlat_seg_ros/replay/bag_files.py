@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from pathlib import Path, PurePath
 from typing import Any, Final, NamedTuple
 
-import yaml
-
 from lowlat_seg_ros.data.clips import natural_order
+from lowlat_seg_ros.data.documents import read_yaml
+from lowlat_seg_ros.errors import shown, turning_all_into
 from lowlat_seg_ros.replay import mcap_file, sqlite_file
 from lowlat_seg_ros.replay.decompression import ZSTD_START, CompressionError, unpack_file
 from lowlat_seg_ros.replay.problems import BagError, Problems
@@ -21,6 +22,10 @@ STORAGE_SUFFIXES: Final = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
 LARGEST_METADATA: Final = 1 << 20
 """Bytes. A bag of three thousand files describes itself in less, and a parser takes minutes over much more."""
+
+HASHED_PARTS: Final = 16
+PART_BYTES: Final = 1 << 16
+"""Of each file, spread evenly over it: its start and its end, where indexes lie, among them."""
 
 ROS1_START: Final = b"#ROSBAG V"
 
@@ -43,18 +48,39 @@ def find_bag_files(path: Path, problems: Problems) -> BagFiles:
     if not path.is_dir():
         raise BagError(f"{path} is neither a file nor a folder.")
     try:
-        metadata = _read_metadata(path / METADATA)
-        names = [str(name) for name in metadata["relative_file_paths"]]
-        counts = _stated_counts(metadata)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        with turning_all_into(BagError, METADATA):
+            metadata = read_yaml(path / METADATA, LARGEST_METADATA)["rosbag2_bagfile_information"]
+            names = [str(name) for name in metadata["relative_file_paths"]]
+            counts = _stated_counts(metadata)
+    except BagError as error:
         storage_files = _storage_files_in(path)
         if not storage_files:
             raise BagError(f"{path} is no bag: it has no usable {METADATA} and no .mcap or .db3 file.") from error
-        missing = "missing" if isinstance(error, FileNotFoundError) else "damaged"
+        missing = "damaged" if (path / METADATA).exists() else "missing"
         problems.add("metadata", f"{METADATA} is {missing}, as a recorder leaves it that was stopped by force")
         return BagFiles(storage_files, {})
     files = [file for name in names if (file := _inside(path, name, problems)) is not None]
     return BagFiles(tuple(dict.fromkeys(files)), counts)
+
+
+def fingerprint(path: Path) -> str:
+    """What tells the bag at ``path`` from any other, whatever their names: its files' sizes, times and parts, hashed.
+
+    Raises BagError if there is none.
+    """
+    files = find_bag_files(path, Problems()).paths
+    digest = hashlib.sha256()
+    try:
+        for file in files:
+            status = file.stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+            with file.open("rb") as content:
+                for part in range(HASHED_PARTS):
+                    content.seek(max(0, status.st_size - PART_BYTES) * part // (HASHED_PARTS - 1))
+                    digest.update(content.read(PART_BYTES))
+    except OSError as error:
+        raise BagError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return digest.hexdigest()
 
 
 def open_storage_file(path: Path, problems: Problems) -> StorageFile:
@@ -103,15 +129,6 @@ def _start_of(path: Path) -> bytes:
         return file.read(LONGEST_START)
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        text = file.read(LARGEST_METADATA + 1)
-    if len(text) > LARGEST_METADATA:
-        raise ValueError(f"more than {LARGEST_METADATA} bytes")
-    information: dict[str, Any] = yaml.safe_load(text)["rosbag2_bagfile_information"]
-    return information
-
-
 def _stated_counts(metadata: dict[str, Any]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for topic in metadata["topics_with_message_count"]:
@@ -127,7 +144,9 @@ def _inside(folder: Path, name: str, problems: Problems) -> Path | None:
     if len(pure.parts) == 2 and pure.parts[0] == folder.resolve().name:
         pure = PurePath(pure.name)
     if len(pure.parts) != 1 or pure.is_absolute() or pure.name in ("", ".."):
-        problems.add("outside", f"{METADATA} names a file outside of the bag ({name[:100]!r}); it is not read", name)
+        problems.add(
+            "outside", f"{METADATA} names a file outside of the bag ({shown(name, 100)}); it is not read", name
+        )
         return None
     if not (folder / pure).is_file():
         problems.add("missing", f"{METADATA} names {pure}, which is missing", name)

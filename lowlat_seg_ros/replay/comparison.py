@@ -6,10 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.data.documents import is_number
+from lowlat_seg_ros.errors import Error, shown, turning_all_into
 from lowlat_seg_ros.evaluation.report_text import table
 from lowlat_seg_ros.replay.fleet import FLEET_FORMAT
 from lowlat_seg_ros.replay.report import FIGURES, FigureKind, figures_of
+
+
+class ComparisonError(Error):
+    """A document that cannot be compared with; the message says why."""
+
 
 Place = tuple[str, ...]  # bag, camera, system; a single report has no bag, so that its name may differ
 
@@ -39,13 +45,15 @@ class Change:
             return float("inf")
         increase = self.now - self.before
         if self.kind.unit == "ms":
-            increase /= self.before
+            increase = increase / self.before if self.before > 0 else increase
         return increase if self.kind.better == "lower" else -increase
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """Every figure of either document (a report's or a fleet's JSON), in the new one's order."""
-    old, new = dict(_placed(before)), dict(_placed(now))
+    with turning_all_into(ComparisonError, "the older document lacks what is compared, or part of it is no figure"):
+        old = dict(_placed(before))
+    new = dict(_placed(now))
     places = [*new, *(place for place in old if place not in new)]
     return [
         Change(place, kind, old.get(place, {}).get(kind.name), new.get(place, {}).get(kind.name))
@@ -79,6 +87,14 @@ def require_no_worse(changes: list[Change], tolerance: float) -> None:
 
 
 def _placed(document: Mapping[str, Any]) -> Iterator[tuple[Place, dict[str, float | None]]]:
+    for place, figures in _figures(document):
+        for name, value in figures.items():
+            if value is not None and not is_number(value):
+                raise ComparisonError(f"{name} is {shown(value)}; expected a number")
+        yield tuple(map(str, place)), {kind.name: figures[kind.name] for kind in FIGURES}
+
+
+def _figures(document: Mapping[str, Any]) -> Iterator[tuple[Place, dict[str, float | None]]]:
     if document["format"] == FLEET_FORMAT:
         for bag in document["bags"]:
             for camera in bag["cameras"]:

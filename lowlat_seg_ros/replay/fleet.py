@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.errors import Error, turning_all_into
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.replay.bag_files import METADATA, STORAGE_SUFFIXES
 from lowlat_seg_ros.replay.jobs import Ending, Endings, Failure, Job
@@ -94,8 +95,9 @@ class Fleet:
         """Take over the reports that an earlier run has finished with the same settings; returns how many."""
         for number, (job, folder) in enumerate(zip(self._jobs, self._folders, strict=True)):
             report = finished_report(folder, job, weights_sha256)
-            if report is not None:
-                self._bags[number] = done_bag(folder.name, report)
+            with suppress(Error), turning_all_into(Error, "the report lacks a part"):
+                if report is not None:
+                    self._bags[number] = done_bag(folder.name, report)
         return len(self._bags)
 
     def run(self, runner: Runner) -> Generator[tuple[Job, Ending], None, None]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,18 +16,25 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 
-from lowlat_seg_ros.errors import Error
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+from lowlat_seg_ros.errors import Error, in_one_line, printable
 from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.replay.problems import LONGEST_LINE
 from lowlat_seg_ros.replay.profile import Profile
 from lowlat_seg_ros.replay.replay import Outcome, Progress, load_model, replay_bag
 from lowlat_seg_ros.replay.settings import ReplaySettings
 
 SECONDS_TO_END: Final = 5.0
 CONNECT_SECONDS: Final = 10
+WORKER_SECONDS: Final = 60.0
+"""How long a cluster may be without any worker: one that has died is back in less where Dask looks after it."""
+LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,9 +69,9 @@ def ending_of(replay: Callable[[], Outcome]) -> Ending:
     try:
         return replay()
     except (Error, OSError) as error:
-        return Failure(str(error))
+        return Failure(printable(str(error), LONGEST_LINE))
     except Exception as error:  # a defect that a hostile bag has found, for instance
-        return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return Failure(f"{type(error).__name__}: {in_one_line(error)}")
 
 
 @dataclass(frozen=True)
@@ -160,11 +169,14 @@ def run_on_cluster(jobs: Sequence[Job], address: str) -> Endings:
     Its workers need this package, and the bags and the model at the same paths; reports and pictures come back over
     the network.
 
+    A worker that dies costs the bag that it was at a retry. Where there is no worker, or none any more, the bags that
+    are left fail once that has lasted ``WORKER_SECONDS``.
+
     Raises:
-        SettingsError: Dask's distributed is not installed, or nobody answers at the address.
+        SettingsError: Dask's distributed is not installed, or nobody answers at the address, or no worker comes.
     """
     try:
-        from distributed import Client, as_completed
+        from distributed import Client
     except ImportError as error:
         raise SettingsError(
             f"--cluster needs the package distributed ({error}); pip install 'lowlat-seg-ros[cluster]'"
@@ -173,18 +185,54 @@ def run_on_cluster(jobs: Sequence[Job], address: str) -> Endings:
         client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"no Dask scheduler answers at {address}: {' '.join(str(error).split())}; expected one as tcp://HOST:8786"
+            f"no Dask scheduler answers at {address}: {in_one_line(error)}; expected one as tcp://HOST:8786"
         ) from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKER_SECONDS)
+        except OSError as error:  # a TimeoutError is one
+            raise SettingsError(
+                f"no worker has come to the Dask scheduler at {address} in {WORKER_SECONDS:g} s; start some by: dask "
+                f"worker {address} --nthreads 1"
+            ) from error
         numbers = {client.submit(run_job, job, pure=False): number for number, job in enumerate(jobs)}
         try:
-            for future in as_completed(list(numbers)):
-                failure = future.exception()
-                # run_job itself raises nothing: such an error is the cluster's, a worker that died for instance.
-                yield (
-                    numbers[future],
-                    future.result() if failure is None else Failure(f"the cluster lost it: {failure}"),
-                )
-                future.release()
+            yield from _endings_on(client, numbers)
         finally:
             client.cancel(list(numbers))
+
+
+def _endings_on(client: Client, numbers: dict[Future, int]) -> Endings:
+    """The endings of what a cluster was given; where it has no worker for too long, what is left has failed."""
+    from distributed import wait as wait_for
+
+    waiting = dict(numbers)
+    last_seen = time.monotonic()
+    while waiting:
+        with suppress(OSError):  # the time is over
+            wait_for(list(waiting), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+        for future in [future for future in waiting if future.done()]:
+            yield waiting.pop(future), _ending_on_cluster(future)
+            future.release()
+        if _has_workers(client):
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > WORKER_SECONDS:
+            for number in waiting.values():
+                yield number, Failure(f"the cluster has had no worker for {WORKER_SECONDS:g} s")
+            return
+
+
+def _ending_on_cluster(future: Future) -> Ending:
+    """run_job itself raises nothing: any error is the cluster's, a worker that died again and again for instance."""
+    try:
+        ending: Ending = future.result()
+        return ending
+    except (Exception, CancelledError) as error:
+        return Failure(f"the cluster lost it: {in_one_line(error)}")
+
+
+def _has_workers(client: Client) -> bool:
+    try:
+        return bool(client.scheduler_info(n_workers=-1)["workers"])
+    except OSError:
+        return False

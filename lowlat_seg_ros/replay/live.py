@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
+from lowlat_seg_ros.replay.bag_files import fingerprint
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
 from lowlat_seg_ros.replay.jobs import Endings, Job, ending_of
@@ -68,7 +69,7 @@ def replay_bag_live(
         drive.finish()
         reports, pictures = drive.report({camera: bag.clock(camera).source for camera in seen})
         report = Report(
-            bag=BagReport(bag.name, [*bag.problems, *problems.lines(), *_delays(play)]),
+            bag=BagReport(bag.name, fingerprint(bag.path), [*bag.problems, *problems.lines(), *_delays(play)]),
             model=model.to_report(),
             settings={**job.settings.to_mapping(), "live": {"rate": options.rate, "rounds": options.rounds}},
             profile=job.profile.to_mapping(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
+from lowlat_seg_ros.evaluation.report_text import NO_VALUE, markdown_text, table
 from lowlat_seg_ros.replay.report import FIGURES, FigureKind, figures_of
 
 FLEET_FIGURES: Final = (
@@ -21,11 +21,12 @@ FLEET_FIGURES: Final = (
 def report_markdown(report: Mapping[str, Any]) -> str:
     """A report, as ``report.json`` holds it, in Markdown."""
     profile = ", ".join(f"{name} {value}" for name, value in report["profile"].items() if name != "name")
+    computer = markdown_text(report["profile"]["name"])
     policy = ", ".join(f"{name} {value}" for name, value in report["settings"]["policy"].items())
     lines = [
-        f"# Replay of {report['bag']['name']}",
+        f"# Replay of {markdown_text(report['bag']['name'])}",
         "",
-        f"{_way_of_replaying(report)}: {report['profile']['name']} ({profile}). Model {report['model']['name']}, "
+        f"{_way_of_replaying(report)}: {computer} ({profile}). Model {markdown_text(report['model']['name'])}, "
         f"policy: {policy}.",
         *_problems(report["bag"]["problems"]),
     ]
@@ -42,7 +43,12 @@ def fleet_markdown(fleet: Mapping[str, Any]) -> str:
     lines = [f"# Replay of {len(bags)} bags", "", f"{len(bags) - len(failed)} evaluated, {len(failed)} failed.", ""]
     lines += table(["bag", "camera", "system", "frames", *(kind.title for kind in kinds)], _fleet_rows(bags, kinds))
     if failed:
-        lines += ["", "## Failed", "", *(f"- {bag['name']}: {bag['error']}" for bag in failed)]
+        lines += [
+            "",
+            "## Failed",
+            "",
+            *(f"- {markdown_text(bag['name'])}: {markdown_text(bag['error'])}" for bag in failed),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -59,7 +65,7 @@ def _fleet_rows(bags: Iterable[Mapping[str, Any]], kinds: Sequence[FigureKind]) 
 def _camera(camera: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
     width, height = camera["size"]
     period = "" if camera["period_ms"] is None else f" every {camera['period_ms']:.1f} ms by the {camera['clock']}"
-    yield f"## {camera['topic']}"
+    yield f"## {markdown_text(camera['topic'])}"
     yield ""
     yield (
         f"{camera['frames']} frames of {width}x{height}{period}, {camera['duration_s']:.1f} s, "
@@ -139,4 +145,4 @@ def _way_of_replaying(report: Mapping[str, Any]) -> str:
 def _problems(problems: Sequence[str]) -> Iterator[str]:
     if problems:
         yield ""
-        yield from (f"- {problem}" for problem in problems)
+        yield from (f"- {markdown_text(problem, 2000)}" for problem in problems)

@@ -37,6 +37,7 @@ FIRST_PRIVATE_OPCODE: Final = 0x80
 
 RECORD_HEAD: Final = struct.Struct("<BQ")  # opcode, length of what follows
 MESSAGE_HEAD_BYTES: Final = 22
+CHUNK_HEAD_BYTES: Final = 24  # times of the first and the last message, bytes of the records
 CHUNK_HEAD: Final = struct.Struct("<28xIQ")  # bytes of the compression's name, bytes of records, where it has none
 INDEX_HEAD: Final = struct.Struct("<HI")  # channel, bytes of entries
 INDEX_ENTRY: Final = np.dtype([("time", "<u8"), ("offset", "<u8")])
@@ -48,6 +49,14 @@ LONGEST_DEFINITION_READ: Final = 1 << 16
 
 LARGEST_CHUNK: Final = 1 << 30
 """Bytes. Recorders close a chunk after a megabyte or four."""
+
+FREE_CHUNK_BYTES: Final = 1 << 28
+TIMES_FILE: Final = 1000
+"""What all chunks of a file may claim to unpack to: 256 MiB, and a thousand times the file."""
+
+FREE_RECORDS: Final = 50_000
+BYTES_A_RECORD: Final = 8
+"""Records that are looked at one by one where a chunk has no index: some, and one for as many bytes of the file."""
 
 CHUNKS_KEPT_BYTES: Final = 64 << 20
 """Decompressed chunks kept at hand: messages in the order of their times hop between neighbouring chunks."""
@@ -105,6 +114,8 @@ class McapFile:
         self._loose: dict[int, list[tuple[int, int, int]]] = {}  # by channel: entries of messages outside of all chunks
         self._loaded: OrderedDict[int, bytes] = OrderedDict()  # by place of the chunk
         self._damaged: dict[int, str] = {}  # by place of the chunk, why
+        self._bytes_left = FREE_CHUNK_BYTES + TIMES_FILE * self._size
+        self._records_left = FREE_RECORDS + self._size // BYTES_A_RECORD
         self._scan()
         for place, index in self._indexes.items():
             if place in self._badly_indexed or not index or not index.keys() <= self._channels.keys():
@@ -170,6 +181,7 @@ class McapFile:
             if record.opcode == Opcode.CHUNK:
                 self._chunks[record.position] = record
                 self._indexes[record.position] = {}
+                self._charge(record)
             elif record.opcode == Opcode.MESSAGE_INDEX and self._chunks:
                 self._take_index(record)
             elif record.opcode == Opcode.MESSAGE:
@@ -183,6 +195,15 @@ class McapFile:
             )
             if record.opcode == Opcode.MESSAGE_INDEX:
                 self._distrust_latest_index()
+
+    def _charge(self, record: Record) -> None:
+        """Note what a chunk claims to unpack to; it is not read where all of them claim too much."""
+        head = _content(self._source, record, CHUNK_HEAD_BYTES)
+        if len(head) < CHUNK_HEAD_BYTES:
+            return
+        self._bytes_left -= int.from_bytes(head[16:24], "little")
+        if self._bytes_left < 0:
+            self._damaged[record.position] = "the chunks of the file claim to unpack to far more than it can hold"
 
     def _take_index(self, record: Record) -> None:
         """By numpy: an hour of a robot has millions of entries, and `mcap` takes a second for 1.4 million."""
@@ -217,17 +238,21 @@ class McapFile:
             self._note("chunk", f"has lost a chunk of messages: {error}", place)
             return {}
         found: dict[int, list[tuple[int, int, int]]] = {}
+        source = BytesIO(content)
         try:
             for record in _records(BytesIO(content), len(content)):
+                self._records_left -= 1
+                if self._records_left < 0:
+                    raise BadRecord("its chunks hold far more records than a file of its length has messages")
                 if not _is_opcode(record.opcode) or record.end > len(content):
                     if self._is_cut(place):
                         break
                     raise BadRecord("a record does not fit into it")
                 if record.opcode == Opcode.MESSAGE:
-                    message = _message(BytesIO(content), record, MESSAGE_HEAD_BYTES)
+                    message = _message(source, record, MESSAGE_HEAD_BYTES)
                     found.setdefault(message.channel_id, []).append((message.log_time, place, record.position))
                 else:
-                    self._define(BytesIO(content), record)
+                    self._define(source, record)
         except BadRecord as error:
             self._note("chunk", f"has a damaged chunk ({error}); what comes before in it is read", place)
         return {channel: [np.array(entries, ENTRY)] for channel, entries in found.items()}

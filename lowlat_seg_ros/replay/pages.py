@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,7 +223,7 @@ def fleet_rows(bags: Sequence[Bag], kinds: Sequence[FigureKind]) -> Iterator[Fle
         if bag["error"] is not None:
             yield FleetRow(bag["name"], "", error=bag["error"])
             continue
-        address = quote(str(Path(bag["report"]).with_name("index.html")))
+        address = quote(os.fsencode(Path(bag["report"]).with_name("index.html")))
         for camera in bag["cameras"] or [None]:
             yield _row(bag, f"./{address}", camera, kinds)
 

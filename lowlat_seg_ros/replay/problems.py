@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Final
 
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import Error, printable
+
+LONGEST_LINE: Final = 600  # characters
 
 
 class BagError(Error):
     """A bag that cannot be used; the message is one sentence that names it and what was expected."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence, LONGEST_LINE))
 
 
 class DamagedMessage(Exception):
@@ -37,4 +43,5 @@ class Problems:
 
 
 def _line(sentence: str, times: int) -> str:
+    sentence = printable(sentence, LONGEST_LINE)  # topics, frame ids and encodings may be anything
     return f"{sentence}." if times == 1 else f"{sentence} ({times} times in all)."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import platform
 import time
@@ -19,6 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.data.documents import is_number, read_json
+from lowlat_seg_ros.errors import shown, turning_all_into
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -29,6 +30,8 @@ from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 NANOSECONDS_A_MILLISECOND: Final = 1_000_000
+
+LONGEST_NAME: Final = 200  # characters
 
 REFERENCE_PROFILE: Final = "reference_profile.json"
 FRAMES: Final = 60
@@ -52,13 +55,12 @@ class Profile:
     single_ms: float  # the fast single-frame network on one frame
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise SettingsError(f"a profile's name is {self.name!r}; expected which computer it is of")
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= LONGEST_NAME:
+            raise SettingsError(f"a profile's name is {shown(self.name)}; expected which computer it is of")
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (is_number and math.isfinite(value) and 0 < value < 3_600_000):
-                raise SettingsError(f"a profile's {field.name} is {value!r}; expected milliseconds above 0")
+            if not (is_number(value) and 0.001 <= value < 3_600_000):
+                raise SettingsError(f"a profile's {field.name} is {shown(value)}; expected milliseconds above 0")
 
     def nanoseconds(self, name: str) -> int:
         """A duration as a whole number, so that simulated time never rounds."""
@@ -74,10 +76,8 @@ def load_profile(path: Path) -> Profile:
     Raises:
         SettingsError: the file cannot be read or holds no profile.
     """
-    try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read as a profile: {' '.join(str(error).split())}") from error
+    with turning_all_into(SettingsError, f"{path} cannot be read as a profile"):
+        mapping = read_json(path)
     is_report = isinstance(mapping, Mapping) and "profile" in mapping
     return _profile_from(mapping["profile"] if is_report else mapping, str(path))
 

@@ -12,6 +12,7 @@ from lowlat_seg_ros.evaluation.optical_flow import FlowField
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, locate
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.replay.bag_files import fingerprint
 from lowlat_seg_ros.replay.bags import Bag, open_bag
 from lowlat_seg_ros.replay.clocks import Source, usual_period
 from lowlat_seg_ros.replay.disagreements import Disagreements
@@ -93,7 +94,7 @@ def replay_bag(
             raise BagError(f"{path} holds no picture that can be read: {' '.join(bag.problems)}")
         reports, pictures = drive.report({camera: bag.clock(camera).source for camera in seen})
         report = Report(
-            bag=BagReport(bag.name, [*bag.problems, *problems.lines()]),
+            bag=BagReport(bag.name, fingerprint(bag.path), [*bag.problems, *problems.lines()]),
             model=model.to_report(),
             settings=settings.to_mapping(),
             profile=profile.to_mapping(),

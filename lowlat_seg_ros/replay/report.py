@@ -145,6 +145,7 @@ class CameraReport:
 @dataclass(frozen=True)
 class BagReport:
     name: str
+    fingerprint: str  # of its files' sizes, times and parts
     problems: list[str]
 
 

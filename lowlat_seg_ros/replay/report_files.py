@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,8 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.data.documents import read_json
+from lowlat_seg_ros.errors import turning_all_into
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.replay.bag_files import fingerprint
 from lowlat_seg_ros.replay.disagreements import PICTURES_FOLDER
 from lowlat_seg_ros.replay.jobs import Job
 from lowlat_seg_ros.replay.markdown import report_markdown
@@ -122,32 +124,25 @@ def finished_report(folder: Path, job: Job, weights_sha256: str) -> dict[str, An
     if not (folder / PAGE_FILE).is_file():
         return None
     try:
-        report = read_document(folder / REPORT_FILE, (FORMAT,))
+        with turning_all_into(SettingsError, "it is another version's or damaged"):
+            report = read_document(folder / REPORT_FILE, (FORMAT,))
+            is_this_job = (
+                report["bag"]["fingerprint"] == fingerprint(job.bag)
+                and report["settings"] == job.settings.to_mapping()
+                and report["profile"] == job.profile.to_mapping()
+                and report["model"]["weights_sha256"] == weights_sha256
+            )
     except SettingsError:
         return None
-    is_this_job = (
-        report["bag"]["name"] == job.bag.resolve().name
-        and report["settings"] == job.settings.to_mapping()
-        and report["profile"] == job.profile.to_mapping()
-        and report["model"]["weights_sha256"] == weights_sha256
-    )
     return report if is_this_job else None
 
 
 def read_document(path: Path, formats: tuple[str, ...]) -> dict[str, Any]:
     """A JSON file that says it is of one of these formats; raises SettingsError for anything else."""
-    document = read_json(path)
-    if document.get("format") not in formats or document.get("version") != VERSION:
-        raise SettingsError(f"{path} is no {' nor '.join(formats)} of version {VERSION}")
-    return document
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; raises SettingsError."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(document, Mapping):
-        raise SettingsError(f"{path} holds no JSON object")
+    with turning_all_into(SettingsError, f"{path} cannot be read"):
+        document = read_json(path)
+        if not isinstance(document, Mapping):
+            raise SettingsError(f"{path} holds no JSON object")
+        if document.get("format") not in formats or document.get("version") != VERSION:
+            raise SettingsError(f"{path} is no {' nor '.join(formats)} of version {VERSION}")
     return dict(document)

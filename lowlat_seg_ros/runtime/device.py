@@ -15,8 +15,8 @@ def choose_device(requested: str) -> torch.device:
     Raises:
         ParameterError: the value is none of these, or asks for a CUDA device that is not there. Only auto falls back.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", requested):
-        raise ParameterError(f"device is {quoted(requested)}; expected auto, cpu, cuda or cuda:N")
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", requested):
+        raise ParameterError(f"device is {quoted(requested)}; expected auto, cpu, cuda or cuda:N, N below 1000")
     if requested == "cpu" or (requested == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     device = torch.device("cuda:0" if requested in ("auto", "cuda") else requested)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.data.documents import is_number, parse_yaml, read_yaml
+from lowlat_seg_ros.errors import Error, printable, shown
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.models.config import Colour
-from lowlat_seg_ros.slow.bounded_yaml import parse_yaml, read_yaml
 
 LARGEST_SIDE = 8192  # pixels of an input
 MOST_SCALES = 8
@@ -44,7 +43,7 @@ NAMES = tuple(field.name for field in fields(Description))
 
 
 def read_description(path: Path) -> Description:
-    """The description in a YAML file; raises DescriptionError or YamlError, which name the file."""
+    """The description in a YAML file; raises DescriptionError or DocumentError, which name the file."""
     return description_from_mapping(read_yaml(path), str(path))
 
 
@@ -63,22 +62,18 @@ def description_from_mapping(mapping: object, source: str) -> Description:
     """``source`` is what the messages name."""
     if not isinstance(mapping, Mapping):
         raise DescriptionError(f"{source} holds no description; expected a YAML mapping")
-    unknown = sorted(str(name) for name in mapping if name not in NAMES)
+    unknown = sorted(printable(str(name), 80) for name in mapping if name not in NAMES)
     if unknown:
-        raise DescriptionError(f"{source} has unknown entries: {', '.join(unknown)}; known are {', '.join(NAMES)}")
+        raise DescriptionError(f"{source} has unknown entries: {', '.join(unknown[:5])}; known are {', '.join(NAMES)}")
     for name, value in mapping.items():
         is_right, expected = RULES[name]
         if not is_right(value):
-            raise DescriptionError(f"{name} in {source} is {str(value)[:80]!r}; expected {expected}")
+            raise DescriptionError(f"{name} in {source} is {shown(value)}; expected {expected}")
     return Description(**{name: _frozen(value) for name, value in mapping.items()})
 
 
 def _is_word(value: object) -> bool:
     return isinstance(value, str) and value.strip() != ""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _are(values: object, is_right: Callable[[Any], bool], count: int | None = None) -> bool:
@@ -90,11 +85,11 @@ def _is_side(value: Any) -> bool:
 
 
 def _is_colour(value: object) -> bool:
-    return _are(value, lambda part: _is_number(part) and isinstance(part, int) and 0 <= part <= 255, 3)
+    return _are(value, lambda part: is_number(part) and isinstance(part, int) and 0 <= part <= 255, 3)
 
 
 def _are_scales(value: Any) -> bool:
-    return _are(value, lambda scale: _is_number(scale) and 0.1 <= scale <= 4) and 1 <= len(value) <= MOST_SCALES
+    return _are(value, lambda scale: is_number(scale) and 0.1 <= scale <= 4) and 1 <= len(value) <= MOST_SCALES
 
 
 def _is_merging(value: object) -> bool:
@@ -105,8 +100,8 @@ def _is_merging(value: object) -> bool:
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "source": (_is_word, "a directory, a hub id or a file"),
     "input_size": (lambda value: _are(value, _is_side, 2), f"[width, height], whole numbers from 1 to {LARGEST_SIDE}"),
-    "mean": (lambda value: _are(value, _is_number, 3), "three numbers"),
-    "std": (lambda value: _are(value, lambda part: _is_number(part) and part > 0, 3), "three positive numbers"),
+    "mean": (lambda value: _are(value, is_number, 3), "three numbers"),
+    "std": (lambda value: _are(value, lambda part: is_number(part) and part > 0, 3), "three positive numbers"),
     "layout": (lambda value: value in ("nchw", "nhwc"), "nchw or nhwc"),
     "channels": (lambda value: value in ("rgb", "bgr"), "rgb or bgr"),
     "scales": (_are_scales, f"a list of 1 to {MOST_SCALES} numbers from 0.1 to 4"),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from lowlat_seg_ros.errors import Error
-
-LONGEST_CAUSE = 300  # letters of another library's message
+from lowlat_seg_ros.errors import Error, in_one_line
 
 
 def import_extra(module: str, extra: str, purpose: str) -> Any:
@@ -19,9 +17,3 @@ def import_extra(module: str, extra: str, purpose: str) -> Any:
             f"{purpose} needs {module}, which cannot be imported ({in_one_line(error)}); "
             f"type: pip install 'lowlat-seg-ros[{extra}]'"
         ) from error
-
-
-def in_one_line(error: Exception) -> str:
-    """Another library's message, short enough for one sentence of ours."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= LONGEST_CAUSE else f"{text[:LONGEST_CAUSE]} …"

@@ -11,12 +11,11 @@ from torch.nn import functional
 
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.palettes import colours_for
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.fast.frames import Answer
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.models.config import Colour
 from lowlat_seg_ros.slow.description import Description, DescriptionError, Grouping, group_classes
-from lowlat_seg_ros.slow.extras import in_one_line
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB in 0 to 255
 IMAGENET_STD = (58.395, 57.12, 57.375)

@@ -6,7 +6,6 @@ as the processor's file says; the processors themselves go through the CPU.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
@@ -17,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.data.documents import read_json
+from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.slow.description import Description
-from lowlat_seg_ros.slow.extras import import_extra, in_one_line
+from lowlat_seg_ros.slow.extras import import_extra
 from lowlat_seg_ros.slow.foreign import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -305,12 +305,7 @@ def _of_shortest_edge(picture: Size, shortest: int, longest: int | None, divisor
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_JSON + 1)
-        mapping = json.loads(data) if len(data) <= LARGEST_JSON else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise HuggingFaceError(f"{path} cannot be read: {in_one_line(error)}") from error
+    mapping = read_json(path, LARGEST_JSON)
     if not isinstance(mapping, Mapping):
-        raise HuggingFaceError(f"{path} holds no JSON mapping of less than {LARGEST_JSON // 1024**2} MiB")
+        raise HuggingFaceError(f"{path} holds no JSON mapping")
     return mapping

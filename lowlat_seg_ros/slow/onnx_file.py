@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.slow.description import Description, completed_by_metadata, read_description
-from lowlat_seg_ros.slow.extras import import_extra, in_one_line
+from lowlat_seg_ros.slow.extras import import_extra
 from lowlat_seg_ros.slow.foreign import IMAGENET_MEAN, IMAGENET_STD, ForeignNetwork, Source, checked
 
 logger = logging.getLogger(__name__)

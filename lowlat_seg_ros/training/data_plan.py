@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lowlat_seg_ros.data.documents import read_yaml
+from lowlat_seg_ros.errors import turning_all_into
 from lowlat_seg_ros.training.plan import PlanError
 
 
@@ -60,10 +60,8 @@ def load_data_plan(path: Path, **changes: Any) -> DataPlan:
     Raises:
         PlanError: the section has an unknown entry or one of the wrong kind.
     """
-    try:
-        section = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data") or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
-        raise PlanError(f"{path} cannot be read as a recipe: {' '.join(str(error).split())}") from error
+    with turning_all_into(PlanError, f"{path} cannot be read as a recipe"):
+        section = (read_yaml(path) or {}).get("data") or {}
     given = {name: value for name, value in changes.items() if value is not None and value is not False and value != ()}
     plan = _plan_of(path, section)
     if {"root", "frames"} & set(given):

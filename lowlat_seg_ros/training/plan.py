@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import yaml
+from lowlat_seg_ros.data.documents import is_number, read_yaml
+from lowlat_seg_ros.errors import Error, shown, turning_all_into
 
-from lowlat_seg_ros.errors import Error
+LIMITS: Final = {
+    "epochs": (1, 10**6),
+    "batch_size": (1, 4096),
+    "learning_rate": (0, 100),
+    "backbone_learning_rate": (0, 100),
+    "weight_decay": (0, 1),
+    "seed": (0, 2**63 - 1),
+    "workers": (0, 256),
+}
 
 
 class PlanError(Error):
@@ -30,13 +39,17 @@ class StagePlan:
     workers: int  # processes that prepare samples
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise PlanError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if len(self.crop) != 2 or min(self.crop) < 32:
-            raise PlanError(f"crop is {self.crop}; expected a width and height of at least 32 pixels")
-        if len(self.scales) != 2 or not 0 < self.scales[0] <= self.scales[1]:
-            raise PlanError(f"scales is {self.scales}; expected a smallest and a largest enlargement above 0")
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            is_whole = name not in ("learning_rate", "backbone_learning_rate", "weight_decay")
+            if not is_number(value) or (is_whole and not isinstance(value, int)) or not least <= value <= most:
+                kind = "a whole number" if is_whole else "a number, with a decimal point,"
+                raise PlanError(f"{name} is {shown(value)}; expected {kind} from {least} to {most}")
+        is_size = len(self.crop) == 2 and all(isinstance(side, int) and 32 <= side <= 8192 for side in self.crop)
+        if not is_size:
+            raise PlanError(f"crop is {shown(self.crop)}; expected a width and height of 32 to 8192 pixels")
+        if len(self.scales) != 2 or not all(map(is_number, self.scales)) or not 0 < self.scales[0] <= self.scales[1]:
+            raise PlanError(f"scales is {shown(self.scales)}; expected a smallest and a largest enlargement above 0")
 
 
 def load_plan(path: Path, stage: str, **changes: Any) -> StagePlan:
@@ -45,14 +58,12 @@ def load_plan(path: Path, stage: str, **changes: Any) -> StagePlan:
     Raises:
         PlanError: the file cannot be read, or the section lacks an entry or has one too many.
     """
-    try:
-        sections = yaml.safe_load(path.read_text(encoding="utf-8"))
-        section = dict(sections[stage])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise PlanError(f"{path} has no readable section {stage!r}: {' '.join(str(error).split())}") from error
+    with turning_all_into(PlanError, f"{path} has no readable section {stage!r}"):
+        section = dict(read_yaml(path)[stage])
     expected = {field.name for field in fields(StagePlan)}
     if set(section) != expected:
-        odd = ", ".join(sorted(set(section) ^ expected))
+        odd = ", ".join(sorted(map(str, set(section) ^ expected))[:5])
         raise PlanError(f"{path}, section {stage!r}: missing or unknown entries: {odd}")
-    section.update(crop=tuple(section["crop"]), scales=tuple(section["scales"]))
+    with turning_all_into(PlanError, f"{path}, section {stage!r}: crop and scales are two numbers each"):
+        section.update(crop=tuple(section["crop"]), scales=tuple(section["scales"]))
     return replace(StagePlan(**section), **{name: value for name, value in changes.items() if value is not None})

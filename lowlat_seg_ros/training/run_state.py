@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import Error, shown, turning_all_into
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.processes import Processes, done_by_leader
 
@@ -81,10 +81,11 @@ class RunState:
         """
         saved = done_by_leader(processes, lambda: read_state(folder, self.recipe))
         if saved:
-            self.network.load_state_dict(saved["network"])
-            self.optimiser.load_state_dict(saved["optimiser"])
-            self.schedule.load_state_dict(saved["schedule"])
-            self.scaler.load_state_dict(saved["scaler"])
+            with turning_all_into(RunError, f"{folder / STATE_FILE} does not fit the network that it is of"):
+                self.network.load_state_dict(saved["network"])
+                self.optimiser.load_state_dict(saved["optimiser"])
+                self.schedule.load_state_dict(saved["schedule"])
+                self.scaler.load_state_dict(saved["scaler"])
             self.history, self.seconds = saved["history"], saved["seconds"]
 
 
@@ -94,20 +95,39 @@ def read_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
+        _check_archive(path)
         saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        saved_recipe = saved["recipe"]
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        difference = first_difference(saved["recipe"], recipe)
+        _check_parts(saved)
+    except Exception as error:  # whatever a damaged or hostile file leads torch to
         raise RunError(
             f"{path} cannot be gone on from ({type(error).__name__}): it is damaged or of another version; expected "
             "another --out"
         ) from error
-    difference = first_difference(saved_recipe, recipe)
     if difference is not None:
         raise RunError(
             f"{folder} belongs to another run: {difference}; expected the recipe, model and data that it was begun "
             "with, or another --out"
         )
     return saved
+
+
+def _check_archive(path: Path) -> None:
+    """Raises unless it is a ZIP file that unpacks to no more than itself, as torch writes it."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise ValueError("it is compressed")
+
+
+def _check_parts(saved: Any) -> None:
+    """Raises unless all parts are there, each of its kind."""
+    kinds = dict.fromkeys(("network", "optimiser", "schedule", "scaler"), dict) | {"history": list, "seconds": float}
+    for name, kind in kinds.items():
+        if not isinstance(saved[name], kind):
+            raise TypeError(name)
+    for row in saved["history"]:
+        if not all(isinstance(name, str) and isinstance(value, (int, float)) for name, value in row.items()):
+            raise TypeError("history")
 
 
 def first_difference(saved: Any, given: Any, name: str = "") -> str | None:
@@ -118,7 +138,7 @@ def first_difference(saved: Any, given: Any, name: str = "") -> str | None:
             if inner is not None:
                 return inner
         return None
-    return None if saved == given else f"its {name} is {saved!r}, not {given!r}"
+    return None if saved == given else f"its {name} is {shown(saved)}, not {shown(given)}"
 
 
 def history_table(history: list[dict[str, float]]) -> str:

@@ -17,7 +17,9 @@ from tqdm import tqdm
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.data.documents import MOST_BYTES, read_json
 from lowlat_seg_ros.data.frame_source import FrameSource, VideoFrame, read_frame
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.training.data_set import DataSet
 from lowlat_seg_ros.training.frames import TrainingFrame, read_training_frame
 
@@ -133,7 +135,7 @@ def _keep(cache: Path, files: str, class_pixels: NDArray[np.int64]) -> None:
 
 def _kept(cache: Path, files: str) -> NDArray[np.int64] | None:
     try:
-        kept = json.loads(cache.read_text(encoding="utf-8"))
+        kept = read_json(cache, MOST_BYTES)
         return np.array(kept["class_pixels"], np.int64) if kept["files"] == files else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (Error, ValueError, KeyError, TypeError, OverflowError):
         return None
