@@ -411,8 +411,7 @@ def test_a_chunk_cannot_unpack_to_more_than_it_claims(tmp_path: Path) -> None:
     frames, problems = read(path)
     assert len(frames) == 1
     assert problems == [
-        "drive.mcap has lost a chunk of messages: the chunk at byte 118 is damaged: "
-        "it unpacks to more than the 1000 bytes that were expected."
+        "drive.mcap has lost a chunk of messages: the chunk at byte 118 is damaged: it unpacks to more than 1000 bytes."
     ]
 
 
@@ -428,7 +427,7 @@ def test_a_message_cannot_unpack_without_end(tmp_path: Path) -> None:
     [
         (2**62, "it claims 4611686018427387904 bytes"),
         (2**31, "it claims 2147483648 bytes"),
-        (5, "it unpacks to more than the 5 bytes that were expected"),
+        (5, "it unpacks to more than 5 bytes"),
         (10_000, "it has 659 of the 10000 bytes that it claims"),
     ],
 )

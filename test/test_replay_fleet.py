@@ -249,6 +249,7 @@ def test_a_cluster_without_workers_is_said_after_a_stated_time(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_worker_that_is_killed_costs_its_bag_a_retry_and_all_of_them_the_rest(tmp_path: Path) -> None:
     """With Dask's nanny the killed worker comes back; without it what is left has failed after the stated time."""
     distributed = pytest.importorskip("distributed")

@@ -50,9 +50,9 @@ LONGEST_DEFINITION_READ: Final = 1 << 16
 LARGEST_CHUNK: Final = 1 << 30
 """Bytes. Recorders close a chunk after a megabyte or four."""
 
-FREE_CHUNK_BYTES: Final = 1 << 28
-TIMES_FILE: Final = 1000
-"""What all chunks of a file may claim to unpack to: 256 MiB, and a thousand times the file."""
+FREE_CHUNK_BYTES: Final = 1 << 27
+TIMES_FILE: Final = 300
+"""What all chunks of a file may claim to unpack to: 128 MiB, and three hundred times the file."""
 
 FREE_RECORDS: Final = 50_000
 BYTES_A_RECORD: Final = 8
@@ -201,7 +201,10 @@ class McapFile:
         head = _content(self._source, record, CHUNK_HEAD_BYTES)
         if len(head) < CHUNK_HEAD_BYTES:
             return
-        self._bytes_left -= int.from_bytes(head[16:24], "little")
+        claimed = int.from_bytes(head[16:24], "little")
+        if claimed > LARGEST_CHUNK:
+            return  # it is refused by itself
+        self._bytes_left -= claimed
         if self._bytes_left < 0:
             self._damaged[record.position] = "the chunks of the file claim to unpack to far more than it can hold"
 
