@@ -1,11 +1,11 @@
-# make setup | test | test-all | demo [CLIP=folder, video or "street"] | replay | bench | bench-soak | lint | clean
+# make setup | test | test-all | fuzz | demo [CLIP=folder, video or "street"] | replay | bench | bench-soak | lint | clean
 PYTHON ?= python3
 CLIP ?= street
 
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
 
-.PHONY: setup test test-all demo replay bench bench-soak lint clean
+.PHONY: setup test test-all fuzz demo replay bench bench-soak lint clean
 
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
@@ -23,6 +23,11 @@ test-all: test
 	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest -m numeric test || exit 1; done
 	@for copy in "any CPU" AVX2 AVX-512; do echo "our kernels' copy for $$copy:"; \
 	  KERNEL_COPY="$$copy" $(CONTAINED) python -m pytest -m numeric test || exit 1; done
+	@rm -rf fuzz_out/minute && $(CONTAINED) python test/fuzz.py --seconds 60 --out fuzz_out/minute
+
+# Ten minutes of damaged files of every kind, on from where the last ten ended: docs/reliability.md.
+fuzz: setup
+	@exec nice $(CONTAINED) python test/fuzz.py --seconds 600 --out fuzz_out
 
 demo: setup
 	@exec $(CONTAINED) python -m lowlat_seg_ros.demo --clip "$(CLIP)" --out demo_out
@@ -52,4 +57,4 @@ lint: setup
 	@.venv/bin/mypy
 
 clean:
-	rm -rf .venv build install log demo_out replay_out lowlat_seg_ros/kernels/_kernels*.so
+	rm -rf .venv build install log demo_out replay_out fuzz_out lowlat_seg_ros/kernels/_kernels*.so
