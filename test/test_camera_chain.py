@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,10 +21,12 @@ from torch import Tensor
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated
 from lowlat_seg_ros.ros.camera import Camera
+from lowlat_seg_ros.ros.diagnostics import ERROR, OK, WARN
 from lowlat_seg_ros.ros.presented_model import presented
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
+from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 
 class NanOnDemand:
@@ -134,3 +137,48 @@ def test_the_published_labels_are_the_engines(chain: Chain) -> None:
     for frame in frames:
         stamp = chain.fake.segment(frame)
         assert np.array_equal(chain.fake.label_ids(stamp), alone.segment(frame, stamp).labels)
+
+
+def test_a_slow_network_that_hangs_is_a_warning_and_then_an_error_while_labels_go_on(chain: Chain) -> None:
+    slow = GatedSlowNetwork(stream_network())
+    frames = moving_frames(4)
+    with ThreadedSlowTrack(slow) as track:
+        try:
+            engine = StreamEngine(stream_network(), track, FixedInterval(1))
+            chain.camera._engine, chain.camera._settings = engine, settings(warn_key_age=0.3, error_key_age=0.6)
+            track.hang_seconds = 0.6
+            slow.shut()
+            levels: list[int] = []
+            deadline = time.monotonic() + 30
+            while levels[-1:] != [ERROR] and time.monotonic() < deadline:
+                stamp = chain.fake.segment(frames[len(levels) % 4])
+                assert (chain.fake.label_ids(stamp) != UNLABELLED).all()
+                levels.append(chain.camera.report().level)
+            assert set(levels) == {OK, WARN, ERROR} and levels == sorted(levels)
+            for frame in frames:
+                chain.fake.segment(frame)
+            health = chain.camera.report()
+            assert health.level == ERROR and "the fast track goes on alone" in health.summary
+            assert any("has hung" in line for line in chain.log)
+        finally:
+            slow.let_through(100)
+
+
+@pytest.mark.parametrize(("step", "failed"), [("image_message", "1"), ("key_frame_message", "0")])
+def test_an_image_that_the_node_fails_on_is_counted_once_and_the_next_one_labelled(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, step: str, failed: str
+) -> None:
+    """Whose labels are out is not lost, whatever fails afterwards."""
+    lines: list[str] = []
+    monkeypatch.setattr(type(chain.camera._node.get_logger()), "error", lambda self, line: lines.append(line))
+    first, second, third = moving_frames(3)
+    chain.fake.segment(first)
+    with monkeypatch.context() as broken:
+        broken.setattr(f"lowlat_seg_ros.ros.camera.{step}", lambda *_: 1 / 0)
+        chain.fake.send(second)
+        chain.fake.bench.spin_until(lambda: chain.camera.faults.count == 1, "the fault")
+    chain.fake.segment(third)
+    health = chain.camera.report()
+    assert (health.values["images segmented"], health.values["images failed"]) == (str(3 - int(failed)), failed)
+    assert ("images that the node failed on" in health.summary) == (failed == "1")
+    assert "Traceback" in lines[0] and "ZeroDivisionError" in lines[0] and len(lines) == 1

@@ -122,13 +122,17 @@ class Camera:
         self._has_told_silence = health.is_silent
 
     def _on_image(self, message: Image, information: MessageInfo) -> None:
+        segmented = self._health.segmented
         try:
             self._segment(message, information)
         except Exception as error:
             if cuda_context_is_lost(self._engine.device):
                 raise Fatal(f"the CUDA context is lost: {describe(error)}") from error
-            self._health.image_failed(time.monotonic())
-            self.faults.note(f"an image on {self.topic}", error)
+            are_labels_out = self._health.segmented > segmented
+            if not are_labels_out:
+                self._health.image_failed(time.monotonic())
+            what = "what goes with the labels of" if are_labels_out else "an image on"
+            self.faults.note(f"{what} {self.topic}", error)
 
     def _segment(self, message: Image, information: MessageInfo) -> None:
         """An image's whole way."""

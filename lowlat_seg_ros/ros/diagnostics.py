@@ -165,6 +165,11 @@ class CameraHealth:
         """Images lost on their way since the node started."""
         return self._drops.total
 
+    @property
+    def segmented(self) -> int:
+        """Images whose labels were published since the node started."""
+        return self._segmented
+
     def begin(self, now: float) -> None:
         """Images are accepted from now on: those before were neither lost nor is their absence silence."""
         self._drops.forget_publishers()
