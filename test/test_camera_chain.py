@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated
+from lowlat_seg_ros.ros.boundary import Fatal
 from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.ros.diagnostics import ERROR, OK, WARN
 from lowlat_seg_ros.ros.presented_model import presented
@@ -182,3 +183,18 @@ def test_an_image_that_the_node_fails_on_is_counted_once_and_the_next_one_labell
     assert (health.values["images segmented"], health.values["images failed"]) == (str(3 - int(failed)), failed)
     assert ("images that the node failed on" in health.summary) == (failed == "1")
     assert "Traceback" in lines[0] and "ZeroDivisionError" in lines[0] and len(lines) == 1
+
+
+@pytest.mark.parametrize("step", ["the fast track", "the publishing"])
+def test_a_lost_cuda_context_passes_the_cameras_boundary(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    chain.fake.segment(moving_frames(1)[0])
+    monkeypatch.setattr("lowlat_seg_ros.ros.camera.cuda_context_is_lost", lambda device: True)
+    if step == "the fast track":
+        chain.fast_network.gives_nan = True
+    else:
+        monkeypatch.setattr("lowlat_seg_ros.ros.camera.image_message", lambda *_: 1 / 0)
+    chain.fake.send(moving_frames(1)[0])
+    with pytest.raises(Fatal, match="the CUDA context is lost"):
+        chain.fake.bench.spin_until(lambda: False, "the end")

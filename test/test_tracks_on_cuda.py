@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from copy import deepcopy
 
 import numpy as np
@@ -37,3 +39,26 @@ def test_on_a_gpu_the_two_tracks_give_the_cpus_labels() -> None:
     assert not any(result.warnings for result in on_gpu)
     equal = [np.mean(a.labels == b.labels) for a, b in zip(on_cpu, on_gpu, strict=True)]
     assert min(equal) > 0.98  # convolutions are rounded differently
+
+
+LOSES_ITS_CONTEXT = """
+import torch
+from lowlat_seg_ros.runtime.device import cuda_context_is_lost
+device = torch.device("cuda")
+print(cuda_context_is_lost(device))
+try:
+    torch.zeros(1 << 50, device=device)
+except torch.OutOfMemoryError:
+    print(cuda_context_is_lost(device))
+try:
+    print(torch.zeros(4, device=device)[torch.tensor([9], device=device)].sum().item())
+except RuntimeError:
+    print(cuda_context_is_lost(device))
+"""
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_lost_context_is_told_from_a_failure() -> None:
+    """In a process of its own, which is good for nothing afterwards."""
+    said = subprocess.run([sys.executable, "-c", LOSES_ITS_CONTEXT], stdout=subprocess.PIPE, text=True, check=False)
+    assert said.stdout.split() == ["False", "False", "True"]
