@@ -42,8 +42,8 @@ class Segmenter:
             model: the name of a shipped model, a checkpoint's directory, or a network of another library's
                 (``docs/any_network.md``).
             device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-            propagation: how a frame gets its labels from the key frame: ``auto``, ``adaptive``, ``just_in_time`` or
-                ``copy``.
+            propagation: how a frame gets its labels from the key frame: ``auto`` or a name of
+                ``fast.registry.PROPAGATIONS``.
             fast_model: whose Sl carries the labels of a model that has no fast track of its own.
             policy: when a frame becomes a key frame; the node's default unless given.
 

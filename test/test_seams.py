@@ -131,7 +131,7 @@ def test_copying_gives_the_key_frames_labels_unchanged() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("clockwise", "propagation is 'clockwise'; expected one of auto, adaptive, copy"),
+        ("clockwise", "propagation is 'clockwise'; expected one of auto, adaptive, clockwork, copy, just_in_time"),
         (
             "adaptive",
             "propagation 'adaptive' carries a feature, and the slow network gives none; expected 'just_in_time'",

@@ -13,7 +13,7 @@ from lowlat_seg_ros.models.config import load_config
 from lowlat_seg_ros.training.data_plan import load_data_plan
 from lowlat_seg_ros.training.plan import PlanError, load_plan
 from lowlat_seg_ros.training.processes import joined_processes
-from lowlat_seg_ros.training.run import STAGES, Run, train_stages
+from lowlat_seg_ros.training.run import STAGES, TABLES, Run, train_stages
 from lowlat_seg_ros.training.start import IMAGENET, NOTHING
 from lowlat_seg_ros.training.step import Hardware
 
@@ -21,7 +21,11 @@ ALL = "all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", choices=(*STAGES, ALL), help="one stage, each after the one before, or all of them")
+    parser.add_argument(
+        "stage",
+        choices=(*STAGES, ALL, TABLES),
+        help=f"one stage, each after the one before, or {ALL}; {TABLES} trains what the paper's tables compare with",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of this training run")
     parser.add_argument("--resume", action="store_true", help="go on with what the folder of the run holds")
     parser.add_argument(
@@ -32,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="start",
         default=IMAGENET,
-        help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from",
+        help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from; of {TABLES}: a checkpoint",
     )
     parser.add_argument(
         "--keep-high", action="store_true", help="the stage base trains Sl alone and leaves Sh as it starts"

@@ -17,7 +17,7 @@ from torch.nn import functional
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import carry, is_another_scene
 from lowlat_seg_ros.fast.network import FastNetwork
-from lowlat_seg_ros.fast.propagation import Propagation, PropagationError
+from lowlat_seg_ros.fast.propagation import FeaturePropagation, PropagationError
 from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.kernels.spatially_variant_convolution import local_correlation, spatially_variant_convolution
 from lowlat_seg_ros.slow.network import SlowNetwork
@@ -35,41 +35,32 @@ class Propagated(NamedTuple):
     doubt: Tensor | None  # (B, 1, h, w): 0 where the key frame explains the current one, towards 1; of gated fusion
 
 
-class AdaptivePropagation(Propagation):
+class AdaptivePropagation(FeaturePropagation):
     """``propagation: adaptive``: F_h moved by predicted kernels, fused with AdaptNet's view, and classified."""
 
+    name = "adaptive"
+
     def __init__(self, fast: FastNetwork, slow: SlowNetwork) -> None:
-        """Raises PropagationError where the slow network gives no feature, or one on another grid."""
         super().__init__(fast, slow)
-        if slow.head is None:
-            raise PropagationError(
-                "propagation 'adaptive' carries a feature, and the slow network gives none; expected 'just_in_time'"
-            )
-        if slow.head.stride != fast.stride:
-            raise PropagationError(
-                f"the slow network's feature map has stride {slow.head.stride}; "
-                f"expected {fast.stride}, the stride at which the fast network propagates"
-            )
         self.needs_motion = fast.config.carrying == "optical_flow"
-        self._classify = slow.head.classify
 
     def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
         # The first frames of another scene, until Sh has seen one of them.
         alone = self.answer_without_key(seen) if key.answer.feature is None and not key.is_accurate else None
         if alone is not None:
             return alone
-        high, doubt = self.fast.propagate(_feature_of(key), key.frame.low, seen.low)
+        high, doubt = self.fast.propagate(feature_of(key), key.frame.low, seen.low)
         strange = self.answer_without_key(seen) if doubt is not None and is_another_scene(doubt) else None
         if strange is not None:
             return strange
-        logits = self._classify(high)
+        logits = self.head.classify(high)
         motion = None if seen.motion is None else seen.motion.result().motion
         if motion is not None:
             logits = carry(key.answer.logits, logits, motion, doubt)
         return Answer(logits, high)
 
 
-def _feature_of(key: KeyFrame) -> Tensor:
+def feature_of(key: KeyFrame) -> Tensor:
     """F_h of a key frame. Raises PropagationError where it does not lie on the grid of F_l."""
     feature, grid = key.answer.feature, key.frame.low.low.shape[-2:]
     if feature is None or feature.shape[-2:] != grid:

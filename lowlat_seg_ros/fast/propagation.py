@@ -12,7 +12,7 @@ from collections.abc import Callable
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.network import FastNetwork
-from lowlat_seg_ros.slow.network import SlowNetwork
+from lowlat_seg_ros.slow.network import FeatureHead, SlowNetwork
 
 
 class PropagationError(Error):
@@ -54,3 +54,27 @@ class Propagation(ABC):
 
         ``may_go_on`` is to be asked every few milliseconds; after the first false a key frame waits.
         """
+
+
+class FeaturePropagation(Propagation):
+    """One that carries F_h. It takes a slow network that gives a feature, on the grid of F_l."""
+
+    name = ""  # as the parameter ``propagation`` has it
+
+    def __init__(self, fast: FastNetwork, slow: SlowNetwork) -> None:
+        """Raises PropagationError where the slow network gives no feature, or one on another grid."""
+        super().__init__(fast, slow)
+        self.head = self._head()
+
+    def _head(self) -> FeatureHead:
+        head = self.slow.head
+        if head is None:
+            raise PropagationError(
+                f"propagation {self.name!r} carries a feature, and the slow network gives none; expected 'just_in_time'"
+            )
+        if head.stride != self.fast.stride:
+            raise PropagationError(
+                f"the slow network's feature map has stride {head.stride}; "
+                f"expected {self.fast.stride}, the stride at which the fast network propagates"
+            )
+        return head

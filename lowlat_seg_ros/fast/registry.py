@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lowlat_seg_ros.fast.adaptive import AdaptivePropagation
+from lowlat_seg_ros.fast.clockwork import ClockworkPropagation
 from lowlat_seg_ros.fast.copying import Copying
 from lowlat_seg_ros.fast.just_in_time import JustInTimePropagation
 from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.optical_flow import OpticalFlowPropagation
 from lowlat_seg_ros.fast.propagation import Propagation, PropagationError
 from lowlat_seg_ros.slow.network import SlowNetwork
 
@@ -15,8 +17,10 @@ PropagationKind = Callable[[FastNetwork, SlowNetwork], Propagation]
 
 PROPAGATIONS: dict[str, PropagationKind] = {
     "adaptive": AdaptivePropagation,
+    "clockwork": ClockworkPropagation,
     "copy": Copying,
     "just_in_time": JustInTimePropagation,
+    "optical_flow": OpticalFlowPropagation,
 }
 
 

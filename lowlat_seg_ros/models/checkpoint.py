@@ -18,11 +18,13 @@ from torch import Tensor
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.documents import MOST_BYTES, parse_json
 from lowlat_seg_ros.errors import Error, shown, turning_all_into
+from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import ConfigError, ModelConfig, load_config
 from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 WEIGHTS_FILE = "weights.safetensors"
+COMPARISONS_FILE = "comparisons.safetensors"  # what the paper's tables compare with; most checkpoints have none
 CONFIG_FILE = "model.yaml"
 CARD_FILE = "MODEL_CARD.md"
 SHIPPED_MODELS = Path(__file__).parent
@@ -32,6 +34,7 @@ FORMAT = {"format": "lowlat_seg_ros checkpoint", "version": "1"}
 CHANGEABLE_FIELDS = ("classes", "colours", "input_size", "carrying")
 # BatchNorm counts its training batches here; its fixed momentum never reads the count, so it is not stored.
 COUNTER_SUFFIX = "num_batches_tracked"
+COMPARISONS_PREFIX = "comparisons."
 
 
 class CheckpointError(Error):
@@ -55,14 +58,20 @@ def save_checkpoint(network: SegmentationNetwork, directory: str | Path, model_c
         OSError: the directory cannot be written.
     """
     tensors = {name: stored(tensor) for name, tensor in weights_of(network).items()}
-    _check_tensors_fit(tensors, network.config, f"the network {network.config.name!r}")
+    _check_tensors_fit(
+        tensors, _weight_shapes(network.config), network.config.name, f"the network {network.config.name!r}"
+    )
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     description = yaml.safe_dump(network.config.to_mapping(), sort_keys=False)
     metadata = {**FORMAT, "model": _weight_defining_json(network.config)}
     atomic_write(directory / CARD_FILE, model_card.encode())
     atomic_write(directory / CONFIG_FILE, description.encode())
+    (directory / COMPARISONS_FILE).unlink(missing_ok=True)  # of an older checkpoint: its weights are gone
     atomic_write(directory / WEIGHTS_FILE, safetensors.torch.save(tensors, metadata))
+    if network.comparisons is not None:
+        compared = {name: stored(tensor) for name, tensor in network.comparisons.state_dict().items()}
+        atomic_write(directory / COMPARISONS_FILE, safetensors.torch.save(compared, metadata))
 
 
 def load_checkpoint(path_or_name: str | Path, device: str | torch.device = "cpu") -> SegmentationNetwork:
@@ -93,6 +102,7 @@ def load_trainable(path_or_name: str | Path, device: str | torch.device = "cpu")
     network = _without_memory(config)
     counters = {name: torch.zeros((), dtype=torch.long) for name in network.state_dict() if _is_counter(name)}
     network.load_state_dict({**tensors, **counters}, assign=True)
+    network.comparisons = _read_comparisons(directory / COMPARISONS_FILE, network)
     return network.to(device)
 
 
@@ -119,7 +129,11 @@ def shipped_models() -> list[str]:
 
 def weights_of(network: SegmentationNetwork) -> dict[str, Tensor]:
     """The tensors that a checkpoint holds, by their state-dict names."""
-    return {name: tensor for name, tensor in network.state_dict().items() if not _is_counter(name)}
+    return {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not _is_counter(name) and not name.startswith(COMPARISONS_PREFIX)
+    }
 
 
 def stored(tensor: Tensor) -> Tensor:
@@ -138,13 +152,29 @@ def _read_config(directory: Path) -> ModelConfig:
 
 
 def _read_weights(path: Path, config: ModelConfig) -> dict[str, Tensor]:
+    tensors = _read_tensors(path, config)
+    _check_tensors_fit(tensors, _weight_shapes(config), config.name, str(path))
+    return tensors
+
+
+def _read_comparisons(path: Path, network: SegmentationNetwork) -> Comparisons | None:
+    """None where the checkpoint has none."""
+    if not path.is_file():
+        return None
+    comparisons = Comparisons(network.config, network.tracks.low_channels)
+    tensors = _read_tensors(path, network.config)
+    shapes = {name: tensor.shape for name, tensor in comparisons.state_dict().items()}
+    _check_tensors_fit(tensors, shapes, network.config.name, str(path))
+    comparisons.load_state_dict(tensors)
+    return comparisons
+
+
+def _read_tensors(path: Path, config: ModelConfig) -> dict[str, Tensor]:
     what = f"{path} is no whole safetensors file"
     with turning_all_into(CheckpointError, what), safe_open(path, framework="pt") as file:
         _check_metadata(file.metadata() or {}, config, path)
         # Copied, because a tensor of the open file changes when somebody writes over the file.
-        tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in file.keys()}  # noqa: SIM118
-    _check_tensors_fit(tensors, config, str(path))
-    return tensors
+        return {name: file.get_tensor(name).to(torch.float32, copy=True) for name in file.keys()}  # noqa: SIM118
 
 
 def _check_metadata(metadata: Mapping[str, str], config: ModelConfig, path: Path) -> None:
@@ -176,15 +206,20 @@ def _weight_defining_json(config: ModelConfig) -> str:
     return json.dumps({name: value for name, value in mapping.items() if name not in CHANGEABLE_FIELDS})
 
 
-def _check_tensors_fit(tensors: Mapping[str, Tensor], config: ModelConfig, source: str) -> None:
+def _weight_shapes(config: ModelConfig) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights_of(_without_memory(config)).items()}
+
+
+def _check_tensors_fit(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size], model: str, source: str
+) -> None:
     """Names, shapes and finite values, checked before any memory is taken for the network."""
-    expected = {name: tensor.shape for name, tensor in weights_of(_without_memory(config)).items()}
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing:
-        raise CheckpointError(f"{source} lacks {_first_of(missing)}; expected the weights of model {config.name!r}")
+        raise CheckpointError(f"{source} lacks {_first_of(missing)}; expected the weights of model {model!r}")
     if unexpected:
         raise CheckpointError(
-            f"{source} has {_first_of(unexpected)} too much; expected only the weights of model {config.name!r}"
+            f"{source} has {_first_of(unexpected)} too much; expected only the weights of model {model!r}"
         )
     for name, tensor in sorted(tensors.items()):
         if tensor.shape != expected[name]:

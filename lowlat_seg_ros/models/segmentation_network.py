@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lowlat_seg_ros.fast.adaptive import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor, Propagated
 from lowlat_seg_ros.fast.deviation import DeviationCodes, DeviationPredictor
 from lowlat_seg_ros.fast.frames import Answer, LowFeatures
+from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import Colour, ModelConfig, SharedBackboneConfig
 from lowlat_seg_ros.models.layers import Classifier, Normalising
 from lowlat_seg_ros.models.shared_backbone import SharedBackbone
@@ -30,10 +31,12 @@ class SegmentationNetwork(nn.Module):
     """
 
     sees_whole_frame = False
+    comparisons: Comparisons | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.register_module("comparisons", None)  # what the paper's tables compare with, where it was trained
         self.tracks = build_tracks(config)
         self.stride = self.tracks.stride
         low_channels = self.tracks.low_channels
@@ -57,7 +60,8 @@ class SegmentationNetwork(nn.Module):
     @property
     def head(self) -> FeatureHead:
         """What classifies F_h, and its grid."""
-        return FeatureHead(self.stride, self.classify)
+        clockwork = None if self.comparisons is None else self.comparisons.clockwork
+        return FeatureHead(self.stride, self.classify, clockwork)
 
     @property
     def own_fast_network(self) -> SegmentationNetwork:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.models.checkpoint import load_trainable, save_checkpoint
+from lowlat_seg_ros.models.checkpoint import load_trainable, locate, save_checkpoint
+from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import ModelConfig, TwoNetworksConfig
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.base import BaseStage, LowStage, class_weights, still_maker, whole_still_maker
@@ -28,11 +29,13 @@ from lowlat_seg_ros.training.propagation import PropagationStage
 from lowlat_seg_ros.training.run_state import STATE_FILE, Recipe, RunError, first_difference
 from lowlat_seg_ros.training.samples import MakeSample, Samples
 from lowlat_seg_ros.training.schedule import ScheduleStage
-from lowlat_seg_ros.training.start import IMAGENET, starting_network
+from lowlat_seg_ros.training.start import IMAGENET, NOTHING, starting_network
 from lowlat_seg_ros.training.step import Hardware, Stage
 from lowlat_seg_ros.training.survey import survey
+from lowlat_seg_ros.training.tables import TablesStage
 
 STAGES = ("base", "propagation", "schedule")
+TABLES = "tables"  # what the paper's tables compare a trained model with; no stage of the model's own
 CHECKPOINT_FOLDER = "checkpoint"
 SURVEY_FILE = "survey.json"
 
@@ -127,6 +130,11 @@ def check_stage_before(run: Run, stage: str) -> None:
     """Raises RunError if what the stage starts from was not trained, or is another model."""
     folder = checkpoint_before(run, stage)
     if folder is None:
+        if stage == TABLES and run.start in (IMAGENET, NOTHING):
+            raise RunError(
+                f"the stage {TABLES} compares with a trained model, and there is none in {run.folder}; expected --from "
+                "with a checkpoint, or a run whose stage schedule is done"
+            )
         return
     if not folder.is_dir():
         before = folder.parent.name
@@ -161,6 +169,8 @@ def network_for(run: Run, stage: str) -> SegmentationNetwork:
         network = starting_network(run.config, run.start)
     else:
         network = load_trainable(before)
+    if stage == TABLES:
+        network.comparisons = Comparisons(run.config, network.tracks.low_channels)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
 
@@ -188,6 +198,8 @@ def build_stage(run: Run, stage: str, weights: torch.Tensor) -> Stage:
         return ScheduleStage()
     if stage == "propagation":
         return PropagationStage(weights)
+    if stage == TABLES:
+        return TablesStage(weights)
     return LowStage(weights) if run.keeps_high else BaseStage(weights)
 
 
@@ -203,7 +215,8 @@ def recipe_of(run: Run, stage: str, data: DataSet) -> Recipe:
             "frames": names_digest(frames_for(stage, data)),
             "hold_out": run.data.hold_out,
         },
-        **({"start": run.start, "keeps_high": run.keeps_high} if stage == STAGES[0] else {}),
+        **({"start": run.start} if checkpoint_before(run, stage) is None else {}),
+        **({"keeps_high": run.keeps_high} if stage == STAGES[0] else {}),
     }
 
 
@@ -220,11 +233,16 @@ def card_of(run: Run, stage: str, data: DataSet, seconds: float) -> str:
         f"{data.name}: {len(data.trained)} frames, {len(data.held_out)} held out, {len(data.unlabelled)} unlabelled"
     )
     start = run.start if before is None else f"the stage {before.parent.name}"
+    if stage == TABLES and before is None:
+        before = locate(run.start)[0]
     record = StageRecord(stage, frames, start, run.command, run.plans[stage], seconds)
     return card_with(record, run.config.name, before, run.hardware.processes)
 
 
 def checkpoint_before(run: Run, stage: str) -> Path | None:
-    """The checkpoint folder that a stage starts from; None for the first."""
+    """The checkpoint folder that a stage starts from; None for the first, and for tables of a model from elsewhere."""
+    if stage == TABLES:
+        schedule = run.folder / STAGES[-1] / CHECKPOINT_FOLDER
+        return schedule if schedule.is_dir() else None
     position = STAGES.index(stage)
     return run.folder / STAGES[position - 1] / CHECKPOINT_FOLDER if position else None
