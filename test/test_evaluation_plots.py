@@ -20,7 +20,9 @@ PAIRS = [DeviationPair(0, index, 0.01 * index, 0.012 * index, 0.02 * index) for 
 POINTS = [
     PolicyPoint(name, interval, 60 // interval, 0.75 - 0.01 * interval, ()) for name in POLICIES for interval in (2, 5)
 ]
-ROWS = tuple(LatencyRow(name, "1", 0.7, 9, 18.0, 24.0, 30.0) for name in ("two tracks", "Sl alone", "full network"))
+ROWS = tuple(
+    LatencyRow(name, "1", 0.7, 9, 18.5, 18.0, 24.0, 30.0) for name in ("two tracks", "Sl alone", "full network")
+)
 
 
 def names_in(legend: Any) -> list[str]:

@@ -287,7 +287,9 @@ def add_latency(
     threads = thread_counts(options.fast_threads, options.slow_threads)
     single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
     policy = found.plan.settings.adaptive
-    candidates = candidates_of(clip.network, compared, policy, clip.propagation_name, threads, single_frame_threads)
+    candidates = candidates_of(
+        clip.network, compared, policy, clip.propagation_name, threads, single_frame_threads, options.rate
+    )
     keep_large_buffers()  # as the node's process does
     freeze_gc()
     with found.timing("latency"):

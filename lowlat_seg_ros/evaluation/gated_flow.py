@@ -4,8 +4,10 @@ network on every frame, whose labels gated units carry along the optical flow ov
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +17,12 @@ from torch.nn import functional
 
 from lowlat_seg_ros.fast.motion import Motion, MotionEstimator
 from lowlat_seg_ros.fast.optical_flow import along
+from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size, label_image
 from lowlat_seg_ros.models.comparisons import GatedUnits
+from lowlat_seg_ros.models.layers import Normalising
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+
+FRAMES: Final = 5  # that GRFP(5) looks at, the current one included
 
 
 class SeenAlone(NamedTuple):
@@ -34,8 +41,35 @@ def seen_alone(logits: Tensor, image: Tensor, frame: NDArray[np.uint8], estimato
 
 def gated_logits(units: GatedUnits, frames: Sequence[SeenAlone], motions: Sequence[Motion]) -> Tensor:
     """Logits of the last of two or more consecutive frames; ``motions`` are from each frame to the one before."""
-    logits, kept = frames[0].own, frames[0].own
-    for before, frame, motion in zip(frames, frames[1:], motions, strict=False):
+    logits = kept = frames[0].own
+    for (before, frame), motion in zip(itertools.pairwise(frames), motions, strict=True):
         logits = units(along(motion, kept), frame.picture - along(motion, before.picture), frame.own)
         kept = torch.softmax(logits, dim=1)
     return logits
+
+
+class GatedFlow:
+    """GRFP(5) on a video's frames in turn."""
+
+    def __init__(self, network: SegmentationNetwork, units: GatedUnits) -> None:
+        self._network, self._units = network, units
+        self._input_size = network.config.input_size
+        self._preprocess = Preprocessor(self._input_size, torch.device("cpu"))
+        self._normalise = Normalising(network.config.mean, network.config.std)
+        self._estimator = MotionEstimator(self._input_size)
+        self._frames: deque[SeenAlone] = deque(maxlen=FRAMES)
+        self._motions: deque[Motion] = deque(maxlen=FRAMES - 1)  # of each frame but the first, to the one before
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, the frame after the last call's, to (H, W) class ids."""
+        resized = self._preprocess.resized(image)
+        picture = self._preprocess.image(resized)
+        logits = self._network(picture)
+        seen = seen_alone(logits, self._normalise(picture), resized, self._estimator)
+        if self._frames:
+            self._motions.append(self._estimator.between(self._frames[-1].for_motion, seen.for_motion))
+        self._frames.append(seen)
+        if self._motions:
+            logits = gated_logits(self._units, self._frames, self._motions)
+        return label_image(logits, self._input_size, frame_size(image))

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedFrame
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
+from lowlat_seg_ros.fast.registry import PropagationKind
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
 from lowlat_seg_ros.runtime.threads import ThreadCounts
@@ -45,9 +46,11 @@ class LatencyRow:
     threads: str  # of PyTorch
     mean_iou: float  # of the labels of all timed rounds; a fraction of one
     frames: int  # timed
+    mean_ms: float
     median_ms: float
     p99_ms: float
     max_ms: float
+    key_frame_ratio: float | None = None  # of the engine's frames
     slow_track_ms: float | None = None  # two tracks: median of Sh beside the fast track
 
 
@@ -77,6 +80,9 @@ class Candidate(Protocol):
     def slow_track_ms(self) -> list[float]:
         """Of each run of Sh in a slow track so far; empty where there is none."""
 
+    def key_frame_ratio(self) -> float | None:
+        """Of all frames so far; None where there are no key frames."""
+
 
 class SingleFrameCandidate:
     """A network that looks at one frame at a time."""
@@ -101,39 +107,59 @@ class SingleFrameCandidate:
     def slow_track_ms(self) -> list[float]:
         return []
 
+    def key_frame_ratio(self) -> float | None:
+        return None
+
 
 class TwoTracksCandidate:
-    """The engine as the node runs it: low latency, and Sh beside it in its own thread.
+    """The engine as the node runs it: low latency, and Sh beside it in its own thread; or with key frames that wait.
 
     Every run through the clip starts afresh, so that the first frames, which have Sl's labels, are in the scores.
     """
 
-    name = TWO_TRACKS
-
     def __init__(
-        self, network: SegmentationNetwork, policy: KeyFramePolicy, propagation: str, threads: ThreadCounts
+        self,
+        network: SegmentationNetwork,
+        policy: KeyFramePolicy,
+        propagation: str | PropagationKind,
+        threads: ThreadCounts,
+        rate_hz: float,
+        *,
+        name: str = TWO_TRACKS,
+        low_latency: bool = True,
     ) -> None:
-        self.threads = threads.fast
-        self.threads_in_words = f"{threads.fast} + {threads.slow}"
+        """``rate_hz``: of the frames' stamps. What waits for Sh has all threads for itself."""
+        self.name = name
+        self.threads = threads.fast if low_latency else threads.fast + threads.slow
+        self.threads_in_words = f"{threads.fast} + {threads.slow}" if low_latency else str(self.threads)
         self._network = network
         self._policy = policy
         self._propagation = propagation
+        self._low_latency = low_latency
         self._slow_threads = threads.slow
+        self._period = 1e9 / rate_hz
         self._slow_track_ms: list[float] = []
+        self._is_key_frame: list[bool] = []
         self._runs_seen = 0
 
     @contextmanager
     def start(self) -> Iterator[Label]:
         with (
             ThreadedSlowTrack(self._network, intra_op_threads=self._slow_threads) as track,
-            closing(StreamEngine(self._network, track, self._policy, propagation=self._propagation)) as engine,
+            closing(self._engine(track)) as engine,
         ):
             engine.warm_up()
             self._runs_seen = 0
             yield partial(self._label, engine)
 
+    def _engine(self, track: ThreadedSlowTrack) -> StreamEngine:
+        return StreamEngine(
+            self._network, track, self._policy, propagation=self._propagation, low_latency=self._low_latency
+        )
+
     def _label(self, engine: StreamEngine, frame: EvaluatedFrame) -> NDArray[np.uint8]:
-        result = engine.segment(frame.image, frame.index)
+        result = engine.segment(frame.image, round(frame.index * self._period))
+        self._is_key_frame.append(result.is_key_frame)
         if result.slow_track.done > self._runs_seen:
             self._slow_track_ms.append(result.slow_track.last_milliseconds)
         self._runs_seen = result.slow_track.done
@@ -141,6 +167,9 @@ class TwoTracksCandidate:
 
     def slow_track_ms(self) -> list[float]:
         return self._slow_track_ms
+
+    def key_frame_ratio(self) -> float | None:
+        return sum(self._is_key_frame) / len(self._is_key_frame)
 
 
 @dataclass
@@ -199,9 +228,11 @@ def _row(candidate: Candidate, record: _Timed) -> LatencyRow:
         threads=candidate.threads_in_words,
         mean_iou=record.matrix.mean_iou(),
         frames=len(record.milliseconds),
+        mean_ms=float(np.mean(record.milliseconds)),
         median_ms=median,
         p99_ms=p99,
         max_ms=longest,
+        key_frame_ratio=candidate.key_frame_ratio(),
         slow_track_ms=float(np.median(slow)) if slow else None,
     )
 
@@ -213,10 +244,11 @@ def candidates_of(
     propagation: str,
     threads: ThreadCounts,
     single_frame_threads: int,
+    rate_hz: float,
 ) -> list[Candidate]:
     """The two tracks, both single-frame networks in the model, and other checkpoints' full networks by their names."""
     return [
-        TwoTracksCandidate(network, policy, propagation, threads),
+        TwoTracksCandidate(network, policy, propagation, threads, rate_hz),
         SingleFrameCandidate("Sl alone", network, network.forward_fast, single_frame_threads),
         SingleFrameCandidate("full network", network, network.forward, single_frame_threads),
         *(SingleFrameCandidate(name, other, other.forward, single_frame_threads) for name, other in compared.items()),

@@ -127,7 +127,7 @@ def evaluate_rows(
 
 def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> list[Labeller]:
     """The row of that name; low latency is a row for each delay."""
-    wait, own = partial(_in_engine, clip, settings, low_latency=False), clip.propagation_name
+    wait, own = partial(in_engine, clip, settings, low_latency=False), clip.propagation_name
     match name:
         case "per-frame":
             return [Labeller(name, "full network on every frame", wait(FixedInterval(1)))]
@@ -154,7 +154,7 @@ def _low_latency(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> La
     return Labeller(
         f"low-latency-{delay}",
         f"{settings.in_words()}, nobody waits, {_late(delay)}",
-        _in_engine(clip, settings, settings.adaptive, delay_frames=delay),
+        in_engine(clip, settings, settings.adaptive, delay_frames=delay),
         clip.propagation_name,
     )
 
@@ -163,7 +163,7 @@ def _just_in_time(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> L
     return Labeller(
         f"just-in-time-{delay}",
         f"as low-latency-{delay}, propagated just in time: nothing trained for this slow network",
-        _in_engine(clip, settings, settings.adaptive, delay_frames=delay, propagation=JUST_IN_TIME),
+        in_engine(clip, settings, settings.adaptive, delay_frames=delay, propagation=JUST_IN_TIME),
         JUST_IN_TIME,
     )
 
@@ -172,7 +172,7 @@ def _just_in_time_alone(clip: EvaluatedClip, settings: TrackSettings, delay: int
     return Labeller(
         "just-in-time-alone",
         f"Sl with the just-in-time classifier alone, {_late(delay)}",
-        _in_engine(clip, settings, settings.adaptive, delay_frames=delay, propagation=JustInTimeAlone),
+        in_engine(clip, settings, settings.adaptive, delay_frames=delay, propagation=JustInTimeAlone),
         JUST_IN_TIME,
     )
 
@@ -181,7 +181,7 @@ def _late(delay: int) -> str:
     return f"Sh {delay} frame{'s' if delay > 1 else ''} late"
 
 
-def _in_engine(
+def in_engine(
     clip: EvaluatedClip,
     settings: TrackSettings,
     policy: KeyFramePolicy,
