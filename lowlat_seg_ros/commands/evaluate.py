@@ -24,6 +24,7 @@ from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, eva
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
+from lowlat_seg_ros.evaluation.paper_tables import NUMBERS, paper_table
 from lowlat_seg_ros.evaluation.plots import plot_files
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
 from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
@@ -60,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rows", help=f"of {','.join(ROWS)}; the default is all")
     parser.add_argument("--analyses", help=f"of {','.join(ANALYSES)}, or none; the default is all")
+    parser.add_argument(
+        "--table", type=int, choices=NUMBERS, help="print that table of the paper, the paper's numbers beside ours"
+    )
     parser.add_argument("--stills", action="store_true", help="the pictures are no video: no propagation, no flow")
     parser.add_argument("--threads", type=int, help="CPU threads of PyTorch; on a busy machine 1 is fastest")
     _add_track_options(parser)
@@ -109,7 +113,9 @@ def _add_latency_options(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="checkpoints whose full networks are timed too",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of --latency: times through the clip; the default is 3")
+    parser.add_argument(
+        "--rounds", type=int, help="of --latency and --table 1: times through the clip; the default is 3, and 1"
+    )
     parser.add_argument("--fast-threads", type=int, default=0, help="of --latency; the default is the node's")
     parser.add_argument("--slow-threads", type=int, default=0, help="likewise")
     parser.add_argument(
@@ -121,6 +127,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
     thin_out(options)
     plan = plan_from(options)
     check_latency_options(options)
+    check_table_options(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.out is not None:
@@ -148,7 +155,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
     )
     names = Path(options.model).resolve().name, Path(options.frames).resolve().name
     try:
-        found = evaluate(clip, plan, *names)
+        found = evaluate(clip, plan, *names) if options.table is None else evaluate_table(clip, plan, names, options)
     except FloatingPointError as error:
         raise SettingsError(f"the model {options.model} cannot be evaluated: {error}") from error
     if options.latency:
@@ -182,6 +189,20 @@ def frames_of(options: argparse.Namespace) -> Iterator[LabelledImage]:
     )
 
 
+def evaluate_table(clip: EvaluatedClip, plan: Plan, names: tuple[str, str], options: argparse.Namespace) -> Evaluation:
+    """The paper's table that was asked for, in the place of rows and analyses."""
+    if plan.is_video:
+        clip.require_one_size()
+    prepare_for_timing()
+    found = Evaluation(*names, clip.classes, len(clip), plan, clip.full_rows)
+    timing = LatencySettings(options.rate, options.rounds or 1)
+    threads = thread_counts(options.fast_threads, options.slow_threads)
+    with found.timing("table"):
+        made = paper_table(options.table, clip, plan.settings, timing, threads, plan.is_video)
+    found.table, found.rows, found.latency = made.table, list(made.rows), made.latency
+    return found
+
+
 def has_labels(options: argparse.Namespace) -> bool:
     """Whether there is a truth to score against."""
     return options.labels is not None or options.frames == STREET
@@ -192,6 +213,8 @@ def fitting_plan(plan: Plan, fast: SegmentationNetwork, slow: SlowNetwork, optio
     if slow.own_fast_network is not None:
         return plan
     missing = {"per-frame-fused"} if fast.classes == slow.classes else {"per-frame-fused", "single-frame"}
+    if options.table is not None:
+        raise SettingsError(f"--table takes a model with a fast track of its own; {options.model} has none")
     named = set((options.rows or "").split(",")) & missing
     if named or options.analyses not in (None, "none") or options.latency:
         what = f"the rows {', '.join(sorted(named))}" if named else "--analyses and --latency"
@@ -250,6 +273,22 @@ def check_latency_options(options: argparse.Namespace) -> None:
             raise SettingsError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected 0 or more")
 
 
+def check_table_options(options: argparse.Namespace) -> None:
+    if options.table is None:
+        return
+    for name in ("rows", "analyses"):
+        if getattr(options, name) is not None:
+            raise SettingsError(
+                f"--{name} chooses what a table of the paper does not have; expected it without --table"
+            )
+    if options.latency:
+        raise SettingsError("--latency times other networks than a table of the paper; expected one of both")
+    if not has_labels(options):
+        raise SettingsError("--table scores labels against the truth; expected --labels beside it")
+    if options.stills and options.table < 4:
+        raise SettingsError(f"--table {options.table} takes a video; expected of stills --table 4")
+
+
 def require_positive(option: str, value: float) -> None:
     if not 0 < value < math.inf:
         raise SettingsError(f"{option} is {value}; expected a number above 0")
@@ -290,12 +329,17 @@ def add_latency(
     candidates = candidates_of(
         clip.network, compared, policy, clip.propagation_name, threads, single_frame_threads, options.rate
     )
-    keep_large_buffers()  # as the node's process does
-    freeze_gc()
+    prepare_for_timing()
     with found.timing("latency"):
         found.latency = measure_latency(
-            candidates, clip.frames, len(found.classes), LatencySettings(options.rate, options.rounds)
+            candidates, clip.frames, len(found.classes), LatencySettings(options.rate, options.rounds or 3)
         )
+
+
+def prepare_for_timing() -> None:
+    """As the node's process does."""
+    keep_large_buffers()
+    freeze_gc()
 
 
 def write(found: Evaluation, options: argparse.Namespace) -> None:

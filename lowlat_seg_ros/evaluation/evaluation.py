@@ -13,6 +13,7 @@ from lowlat_seg_ros.evaluation.distances import DistanceCurve, distance_curve
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.latency import LatencyReport
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
+from lowlat_seg_ros.evaluation.paper_tables import PaperTable
 from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint, policy_curves
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore, propagation_scores
 from lowlat_seg_ros.evaluation.rows import SINGLE_FRAME_ROWS, Row, SettingsError, TrackSettings, evaluate_rows
@@ -56,6 +57,7 @@ class Evaluation:
     deviations: list[DeviationPair] | None = None
     policies: list[PolicyPoint] | None = None
     latency: LatencyReport | None = None
+    table: PaperTable | None = None  # of the paper, in the place of all the others but ``rows`` and ``latency``
     seconds: dict[str, float] = field(default_factory=dict)  # that each part took
 
     @contextmanager

@@ -11,6 +11,7 @@ from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
+from lowlat_seg_ros.evaluation.paper_tables import PaperTable
 from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
 from lowlat_seg_ros.evaluation.report_text import json_text
@@ -48,6 +49,7 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
         "deviations": None if found.deviations is None else _deviations(found.deviations),
         "policies": _mappings(found.policies),
         "latency": None if found.latency is None else asdict(found.latency),
+        "table": None if found.table is None else _table(found.table),
         "timings": found.seconds,
     }
     plain: dict[str, Any] = _plain(mapping)
@@ -76,6 +78,11 @@ def _deviations(pairs: list[DeviationPair]) -> dict[str, Any]:
         "of_full_network": of_full_network,
         "of_truth": of_truth,
     }
+
+
+def _table(table: PaperTable) -> dict[str, Any]:
+    rows = [{**asdict(row), "paper": row.paper._asdict()} for row in table.rows]
+    return {**asdict(table), "rows": rows}
 
 
 def _mappings(figures: Sequence[PropagationScore] | Sequence[PolicyPoint] | None) -> list[dict[str, Any]] | None:

@@ -10,6 +10,7 @@ from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyReport
+from lowlat_seg_ros.evaluation.paper_tables import PaperTable, table_cells
 from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PolicyPoint
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
 from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
@@ -22,6 +23,8 @@ AGREEMENT: Final = {"agreement, mIoU": "agreement_iou", "pixels": "agreement_pix
 
 def evaluation_markdown(found: Evaluation) -> str:
     """The whole evaluation in Markdown."""
+    if found.table is not None:
+        return "\n".join(_paper_table(found.table, found)) + "\n"
     kind = "consecutive frames" if found.plan.is_video else "stills"
     lines = [f"# {found.model} on {found.clip}", "", f"{found.frames} {kind}, the same for every row.", ""]
     lines += row_table(found.rows, found.full_rows)
@@ -38,6 +41,14 @@ def evaluation_markdown(found: Evaluation) -> str:
     if found.latency:
         lines += ["", "## Accuracy against latency", "", *_latency(found.latency)]
     return "\n".join(lines) + "\n"
+
+
+def _paper_table(paper: PaperTable, found: Evaluation) -> list[str]:
+    title = f"# The paper's table {paper.number}, {found.model} on {found.clip}: {paper.title}"
+    lines = [title, "", *table(*table_cells(paper))]
+    for note in paper.notes:
+        lines += ["", note]
+    return lines
 
 
 def row_table(rows: Sequence[Row], full_rows: Sequence[str]) -> list[str]:
