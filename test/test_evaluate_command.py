@@ -31,8 +31,11 @@ SETTINGS = ("--interval", "3", "--minimum-key-period", "0", "--threshold", "0")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drifting_noise(tmp_path_factory.mktemp("clip"))
+
+
+def drifting_noise(folder: Path) -> Path:
     """Six pictures of noise that drifts, with labels in blocks, some of them void."""
-    folder = tmp_path_factory.mktemp("clip")
     random = np.random.default_rng(0)
     street = random.integers(0, 256, (72, 96 + FRAMES, 3), dtype=np.uint8)
     blocks = np.kron(random.integers(0, CAMVID_VOID + 1, (6, 8)), np.ones((12, 12))).astype(np.uint8)

@@ -47,11 +47,11 @@ def plot_files(found: Evaluation) -> dict[str, bytes]:
         figures["policies"] = policy_figure(found.policies, found.frames)
     if found.latency:
         figures["latency"] = latency_figure(found.latency.rows)
-    return {f"{name}.png": _png(figure) for name, figure in figures.items()}
+    return {f"{name}.png": png_of(figure) for name, figure in figures.items()}
 
 
 def distance_figure(curve: DistanceCurve) -> Figure:
-    figure, axes = _empty("Accuracy by distance from the key frame", "frames since the key frame", "mIoU")
+    figure, axes = empty_figure("Accuracy by distance from the key frame", "frames since the key frame", "mIoU")
     axes.plot(curve.mean_iou, "o-", color=COLOURS[0], label="propagated in one step, with fusion; at 0: Sh's own")
     axes.set_xticks(range(len(curve.mean_iou)))
     axes.legend()
@@ -61,7 +61,7 @@ def distance_figure(curve: DistanceCurve) -> Figure:
 def deviation_figure(pairs: list[DeviationPair]) -> Figure:
     """The paper's figure 3 as a cloud: each pair of frames is a point."""
     titles = "Predicted against true deviation", "fraction of pixels whose label differs", "predicted fraction"
-    figure, axes = _empty(*titles)
+    figure, axes = empty_figure(*titles)
     predicted = [pair.predicted for pair in pairs]
     against = {
         "ground truth": [pair.of_truth for pair in pairs],
@@ -83,7 +83,7 @@ def _pearson(predicted: list[float], true: list[float]) -> str:
 def policy_figure(points: list[PolicyPoint], frames: int) -> Figure:
     """The paper's figure 5; ``frames``: of the clip."""
     titles = "Accuracy against key-frame interval, waiting for Sh", "frames per key frame, on average", "mIoU"
-    figure, axes = _empty(*titles)
+    figure, axes = empty_figure(*titles)
     for name, marker, colour in zip(POLICIES, MARKERS, COLOURS, strict=False):
         own = [point for point in points if point.policy == name]
         intervals = [frames / point.key_frames for point in own]
@@ -94,7 +94,7 @@ def policy_figure(points: list[PolicyPoint], frames: int) -> Figure:
 
 def latency_figure(rows: tuple[LatencyRow, ...]) -> Figure:
     """The paper's figure 1. Names stand in the legend, where no two of them can meet."""
-    figure, axes = _empty("Accuracy against latency", "p99 of a frame's latency (ms)", "mIoU")
+    figure, axes = empty_figure("Accuracy against latency", "p99 of a frame's latency (ms)", "mIoU")
     markers = itertools.cycle(MARKERS)
     for row in rows:
         colour = COLOURS[0] if row.name == TWO_TRACKS else COLOURS[1]
@@ -104,7 +104,7 @@ def latency_figure(rows: tuple[LatencyRow, ...]) -> Figure:
     return figure
 
 
-def _empty(title: str, x_title: str, y_title: str) -> tuple[Figure, Axes]:
+def empty_figure(title: str, x_title: str, y_title: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(SIZE_INCHES, DOTS_PER_INCH, layout="constrained")
@@ -115,7 +115,7 @@ def _empty(title: str, x_title: str, y_title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()

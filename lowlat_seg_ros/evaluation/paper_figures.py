@@ -1,0 +1,231 @@
+"""The paper's figures 1, 3, 5, 6 and 7 from runs of our own, as PNG files. Read ``main`` first.
+
+``python -m lowlat_seg_ros.evaluation.paper_figures --out figures_out`` draws them (`make figures` calls it). Figure 6,
+Cityscapes in the paper, is of the synthetic street; figure 7, of CamVid's clip, must not be published: its pictures are
+for research use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.data.camvid import LabelledFolder
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.data.drawing import colourise, contact_sheet, legend
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.evaluation.deviations import deviation
+from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
+from lowlat_seg_ros.evaluation.latency import LatencySettings
+from lowlat_seg_ros.evaluation.pair_scores import PairScores
+from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, PaperTable, paper_table
+from lowlat_seg_ros.evaluation.plots import COLOURS, MARKERS, empty_figure, png_of, policy_figure
+from lowlat_seg_ros.evaluation.policy_curves import key_pairs, policy_curves
+from lowlat_seg_ros.evaluation.published import FIGURE_1
+from lowlat_seg_ros.evaluation.rows import TrackSettings, in_engine
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, PredictedDeviation
+from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CAMVID: Final = Path("../shared/camvid")
+STREET_FRAMES: Final = 60
+SHOWN: Final = 4  # rows of a picture table
+WINDOW: Final = (97, 73)  # pixels, of the regions that are marked
+BETTER, WORSE = (255, 0, 0), (0, 80, 255)  # RGB: where ours is right and the others are not, and the other way round
+WAYS: Final = {"DFF": "optical_flow", "Clockwork": "clockwork", "ours": "adaptive"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, or 1 after one sentence on what was wrong."""
+    parser = argparse.ArgumentParser(prog="paper_figures", description="Draw the paper's figures from our own runs.")
+    parser.add_argument("--model", default="default", help="with comparisons, all rows and columns are measured")
+    parser.add_argument("--camvid", type=Path, default=CAMVID, help="with val and valannot; else the street stands in")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--only", type=int, nargs="+", choices=sorted(FIGURES), help="some of the figures")
+    options = parser.parse_args(arguments)
+    try:
+        draw(options)
+    except (Error, OSError) as error:
+        print(f"paper_figures: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def draw(options: argparse.Namespace) -> None:
+    network = load_checkpoint(options.model)
+    drive = SyntheticStreet(frame_count=STREET_FRAMES)
+    street = EvaluatedClip(network, (drive[index] for index in range(len(drive))), rate_hz=CAMVID_HZ)
+    clip = street
+    if (options.camvid / "val").is_dir():
+        folder = LabelledFolder(options.camvid / "val", options.camvid / "valannot")
+        clip = EvaluatedClip(network, folder, rate_hz=CAMVID_HZ)
+    for number in options.only or FIGURES:
+        if number == 7 and clip is street:
+            print(f"figure 7 takes CamVid's clip, and {options.camvid} has none", file=sys.stderr)
+            continue
+        picture = FIGURES[number](street if number == 6 else clip)
+        atomic_write(options.out / f"figure_{number}.png", picture)
+        print(options.out / f"figure_{number}.png")
+
+
+# --- Plots ------------------------------------------------------------------------------------------------------------
+
+
+def figure_1(clip: EvaluatedClip) -> bytes:
+    """Accuracy against latency, of table 1."""
+    settings = TrackSettings(INTERVAL, DEFAULT_POLICY, (1,))
+    made = paper_table(1, clip, settings, LatencySettings(CAMVID_HZ, 1), thread_counts(0, 0))
+    return png_of(accuracy_against_latency(made.table))
+
+
+def accuracy_against_latency(table: PaperTable) -> Figure:
+    """Ours as full marks, the paper's own numbers as empty ones; who gave no latency stands at the edge."""
+    titles = "Accuracy against latency (table 1): full, ours; empty, the paper's", "latency: slowest frame (ms)", "mIoU"
+    figure, axes = empty_figure(*titles)
+    for index, row in enumerate(table.rows):
+        marker, colour = MARKERS[index % len(MARKERS)], COLOURS[index % len(COLOURS)]
+        label = row.name + (" (recorded)" if row.origin == "recorded" else "")
+        if row.max_ms is not None and row.mean_iou is not None:
+            axes.scatter([row.max_ms], [row.mean_iou], 80, colour, marker=marker, label=label)
+        if row.paper.max_ms is not None and row.paper.mean_iou is not None:
+            axes.scatter([row.paper.max_ms], [row.paper.mean_iou], 80, "none", marker=marker, edgecolors=colour)
+    axes.set_xlim(0, None)
+    for point in FIGURE_1:
+        axes.annotate(
+            f"{point.name}, quoted, no latency",
+            (1, point.mean_iou),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="center",
+            fontsize="small",
+            color="grey",
+        )
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+@torch.inference_mode()
+def figure_3(clip: EvaluatedClip) -> bytes:
+    """The deviation from the key frame over time, and where it makes a new one."""
+    policy = PredictedDeviation(DEFAULT_POLICY.threshold)
+    pairs = key_pairs(clip, policy)
+    low = clip.remembering.predicted_deviation
+    since = [0] + [pairs[index - 1][0] for index in range(1, len(clip))]  # the key frame that a frame is judged by
+    predicted = [float(low(clip.low(key), clip.low(index))) for index, key in enumerate(since)]
+    true = [deviation(clip.full_labels(key), clip.full_labels(index)) for index, key in enumerate(since)]
+    titles = "Adaptive key-frame selection", "frame", "fraction of pixels whose label differs from the key frame's"
+    figure, axes = empty_figure(*titles)
+    axes.plot(true, "-", color=COLOURS[1], linewidth=1, label="of the full network's labels")
+    axes.plot(predicted, "o", color=COLOURS[0], markersize=4, label="predicted")
+    axes.axhline(policy.threshold, color="grey", linestyle="--", label=f"threshold {policy.threshold:g}")
+    for index, (key, _) in enumerate(pairs):
+        if key == index:
+            axes.axvline(index, color="gainsboro", zorder=0)
+    axes.plot([], [], color="gainsboro", label="key frame")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    return png_of(figure)
+
+
+def figure_5(clip: EvaluatedClip) -> bytes:
+    """Accuracy against the key-frame interval, three policies."""
+    return png_of(policy_figure(policy_curves(clip, PairScores(clip)), len(clip)))
+
+
+# --- Picture tables ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One frame's labels, by every way that there are weights for."""
+
+    index: int
+    labels: dict[str, NDArray[np.uint8]]  # by the names of ``WAYS``
+    gain: NDArray[np.float32]  # at each pixel 1 where ours alone is right, -1 where ours alone is wrong
+
+
+def picture_table(clip: EvaluatedClip) -> bytes:
+    """Figures 6 and 7: input, DFF, Clockwork, ours, truth, of the frames that differ most, last before a key frame."""
+    frames = [frame for frame in compared_frames(clip) if frame.index % INTERVAL == INTERVAL - 1]
+    differing = sorted(frames, key=lambda frame: -float(np.abs(frame.gain).sum()))[:SHOWN]
+    colours = clip.slow.colours
+    tiles = []
+    for frame in sorted(differing, key=lambda frame: frame.index):
+        source = clip.frames[frame.index]
+        columns = {"input": source.image}
+        columns |= {name: colourise(labels, colours) for name, labels in frame.labels.items()}
+        columns["truth"] = colourise(source.truth, colours)
+        marks = [(region(frame.gain), BETTER), (region(-frame.gain), WORSE)]
+        tiles += [(marked(picture, marks), f"{name}, frame {frame.index}") for name, picture in columns.items()]
+    sheet = contact_sheet(tiles, columns=len(tiles) // len(differing), tile_width=320)
+    sheet = np.vstack([sheet, legend(clip.classes, colours, sheet.shape[1])])
+    written, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    assert written
+    return data.tobytes()
+
+
+def compared_frames(clip: EvaluatedClip) -> list[Compared]:
+    """Every frame's labels with a key frame each five frames that waits for Sh."""
+    settings, policy = TrackSettings(INTERVAL, DEFAULT_POLICY, (1,)), FixedInterval(INTERVAL)
+    ways = {
+        name: in_engine(clip, settings, policy, low_latency=False, propagation=propagation)
+        for name, propagation in WAYS.items()
+        if propagation != "clockwork" or clip.network.comparisons is not None
+    }
+    found = []
+    for frame in tqdm(clip.frames, desc="picture table", leave=False, disable=None):
+        labels = {name: label(frame).labels for name, label in ways.items()}
+        is_known = frame.truth != UNLABELLED
+        right = {name: (ids == frame.truth) & is_known for name, ids in labels.items()}
+        ours = right.pop("ours")
+        others = np.stack(list(right.values()))
+        better, worse = ours & ~others.any(axis=0), ~ours & is_known & others.all(axis=0)
+        found.append(Compared(frame.index, labels, better.astype(np.float32) - worse.astype(np.float32)))
+    return found
+
+
+def region(gain: NDArray[np.float32]) -> tuple[int, int] | None:
+    """The middle (x, y) of the window with the largest sum, within the picture; None where none is above 0."""
+    sums = cv2.boxFilter(gain, -1, WINDOW, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    _, largest, _, place = cv2.minMaxLoc(sums)
+    if largest <= 0:
+        return None
+    (height, width), (half_width, half_height) = gain.shape, (WINDOW[0] // 2, WINDOW[1] // 2)
+    return (
+        min(max(place[0], half_width), max(half_width, width - 1 - half_width)),
+        min(max(place[1], half_height), max(half_height, height - 1 - half_height)),
+    )
+
+
+def marked(
+    picture: NDArray[np.uint8], marks: Sequence[tuple[tuple[int, int] | None, tuple[int, int, int]]]
+) -> NDArray[np.uint8]:
+    """A copy with a rectangle around each place."""
+    copy = picture.copy()
+    half = WINDOW[0] // 2, WINDOW[1] // 2
+    for place, colour in marks:
+        if place is not None:
+            corners = [(place[0] + sign * half[0], place[1] + sign * half[1]) for sign in (-1, 1)]
+            cv2.rectangle(copy, corners[0], corners[1], colour, 3)
+    return copy
+
+
+FIGURES: Final = {1: figure_1, 3: figure_3, 5: figure_5, 6: picture_table, 7: picture_table}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
