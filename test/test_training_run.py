@@ -20,6 +20,7 @@ from training_setup import ONE_STAGE_OR_ALL, RECIPE, STAGES, write_setup, write_
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.video_writer import VideoWriter
 from lowlat_seg_ros.models.checkpoint import WEIGHTS_FILE, CheckpointError, load_checkpoint, save_checkpoint
+from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.run_state import HISTORY_FILE, STATE_FILE, RunError, RunState, first_difference
 from lowlat_seg_ros.training.start import take_weights
@@ -73,6 +74,27 @@ def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert main(arguments) == 1
     return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_the_tables_compare_with_is_trained_on_a_finished_model(options: list[str], whole_run: Path) -> None:
+    """All of it, and nothing of the model."""
+    assert main(["train", "tables", "--out", str(whole_run), *options]) == 0
+    before, after = (load_file(whole_run / stage / "checkpoint" / WEIGHTS_FILE) for stage in ("schedule", "tables"))
+    assert before.keys() == after.keys() and all(torch.equal(after[name], before[name]) for name in before)
+    network = load_checkpoint(whole_run / "tables" / "checkpoint")
+    untrained = Comparisons(network.config, network.tracks.low_channels)
+    assert network.comparisons is not None
+    for name in ("unified.taps", "image_difference.log_sharpness", "gated_units.share"):  # which begin as constants
+        assert not torch.equal(network.comparisons.get_parameter(name), untrained.get_parameter(name)), name
+    card = (whole_run / "tables" / "checkpoint" / "MODEL_CARD.md").read_text()
+    assert "## Stage schedule" in card and "## Stage tables" in card
+
+
+def test_the_tables_compare_with_a_trained_model(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = error_of(["train", "tables", "--out", str(tmp_path / "run"), *options], capsys)
+    assert "the stage tables compares with a trained model, and there is none in" in error and "--from" in error
 
 
 # --- Killed, and gone on with -----------------------------------------------------------------------------------------

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Writes lowlat_seg_ros/evaluation/recorded_tables.json: what the paper's tables print where their weights are missing.
+
+    scripts/with_ros python scripts/record_tables.py TABLE_1.json TABLE_2.json
+
+of `lowlat-seg evaluate … --model runs/tables/tables/checkpoint --table N --json TABLE_N.json`, run on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from lowlat_seg_ros.evaluation.paper_tables import RECORDED_FILE, recorded_tables
+from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
+
+FIELDS = {"1": ("mean_iou", "mean_ms", "max_ms", "key_frame_ratio"), "2": ("mean_iou",)}
+
+
+def main(files: list[str]) -> None:
+    tables = [json.loads(Path(file).read_text(encoding="utf-8"))["table"] for file in files]
+    measured = {str(table["number"]): {row["name"]: row for row in table["rows"]} for table in tables}
+    rows = {
+        number: {name: {field: measured[number][name][field] for field in FIELDS[number]} for name in names}
+        for number, names in recorded_tables()["rows"].items()
+    }
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    recorded = {"commit": commit.stdout.strip(), "machine": f"{cpu_model()}, {usable_cores()} cores", "rows": rows}
+    RECORDED_FILE.write_text(json.dumps(recorded, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
