@@ -313,6 +313,15 @@ def test_another_propagation_labels_otherwise(clip: Path, model: Path, whole: Pa
     assert farther != figures(whole / JSON_FILE)["distances"]["mean_iou"][1:]
 
 
+def test_a_cut_is_scored_by_the_labels_right_after_it(clip: Path, model: Path, tmp_path: Path) -> None:
+    options = ("--rows", "single-frame", "--analyses", "none", "--cut-from", "street", "--delay-frames", "2", "3")
+    assert evaluate(clip, model, *options, "--out", str(tmp_path)) == 0
+    row = rows_of(tmp_path / JSON_FILE)["cut"]
+    assert row["mean_iou"] is None and 0 < row["agreement_pixels"] < 1
+    assert "3 frames late" in row["description"]
+    assert f"{row['agreement_pixels']:.4f} of the pixels" in (tmp_path / MARKDOWN_FILE).read_text()
+
+
 def test_without_labels_rows_are_scored_by_their_agreement_with_the_full_network(
     clip: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

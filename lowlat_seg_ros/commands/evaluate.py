@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
@@ -19,6 +21,7 @@ from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
 from lowlat_seg_ros.data.clips import STREET, open_clip
 from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName
+from lowlat_seg_ros.evaluation.cut import CUT, FRAMES_BEFORE, cut_row
 from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
@@ -96,6 +99,12 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
         "--every", type=int, default=1, metavar="N", help="take each N-th frame alone, and divide the rate by N"
     )
     parser.add_argument(
+        "--cut-from",
+        metavar="FRAMES",
+        help=f"pictures of another scene, a folder, a video or street: {FRAMES_BEFORE} of them go before the clip in "
+        f"the row '{CUT}', which tells what the first labels after a cut are worth",
+    )
+    parser.add_argument(
         "--propagation",
         default=AUTO,
         help=f"how labels come from key frames: {', '.join([AUTO, *PROPAGATIONS])}; the default is {AUTO}",
@@ -158,10 +167,21 @@ def evaluate_command(options: argparse.Namespace) -> None:
         found = evaluate(clip, plan, *names) if options.table is None else evaluate_table(clip, plan, names, options)
     except FloatingPointError as error:
         raise SettingsError(f"the model {options.model} cannot be evaluated: {error}") from error
+    if options.cut_from is not None:
+        with found.timing("cut"):
+            found.cut = cut_row(clip, scene_before(options.cut_from), plan.settings)
     if options.latency:
         add_latency(found, clip, compared, options)
     print(evaluation_markdown(found), end="")
     write(found, options)
+
+
+def scene_before(frames: str) -> list[NDArray[np.uint8]]:
+    """The first frames of a folder, a video or the street."""
+    pictures = list(itertools.islice(open_clip(frames).frames(), FRAMES_BEFORE))
+    if len(pictures) < FRAMES_BEFORE:
+        raise SettingsError(f"--cut-from {frames} has {len(pictures)} frames; expected {FRAMES_BEFORE} or more")
+    return pictures
 
 
 def thin_out(options: argparse.Namespace) -> None:

@@ -58,6 +58,7 @@ class Evaluation:
     policies: list[PolicyPoint] | None = None
     latency: LatencyReport | None = None
     table: PaperTable | None = None  # of the paper, in the place of all the others but ``rows`` and ``latency``
+    cut: Row | None = None  # agreement with the full network after one
     seconds: dict[str, float] = field(default_factory=dict)  # that each part took
 
     @contextmanager

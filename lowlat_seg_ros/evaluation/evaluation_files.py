@@ -42,7 +42,7 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
         "frames": found.frames,
         "classes": found.classes,
         "settings": _settings(found.plan.settings),
-        "rows": [asdict(row) for row in found.rows],
+        "rows": [asdict(row) for row in (*found.rows, *([] if found.cut is None else [found.cut]))],
         "full_network_at_its_best": None if best is None else best.name,
         "distances": None if found.distances is None else _distances(found.distances),
         "propagation_ways": _mappings(found.propagation_ways),

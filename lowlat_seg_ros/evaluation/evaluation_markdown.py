@@ -30,6 +30,10 @@ def evaluation_markdown(found: Evaluation) -> str:
     lines += row_table(found.rows, found.full_rows)
     if all(row.class_iou for row in found.rows):
         lines += ["", *class_table(found.rows, found.classes)]
+    if found.cut:
+        pixels = _figure(found.cut.agreement_pixels)
+        agreement = f"As the full network's own: {pixels} of the pixels of {found.cut.description}."
+        lines += ["", "## After a cut", "", agreement]
     if found.distances:
         lines += ["", "## By distance from the key frame", "", *_distances(found.distances)]
     if found.propagation_ways:

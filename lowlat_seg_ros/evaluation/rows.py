@@ -244,6 +244,22 @@ def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) ->
     ]
 
 
+def scored_against_full(clip: EvaluatedClip, labeller: Labeller, frames: Sequence[EvaluatedFrame]) -> Row:
+    """A labeller's labels of some frames in turn against the full network's own."""
+    matrix, key_frames = ConfusionMatrix(len(clip.classes)), 0
+    for frame in frames:
+        labels, is_key_frame = labeller.label(frame)
+        matrix.add(labels, clip.full_labels(frame.index))
+        key_frames += is_key_frame
+    return Row(
+        name=labeller.name,
+        description=labeller.description,
+        key_frame_ratio=key_frames / len(frames),
+        **_scores(matrix, is_against_truth=False),
+        **_how_it_ran(labeller.name, labeller.propagation),
+    )
+
+
 def _scores(matrix: ConfusionMatrix, is_against_truth: bool) -> dict[str, Any]:
     if is_against_truth:
         return {
