@@ -163,6 +163,11 @@ def test_messages_and_command_line_load_no_heavy_library(module: str) -> None:
     run_without(heavy, f"import {module}")
 
 
+def test_the_node_can_say_that_it_starts_before_it_loads_anything_heavy() -> None:
+    pytest.importorskip("rclpy")
+    run_without("torch,cv2", "import lowlat_seg_ros.ros.node")
+
+
 def test_help_lists_every_command_without_importing_any() -> None:
     printed = run_without("torch,cv2,numpy", "from lowlat_seg_ros.cli import main; main(['--help'])")
     assert all(f"    {command} " in printed for command in ("bag", "evaluate", "export", "replay", "train"))
