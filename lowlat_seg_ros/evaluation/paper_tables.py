@@ -255,8 +255,8 @@ def table_4(clip: EvaluatedClip, settings: TrackSettings, is_video: bool) -> Mad
         for row in measured
     ]
     if is_video:
-        command = "`lowlat-seg evaluate --stills --table 4 --frames test --labels testannot`"
-        rows.append(TableRow("ours, CamVid's test split", origin="not at hand", note=f"{command} measures it"))
+        command = "lowlat-seg evaluate --stills --table 4 --frames test --labels testannot"
+        rows.append(TableRow("ours, CamVid's test split", origin="not at hand", note=f"to be measured by {command}"))
     notes = (
         f"Ours: {len(clip)} {'consecutive frames' if is_video else 'stills'} at {_size(clip)}. The published rows are "
         "of CamVid's test split at 960x720, by networks with more data; PA and CA of another split do not compare.",
@@ -287,10 +287,10 @@ def _recorded(number: int, name: str, paper: Published) -> TableRow:
 def _notes_on_recorded(rows: Sequence[TableRow]) -> list[str]:
     if not any(row.origin == "recorded" for row in rows):
         return []
-    recorded = recorded_tables()
+    commit, machine = (recorded_tables()[name] for name in ("commit", "machine"))
     return [
-        f"\\* not measured now, since the model has no weights for it: recorded at commit {recorded['commit']} on "
-        f"{recorded['machine']}. `{TRAIN}` trains them; `--model runs/tables/tables/checkpoint` then has all rows."
+        f"Recorded rows are not measured now, the model having no weights for them: at commit {commit} on {machine}. "
+        f"`{TRAIN}` trains them; `--model runs/tables/tables/checkpoint` then has all rows."
     ]
 
 
@@ -323,7 +323,7 @@ def _paper_has(row: TableRow, column: str) -> bool:
 
 
 def _cells(row: TableRow, columns: Sequence[str], of_paper: Sequence[str]) -> list[str]:
-    cells = [row.name + (" \\*" if row.origin == "recorded" else "")]
+    cells = [row.name + (" (recorded)" if row.origin == "recorded" else "")]
     for column in columns:
         cells.append(_figure(getattr(row, column), column))
         if column in of_paper:
