@@ -132,7 +132,10 @@ def _results(first: int, seed: int, end: float) -> Iterator[dict[str, Any]]:
     while time.monotonic() < end:
         receiver, process = _start(number, seed)
         try:
-            kind = receiver.recv()  # ready, and which kind is next
+            try:
+                kind = receiver.recv()  # ready, and which kind is next
+            except EOFError:
+                sys.exit("fuzz: a whole file is not read: see --number 0")
             while time.monotonic() < end:
                 died = {"number": number, "kind": kind, "cpu_s": SECONDS_AN_INPUT, "mebibytes": 0.0}
                 if not receiver.poll(SECONDS_AN_INPUT):

@@ -9,8 +9,10 @@ import functools
 import io
 import json
 import random
+import shutil
 import struct
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ from small_networks import small_network
 from lowlat_seg_ros.commands.bag import bag_info
 from lowlat_seg_ros.data.documents import DocumentError, parse_yaml
 from lowlat_seg_ros.data.labelled_clips import read_class_ids
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.config import load_config
@@ -171,7 +174,7 @@ def _good_messages(folder: Path) -> frozenset[tuple[str, int, bytes]]:
 
 def read_bag(path: Path, name: str) -> None:
     """``path`` lies in a folder with the bag's other files. All that rosbags reads of it must be read alike."""
-    for target in (path.parent, path):
+    for target in (path.parent,) if name == "metadata.yaml" else (path.parent, path):
         with open_bag(target) as bag:
             lines = bag_info(bag)
             for camera in bag.camera_topics:
@@ -394,7 +397,20 @@ class Inputs:
             _FOLDERS[name] = folder / name
             (folder / name).mkdir(parents=True)
             self._good[name] = kind.make(folder / name)
+        self._read_all_good(folder / "warm")
         self._turns = [name for name, kind in KINDS.items() for _ in range(kind.share)]
+
+    def _read_all_good(self, work: Path) -> None:
+        """So that no input pays for what is loaded once; and what is whole must be read."""
+        Image.init()
+        for name, good in self._good.items():
+            for victim in good:
+                work.mkdir()
+                with (
+                    suppress(Error) if name == "labels" else nullcontext()
+                ):  # one reader of them reads more kinds than another
+                    self._read(KINDS[name], good, victim, good[victim], work)
+                shutil.rmtree(work)
 
     def kind_of(self, number: int) -> str:
         return self._turns[number % len(self._turns)]
@@ -407,6 +423,10 @@ class Inputs:
         victim = rng.choice(sorted(good))
         hostile = HOSTILE_TEXT if victim.endswith((".yaml", ".json")) else kind.hostile
         content = damaged(rng, good[victim], list(good.values()), hostile)
+        self._read(kind, good, victim, content, work)
+
+    @staticmethod
+    def _read(kind: Kind, good: dict[str, bytes], victim: str, content: bytes, work: Path) -> None:
         for other, others_content in good.items():  # a bag's and a checkpoint's others lie beside it
             if Path(other).parent == Path(victim).parent:
                 place = work / Path(other).name
