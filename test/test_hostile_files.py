@@ -11,10 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from bag_parts import chunk_record, definitions, image, labels, mcap, message_record, record, write_bag_of
+from bag_parts import (
+    chunk_record,
+    compressed,
+    definitions,
+    encoded,
+    image,
+    labels,
+    mcap,
+    message_record,
+    picture,
+    record,
+    write_bag_of,
+)
 from example_report import example_report
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -23,6 +36,7 @@ from small_networks import small_network
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.commands.bag import bag_info
 from lowlat_seg_ros.data.documents import DocumentError, parse_json, parse_yaml, read_yaml
+from lowlat_seg_ros.data.image_file import read_rgb
 from lowlat_seg_ros.errors import Error, printable, shown, turning_all_into
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -302,6 +316,20 @@ def test_hostile_metadata_of_bags(tmp_path: Path, change: Callable[[str], str]) 
         frames, lines = read_all(bag)
     assert frames == 2
     assert any("metadata.yaml is damaged" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"IDAT", b"PLTE", b"eXIf", b"IEND"])
+def test_a_png_whose_chunk_claims_gigabytes(tmp_path: Path, kind: bytes) -> None:
+    """OpenCV fills that memory before it looks: 2.6 s for five hundred bytes."""
+    whole = encoded(picture(0), ".png")
+    bomb = whole[:33] + struct.pack(">I", 2**31 - 1) + kind + whole[33:]
+    (tmp_path / "a.png").write_bytes(bomb)
+    assert "a.png" in sentence(lambda: read_rgb(tmp_path / "a.png"), Error)
+    with costing_little():
+        frames, lines = read_all(write_bag_of(tmp_path / "drive", [compressed(0, bomb, "png"), image(0)]))
+    assert frames == 1 and any("the picture is cut short or damaged" in line for line in lines)
+    (tmp_path / "whole.png").write_bytes(whole + b"trailer")
+    assert np.array_equal(read_rgb(tmp_path / "whole.png"), picture(0))
 
 
 HOSTILE_NAME = "/a\x1b[31m\n- <img src=x onerror=alert(1)> [x](javascript:y) | `b`"

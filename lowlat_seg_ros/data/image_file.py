@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.data.png import is_cut_png
 from lowlat_seg_ros.errors import Error
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -39,6 +40,8 @@ def _decode(path: Path, mode: int) -> NDArray[Any]:
     # OpenCV fills the missing part of a truncated JPEG with grey and reports success.
     if content.startswith(JPEG_START) and JPEG_END not in content[-TRAILER_BYTES:]:
         raise ImageFileError(f"The image {path} is cut short.")
+    if is_cut_png(content):
+        raise ImageFileError(f"The image {path} is cut short or damaged.")
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
     except cv2.error:

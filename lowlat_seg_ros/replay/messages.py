@@ -15,6 +15,7 @@ from rosbags.typesys.store import Typestore
 
 from lowlat_seg_ros.data.image_file import JPEG_END, JPEG_START, TRAILER_BYTES
 from lowlat_seg_ros.data.image_message import BadImage, class_ids, image_to_rgb
+from lowlat_seg_ros.data.png import PNG_START, is_cut_png
 from lowlat_seg_ros.replay.clocks import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.decompression import ZSTD_START, CompressionError, decompress
 from lowlat_seg_ros.replay.problems import DamagedMessage
@@ -29,7 +30,6 @@ CDR: Final = "cdr"
 CDR_HEAD: Final = 4  # bytes that say how the rest is encoded
 LONGEST_FRAME_ID: Final = 256  # bytes of it that are compared
 
-PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 PNG_SIZE_AT: Final = 16
 JPEG_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those that state the picture's size
 
@@ -135,6 +135,8 @@ def _check_picture(content: bytes) -> None:
             raise BadImage("the picture is cut short")
         height, width = _jpeg_size(content)
     elif content.startswith(PNG_START) and len(content) >= PNG_SIZE_AT + 8:
+        if is_cut_png(content):
+            raise BadImage("the picture is cut short or damaged")
         width, height = struct.unpack_from(">II", content, PNG_SIZE_AT)
     else:
         raise BadImage("the data are no picture; expected a JPEG or PNG")
