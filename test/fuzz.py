@@ -128,9 +128,14 @@ def _show_one(number: int, seed: int) -> int:
 
 def _results(first: int, seed: int, end: float) -> Iterator[dict[str, Any]]:
     """What became of each input, until ``end`` on the monotonic clock; a reader that dies is replaced."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        yield from _results_in(Path(folder), first, seed, end)
+
+
+def _results_in(folder: Path, first: int, seed: int, end: float) -> Iterator[dict[str, Any]]:
     number = first
     while time.monotonic() < end:
-        receiver, process = _start(number, seed)
+        receiver, process = _start(number, seed, Path(tempfile.mkdtemp(dir=folder)))
         try:
             try:
                 kind = receiver.recv()  # ready, and which kind is next
@@ -156,31 +161,30 @@ def _results(first: int, seed: int, end: float) -> Iterator[dict[str, Any]]:
             process.join()
 
 
-def _start(number: int, seed: int) -> tuple[Connection, Any]:
+def _start(number: int, seed: int, folder: Path) -> tuple[Connection, Any]:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_read_on, args=(number, seed, sender), daemon=True)
+    process = context.Process(target=_read_on, args=(number, seed, folder, sender), daemon=True)
     process.start()
     sender.close()
     return receiver, process
 
 
-def _read_on(number: int, seed: int, sender: Connection) -> None:
+def _read_on(number: int, seed: int, folder: Path, sender: Connection) -> None:
     import torch
     from fuzz_kinds import Inputs
 
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders' own complaints
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        inputs = Inputs(Path(folder) / "good", seed)
-        sender.send(inputs.kind_of(number))
-        while True:
-            work = Path(folder) / "work"
-            work.mkdir()
-            result = {"number": number, "kind": inputs.kind_of(number), **_outcome(inputs, number, work)}
-            shutil.rmtree(work)
-            number += 1
-            sender.send((result, inputs.kind_of(number)))
+    inputs = Inputs(folder / "good", seed)
+    sender.send(inputs.kind_of(number))
+    while True:
+        work = folder / "work"
+        work.mkdir()
+        result = {"number": number, "kind": inputs.kind_of(number), **_outcome(inputs, number, work)}
+        shutil.rmtree(work)
+        number += 1
+        sender.send((result, inputs.kind_of(number)))
 
 
 def _outcome(inputs: Any, number: int, work: Path) -> dict[str, Any]:
