@@ -142,7 +142,7 @@ class TracksRig:
         self._watched = WatchedSlowNetwork(network)
         self._slow_track = ThreadedSlowTrack(self._watched, intra_op_threads=threads.slow)
         self._engine = warm_engine(network, self._slow_track, frames[0])
-        self._full_network = PerFrameNetwork(network)
+        self._full_network = PerFrameNetwork(network, network)
         self.seen = see_frame(network, frames[0])
 
     def __enter__(self) -> TracksRig:

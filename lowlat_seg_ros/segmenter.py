@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.fast.registry import AUTO
-from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.runtime.device import choose_device
-from lowlat_seg_ros.slow.registry import load_model
+from lowlat_seg_ros.slow.registry import load_tracks
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, KeyFramePolicy
 from lowlat_seg_ros.stream.result import SegmentationResult
@@ -51,8 +50,7 @@ class Segmenter:
             Error: the device is not there, the model cannot be loaded, or the propagation cannot carry what it gives.
         """
         place = choose_device(device)
-        slow = load_model(model, place)
-        fast = slow.own_fast_network or load_checkpoint(fast_model, place)
+        slow, fast = load_tracks(model, fast_model, place)
         self.classes: tuple[str, ...] = slow.classes
         self._slow_track = ThreadedSlowTrack(slow, place)
         try:

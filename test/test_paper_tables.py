@@ -26,6 +26,7 @@ from lowlat_seg_ros.models.checkpoint import save_checkpoint
 from lowlat_seg_ros.models.comparisons import Comparisons, GatedUnits
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.threads import ThreadCounts
+from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, PredictedDeviation
 
 NEED_WEIGHTS = {
@@ -159,7 +160,7 @@ def test_gated_flow_remembers_five_frames_and_no_more() -> None:
     """The same frame again and again: labels stay. Another one: six frames later it is forgotten, not before."""
     network = network_with_comparisons()
     frame, other = np.random.default_rng(0).integers(0, 256, (2, SIZE[1], SIZE[0], 3), dtype=np.uint8)
-    alone = PerFrameNetwork(network)(frame)
+    alone = PerFrameNetwork(network, network)(frame)
     gated = GatedFlow(network, Averaging(network.config.class_count))
     for _ in range(3):
         assert np.array_equal(gated(frame), alone)
@@ -177,7 +178,9 @@ def test_timed_frames_are_stamped_at_the_clips_rate(clip: Path) -> None:
     folder = LabelledFolder(clip / "frames", clip / "labels")
     evaluated = EvaluatedClip(network, (folder[index] for index in range(len(folder))), rate_hz=4)
     policy = PredictedDeviation(0.0, minimum_period=0.25)
-    candidate = TwoTracksCandidate(network, policy, "adaptive", ThreadCounts(1, 1), rate_hz=4, low_latency=False)
+    candidate = TwoTracksCandidate(
+        Tracks(network, network), policy, "adaptive", ThreadCounts(1, 1), rate_hz=4, low_latency=False
+    )
     with candidate.start() as label:
         for frame in evaluated.frames:
             label(frame)

@@ -229,13 +229,26 @@ def test_a_depth_camera_beside_a_real_one_is_named_and_left_out(tmp_path: Path) 
 
 
 def test_a_clock_that_jumps_back_starts_the_stream_anew(tmp_path: Path) -> None:
-    laps = [image(number, time=stamp_of(number), stamp=stamp_of(number % 4)) for number in range(8)]
+    laps = [image(number, time=stamp_of(number), stamp=stamp_of(number % 8)) for number in range(16)]
     outcome = replay(write_bag_of(tmp_path / "bag", laps))
     two_tracks, _, _ = systems(outcome)
-    assert [number for number, first in enumerate(two_tracks.timeline["is_first"]) if first] == [0, 1, 4, 5]
-    assert [number for number, why in enumerate(two_tracks.timeline["key_reason"]) if why == "first frame"] == [0, 4]
+    assert [number for number, first in enumerate(two_tracks.timeline["is_first"]) if first] == [0, 1, 8, 9]
+    assert [number for number, why in enumerate(two_tracks.timeline["key_reason"]) if why == "first frame"] == [0, 8]
     (problem,) = outcome.report.cameras[0].problems
-    assert "the stamp went back by 0.300 s" in problem
+    assert "the stamp went back by 0.700 s" in problem
+
+
+def test_stamps_that_go_back_a_little_cost_those_frames_as_in_the_node(tmp_path: Path) -> None:
+    """One frame in five comes after the next one: it is dropped, and the stream goes on."""
+    order = [number + (number % 5 == 1) - (number % 5 == 2) for number in range(15)]
+    swapped = [image(number, time=stamp_of(place)) for place, number in enumerate(order)]
+    outcome = replay(write_bag_of(tmp_path / "bag", swapped))
+    two_tracks, full_network, _ = systems(outcome)
+    assert [place for place, status in enumerate(two_tracks.timeline["status"]) if status == "dropped"] == [2, 7, 12]
+    assert (two_tracks.counts.labelled, full_network.counts.labelled) == (12, 15)
+    assert two_tracks.timeline["key_reason"].count("first frame") == 1
+    (problem,) = outcome.report.cameras[0].problems
+    assert "stamp is before the last one's are dropped, as the node drops them (3 times in all)" in problem
 
 
 def test_a_truth_with_ids_that_the_model_does_not_have_is_left_out_and_named(tmp_path: Path) -> None:

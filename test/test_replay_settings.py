@@ -16,6 +16,7 @@ from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.replay.profile import Profile, load_profile, measure_profile, reference_profile
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
+from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, PredictedDeviation
 
 
@@ -99,6 +100,6 @@ def test_simulated_time_is_whole_nanoseconds() -> None:
 
 
 def test_this_machine_is_measured_with_both_tracks_running() -> None:
-    profile = measure_profile(stream_network(), frames=12, timed_calls=2, slow_runs=2)
+    profile = measure_profile(Tracks(stream_network(), stream_network()), frames=12, timed_calls=2, slow_runs=2)
     assert "measured" in profile.name
     assert min(profile.fast_ms, profile.key_frame_ms, profile.slow_ms, profile.full_ms, profile.single_ms) > 0

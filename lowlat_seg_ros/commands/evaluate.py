@@ -30,6 +30,7 @@ from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, me
 from lowlat_seg_ros.evaluation.paper_tables import NUMBERS, paper_table
 from lowlat_seg_ros.evaluation.plots import plot_files
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
+from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
@@ -37,7 +38,7 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.network import SlowNetwork
-from lowlat_seg_ros.slow.registry import load_model
+from lowlat_seg_ros.slow.registry import Tracks, load_tracks
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, PredictedDeviation
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
@@ -143,10 +144,12 @@ def evaluate_command(options: argparse.Namespace) -> None:
         require_writable(options.out / JSON_FILE, "--out")
     if options.json is not None:
         require_writable(options.json, "--json")
-    slow = load_model(options.model)
-    network = load_checkpoint(options.fast_model if slow.own_fast_network is None else options.model)
+    tracks = load_tracks(options.model, options.fast_model)
+    slow, network = tracks
+    if not isinstance(network, SegmentationNetwork):
+        raise SettingsError(f"the fast track of {options.model} is no checkpoint's; expected one of those")
     plan = fitting_plan(plan, network, slow, options)
-    compared = compared_networks(options.compare, network)
+    compared = compared_networks(options.compare, slow)
     frames, by_name = frames_of(options), None
     if has_labels(options) and slow.own_fast_network is None:
         by_name = ClassesByName.match(slow.classes, CAMVID_CLASSES)
@@ -171,7 +174,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         with found.timing("cut"):
             found.cut = cut_row(clip, scene_before(options.cut_from), plan.settings)
     if options.latency:
-        add_latency(found, clip, compared, options)
+        add_latency(found, clip, tracks, compared, options)
     print(evaluation_markdown(found), end="")
     write(found, options)
 
@@ -228,7 +231,7 @@ def has_labels(options: argparse.Namespace) -> bool:
     return options.labels is not None or options.frames == STREET
 
 
-def fitting_plan(plan: Plan, fast: SegmentationNetwork, slow: SlowNetwork, options: argparse.Namespace) -> Plan:
+def fitting_plan(plan: Plan, fast: FastNetwork, slow: SlowNetwork, options: argparse.Namespace) -> Plan:
     """The plan, or of what was not asked for by name the part that a network without a feature of its own has."""
     if slow.own_fast_network is not None:
         return plan
@@ -236,8 +239,8 @@ def fitting_plan(plan: Plan, fast: SegmentationNetwork, slow: SlowNetwork, optio
     if options.table is not None:
         raise SettingsError(f"--table takes a model with a fast track of its own; {options.model} has none")
     named = set((options.rows or "").split(",")) & missing
-    if named or options.analyses not in (None, "none") or options.latency:
-        what = f"the rows {', '.join(sorted(named))}" if named else "--analyses and --latency"
+    if named or options.analyses not in (None, "none"):
+        what = f"the rows {', '.join(sorted(named))}" if named else "--analyses"
         raise SettingsError(f"{what} take a model with a fast track of its own; {options.model} has none")
     return replace(plan, rows=tuple(row for row in plan.rows if row not in missing), analyses=())
 
@@ -327,7 +330,7 @@ def require_writable(file: Path, option: str) -> None:
         raise SettingsError(f"{option}: the folder {folder} cannot be written to")
 
 
-def compared_networks(models: Sequence[str], network: SegmentationNetwork) -> dict[str, SegmentationNetwork]:
+def compared_networks(models: Sequence[str], network: SlowNetwork) -> dict[str, SegmentationNetwork]:
     """The networks that are timed beside the model, by their folders' names where these differ."""
     short = [Path(model).resolve().name for model in models]
     names = short if len(set(short)) == len(short) else models
@@ -335,24 +338,28 @@ def compared_networks(models: Sequence[str], network: SegmentationNetwork) -> di
     for name, model in zip(names, models, strict=True):
         networks[name] = load_checkpoint(model)
         classes = networks[name].config.classes
-        if classes != network.config.classes:
+        if classes != network.classes:
             raise SettingsError(f"--compare: the classes of {model} are not those of the model; expected the same")
     return networks
 
 
 def add_latency(
-    found: Evaluation, clip: EvaluatedClip, compared: dict[str, SegmentationNetwork], options: argparse.Namespace
+    found: Evaluation,
+    clip: EvaluatedClip,
+    tracks: Tracks,
+    compared: dict[str, SegmentationNetwork],
+    options: argparse.Namespace,
 ) -> None:
     threads = thread_counts(options.fast_threads, options.slow_threads)
     single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
     policy = found.plan.settings.adaptive
     candidates = candidates_of(
-        clip.network, compared, policy, clip.propagation_name, threads, single_frame_threads, options.rate
+        tracks, compared, policy, clip.propagation_name, threads, single_frame_threads, options.rate
     )
     prepare_for_timing()
     with found.timing("latency"):
         found.latency = measure_latency(
-            candidates, clip.frames, len(found.classes), LatencySettings(options.rate, options.rounds or 3)
+            candidates, clip.frames, clip.new_matrix, LatencySettings(options.rate, options.rounds or 3)
         )
 
 

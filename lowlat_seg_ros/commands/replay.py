@@ -21,6 +21,7 @@ from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.replay.comparison import compare, comparison_text, require_no_worse
 from lowlat_seg_ros.replay.fleet import FLEET_FILE, FLEET_FORMAT, FLEET_MARKDOWN_FILE, Fleet, find_bags, report_folders
 from lowlat_seg_ros.replay.jobs import Endings, Failure, Job, run_in_processes, run_on_cluster
@@ -34,7 +35,8 @@ from lowlat_seg_ros.replay.report_files import (
     own_folder,
     read_document,
 )
-from lowlat_seg_ros.replay.settings import POLICIES, PolicySettings, ReplaySettings
+from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
+from lowlat_seg_ros.stream.key_frames import POLICIES
 
 PROFILE_FILE = "profile.json"
 
@@ -46,7 +48,14 @@ class ReplayError(Error):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="a bag, or a folder of bags")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report, or of a report for each bag")
-    parser.add_argument("--model", default="default", help="a shipped model's name or a checkpoint's folder")
+    parser.add_argument(
+        "--model", default="default", help="a shipped model's name, a checkpoint's folder, or a network"
+    )
+    parser.add_argument(
+        "--fast-model",
+        default="default",
+        help="whose Sl carries the labels of a model that has no fast track of its own",
+    )
     parser.add_argument("--camera", action="append", default=[], metavar="TOPIC", help="the default is every camera")
     _add_policy_options(parser)
     profile = parser.add_mutually_exclusive_group()
@@ -72,6 +81,11 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, help="of the deviation or the feature difference")
     parser.add_argument("--interval", type=int, default=defaults.interval, help="frames, of fixed_interval")
     add_limit_options(parser)
+    parser.add_argument(
+        "--propagation",
+        default=AUTO,
+        help=f"how labels come from key frames: {', '.join([AUTO, *PROPAGATIONS])}; the default is {AUTO}",
+    )
     parser.add_argument(
         "--wait-for-slow-track", action="store_true", help="key frames wait for Sh (low_latency: false)"
     )
@@ -100,8 +114,8 @@ def replay_command(options: argparse.Namespace) -> None:
 def replay_bags(options: argparse.Namespace, settings: ReplaySettings) -> None:
     """Replay, write, print and compare; raises ReplayError where there is nothing to write."""
     old = read_document(options.compare, (FORMAT, FLEET_FORMAT)) if options.compare else None
-    model = load_model(options.model)
-    profile = chosen_profile(options, model)
+    model = load_model(options.model, options.fast_model)
+    profile = chosen_profile(options, model, settings)
     bags = find_bags(options.bags)
     folders = report_folders(bags, options.out)
     fleet = Fleet([Job(bag, options.model, settings, profile) for bag in bags], folders, command_line())
@@ -135,7 +149,14 @@ def settings_from(options: argparse.Namespace) -> ReplaySettings:
         raise SettingsError(f"--tolerance is {options.tolerance}; expected a number, 0 or more")
     policy = PolicySettings(options.policy, options.interval, options.threshold, *limits_of(options))
     check_live_options(options)
-    return ReplaySettings(policy, not options.wait_for_slow_track, options.slow_track_share, tuple(options.camera))
+    return ReplaySettings(
+        policy,
+        not options.wait_for_slow_track,
+        options.slow_track_share,
+        tuple(options.camera),
+        options.propagation,
+        options.fast_model,
+    )
 
 
 def check_live_options(options: argparse.Namespace) -> None:
@@ -150,12 +171,12 @@ def check_live_options(options: argparse.Namespace) -> None:
         raise SettingsError("--live plays into the node on this machine now; expected neither --resume nor --cluster")
 
 
-def chosen_profile(options: argparse.Namespace, model: Model) -> Profile:
+def chosen_profile(options: argparse.Namespace, model: Model, settings: ReplaySettings) -> Profile:
     if options.like is not None:
         return load_profile(options.like)
     if not options.measure:
         return reference_profile()
-    profile = measure_profile(model.network)
+    profile = measure_profile(model.tracks, settings.propagation)
     atomic_write(options.out / PROFILE_FILE, json_text(profile.to_mapping()).encode())
     return profile
 

@@ -12,16 +12,17 @@ from typing import Final, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedFrame
-from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork, full_network, single_frame_network
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
+from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.fast.registry import PropagationKind
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
 from lowlat_seg_ros.runtime.threads import ThreadCounts
+from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import KeyFramePolicy
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -88,14 +89,14 @@ class SingleFrameCandidate:
     """A network that looks at one frame at a time."""
 
     def __init__(
-        self, name: str, network: SegmentationNetwork, forward: Callable[[Tensor], Tensor], threads: int
+        self, name: str, label: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], input_size: Size, threads: int
     ) -> None:
-        """``forward``: a normalised image to logits, one of the network's methods."""
+        """``label``: a picture's class ids; ``input_size`` (width, height) is that of those which warm it up."""
         self.name = name
         self.threads = threads
         self.threads_in_words = str(threads)
-        self._input_size = network.config.input_size
-        self._label = PerFrameNetwork(network, forward)
+        self._input_size = input_size
+        self._label = label
 
     @contextmanager
     def start(self) -> Iterator[Label]:
@@ -119,7 +120,7 @@ class TwoTracksCandidate:
 
     def __init__(
         self,
-        network: SegmentationNetwork,
+        tracks: Tracks,
         policy: KeyFramePolicy,
         propagation: str | PropagationKind,
         threads: ThreadCounts,
@@ -132,7 +133,7 @@ class TwoTracksCandidate:
         self.name = name
         self.threads = threads.fast if low_latency else threads.fast + threads.slow
         self.threads_in_words = f"{threads.fast} + {threads.slow}" if low_latency else str(self.threads)
-        self._network = network
+        self._tracks = tracks
         self._policy = policy
         self._propagation = propagation
         self._low_latency = low_latency
@@ -145,7 +146,7 @@ class TwoTracksCandidate:
     @contextmanager
     def start(self) -> Iterator[Label]:
         with (
-            ThreadedSlowTrack(self._network, intra_op_threads=self._slow_threads) as track,
+            ThreadedSlowTrack(self._tracks.slow, intra_op_threads=self._slow_threads) as track,
             closing(self._engine(track)) as engine,
         ):
             engine.warm_up()
@@ -154,7 +155,7 @@ class TwoTracksCandidate:
 
     def _engine(self, track: ThreadedSlowTrack) -> StreamEngine:
         return StreamEngine(
-            self._network, track, self._policy, propagation=self._propagation, low_latency=self._low_latency
+            self._tracks.fast, track, self._policy, propagation=self._propagation, low_latency=self._low_latency
         )
 
     def _label(self, engine: StreamEngine, frame: EvaluatedFrame) -> NDArray[np.uint8]:
@@ -181,7 +182,10 @@ class _Timed:
 
 
 def measure_latency(
-    candidates: Sequence[Candidate], frames: Sequence[EvaluatedFrame], class_count: int, settings: LatencySettings
+    candidates: Sequence[Candidate],
+    frames: Sequence[EvaluatedFrame],
+    new_matrix: Callable[[], ConfusionMatrix],
+    settings: LatencySettings,
 ) -> LatencyReport:
     """Every candidate goes through the clip at its rate in every round, one after the other (A B C A B C).
 
@@ -189,7 +193,7 @@ def measure_latency(
     the pauses between frames that a camera leaves. A candidate that is slower than the camera goes on at once; its
     latency is its own, without waiting.
     """
-    timed = [_Timed(ConfusionMatrix(class_count)) for _ in candidates]
+    timed = [_Timed(new_matrix()) for _ in candidates]
     callers_threads = torch.get_num_threads()
     try:
         for _ in tqdm(range(settings.rounds), desc="latency", leave=False, disable=None):
@@ -238,7 +242,7 @@ def _row(candidate: Candidate, record: _Timed) -> LatencyRow:
 
 
 def candidates_of(
-    network: SegmentationNetwork,
+    tracks: Tracks,
     compared: Mapping[str, SegmentationNetwork],
     policy: KeyFramePolicy,
     propagation: str,
@@ -246,10 +250,19 @@ def candidates_of(
     single_frame_threads: int,
     rate_hz: float,
 ) -> list[Candidate]:
-    """The two tracks, both single-frame networks in the model, and other checkpoints' full networks by their names."""
+    """The two tracks, both single-frame networks in the model, and other checkpoints' full networks by their names.
+
+    Sl alone is among them where it knows the slow network's classes.
+    """
+    size = tracks.fast.config.input_size
+    labellers: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"full network": full_network(tracks)}
+    if tracks.fast.classes == tracks.slow.classes:
+        labellers = {"Sl alone": single_frame_network(tracks.fast), **labellers}
     return [
-        TwoTracksCandidate(network, policy, propagation, threads, rate_hz),
-        SingleFrameCandidate("Sl alone", network, network.forward_fast, single_frame_threads),
-        SingleFrameCandidate("full network", network, network.forward, single_frame_threads),
-        *(SingleFrameCandidate(name, other, other.forward, single_frame_threads) for name, other in compared.items()),
+        TwoTracksCandidate(tracks, policy, propagation, threads, rate_hz),
+        *(SingleFrameCandidate(name, label, size, single_frame_threads) for name, label in labellers.items()),
+        *(
+            SingleFrameCandidate(name, PerFrameNetwork(other, other), other.config.input_size, single_frame_threads)
+            for name, other in compared.items()
+        ),
     ]

@@ -30,12 +30,14 @@ from lowlat_seg_ros.evaluation.latency import (
     measure_latency,
 )
 from lowlat_seg_ros.evaluation.module_times import measure, module_calls
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.published import TABLE_1, TABLE_2, TABLE_3, TABLE_4, Published
 from lowlat_seg_ros.evaluation.rows import Labeller, Row, TrackSettings, evaluate_rows, in_engine, score
 from lowlat_seg_ros.evaluation.table_ways import FeatureAlone, ways_of_table_2
 from lowlat_seg_ros.models.comparisons import GatedUnits
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.threads import ThreadCounts
+from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.key_frames import NEVER_IDLE
 
 NUMBERS: Final = (1, 2, 3, 4)
@@ -105,7 +107,7 @@ def paper_table(
 def table_1(clip: EvaluatedClip, settings: TrackSettings, timing: LatencySettings, threads: ThreadCounts) -> MadeTable:
     """Every method timed in one run on the same frames, at the clip's rate."""
     candidates = candidates_of_table_1(clip.network, settings, threads, timing.rate_hz)
-    report = measure_latency(list(candidates.values()), clip.frames, len(clip.classes), timing)
+    report = measure_latency(list(candidates.values()), clip.frames, clip.new_matrix, timing)
     timed = dict(zip(candidates, report.rows, strict=True))
     rows = [
         _timed_row(name, timed[name]) if name in timed else _recorded(1, name, TABLE_1[name])
@@ -131,7 +133,9 @@ def candidates_of_table_1(
     all_threads = threads.fast + threads.slow
 
     def engine(name: str, policy: Any, propagation: Any, low_latency: bool = False) -> TwoTracksCandidate:
-        return TwoTracksCandidate(network, policy, propagation, threads, rate_hz, name=name, low_latency=low_latency)
+        return TwoTracksCandidate(
+            Tracks(network, network), policy, propagation, threads, rate_hz, name=name, low_latency=low_latency
+        )
 
     candidates: list[Candidate] = []
     if network.comparisons is not None:
@@ -141,7 +145,7 @@ def candidates_of_table_1(
         ]
     candidates += [
         engine("Deep Feature Flow", fixed, "optical_flow"),
-        SingleFrameCandidate("baseline", network, network.forward, all_threads),
+        SingleFrameCandidate("baseline", PerFrameNetwork(network, network), network.config.input_size, all_threads),
         engine("AFP + fix schedule", fixed, FeatureAlone),
         engine("AFP + AKS", adaptive, FeatureAlone),
         engine("AFP + AKS + LLS", adaptive, FeatureAlone, low_latency=True),

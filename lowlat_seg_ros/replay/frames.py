@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName, ClassesError
 from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
+from lowlat_seg_ros.evaluation.per_frame_network import full_network
 from lowlat_seg_ros.replay.bags import Bag, BagFrame
 from lowlat_seg_ros.replay.problems import Problems
+from lowlat_seg_ros.slow.registry import Tracks
 
 PerFrame = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
@@ -59,29 +62,52 @@ class ReplayFrame:
         return grey_for_flow(self.image)
 
 
-def arriving_frames(
-    bag: Bag, cameras: tuple[str, ...], class_count: int, full_network: PerFrame, problems: Problems
-) -> Iterator[ReplayFrame]:
-    """The frames of all cameras, by their receive times, as they would have come from the vehicle's network.
+def arriving_frames(bag: Bag, cameras: tuple[str, ...], tracks: Tracks, problems: Problems) -> Iterator[ReplayFrame]:
+    """The frames of all cameras, by their arrivals, as they would have come from the vehicle's network.
 
-    A truth with ids that the model does not have is left out and noted in ``problems``.
+    The truth is in the ids of the fast network's classes; where the slow one has others, they are matched by name. What
+    of it cannot be used is left out and noted in ``problems``.
     """
+    whole = full_network(tracks)
+    truth = TruthIds(tracks, problems)
     streams = [enumerate(bag.frames(camera)) for camera in cameras]
     for index, frame in heapq.merge(*streams, key=lambda numbered: numbered[1].arrival):
-        truth = _usable_truth(frame, class_count, problems)
-        yield ReplayFrame(frame.topic, index, frame.arrival, frame.stamp, frame.image, truth, full_network)
+        labels = truth.usable(frame)
+        yield ReplayFrame(frame.topic, index, frame.arrival, frame.stamp, frame.image, labels, whole)
 
 
-def _usable_truth(frame: BagFrame, class_count: int, problems: Problems) -> NDArray[np.uint8] | None:
-    if frame.labels is None:
-        return None
-    largest = int(frame.labels.max(initial=0, where=frame.labels != UNLABELLED))
-    if largest < class_count:
-        return frame.labels
-    problems.add(
-        (frame.topic, "truth"),
-        f"{frame.topic} has a truth with the class id {largest}, and the model's ids end at {class_count - 1}; "
-        "it is left out",
-        frame.received,
-    )
-    return None
+class TruthIds:
+    """From the ids of a bag's truth to the slow network's."""
+
+    def __init__(self, tracks: Tracks, problems: Problems) -> None:
+        self._count = len(tracks.fast.classes)
+        self._problems = problems
+        self._by_name: ClassesByName | None = None
+        self._why_not = ""
+        if tracks.slow.classes != tracks.fast.classes:
+            try:
+                self._by_name = ClassesByName.match(tracks.slow.classes, tracks.fast.classes)
+            except ClassesError as error:
+                self._why_not = f"the truth is left out: {error}"
+
+    def usable(self, frame: BagFrame) -> NDArray[np.uint8] | None:
+        """The frame's truth in the slow network's ids; None where there is none or it cannot be used."""
+        if frame.labels is None:
+            return None
+        if self._why_not:
+            self._problems.add("classes", self._why_not, frame.received)
+            return None
+        largest = int(frame.labels.max(initial=0, where=frame.labels != UNLABELLED))
+        if largest >= self._count:
+            self._problems.add(
+                (frame.topic, "truth"),
+                f"{frame.topic} has a truth with the class id {largest}, and the model's ids end at {self._count - 1}; "
+                "it is left out",
+                frame.received,
+            )
+            return None
+        if self._by_name is None:
+            return frame.labels
+        for number, sentence in enumerate(self._by_name.sentences()):
+            self._problems.add(("classes", number), sentence.removesuffix("."))
+        return self._by_name.ids[frame.labels]

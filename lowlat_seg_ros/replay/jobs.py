@@ -42,7 +42,7 @@ class Job:
     """One bag to replay. Whoever does it must find the bag and the model at these places."""
 
     bag: Path
-    model: str  # a shipped name or a checkpoint's folder
+    model: str  # as the node's parameter names it
     settings: ReplaySettings
     profile: Profile
 
@@ -61,7 +61,9 @@ Endings = Generator[tuple[int, Ending], None, None]
 
 def run_job(job: Job, progress: Progress = lambda done, all: None) -> Ending:
     """Replay the job's bag offline, on whichever machine has it."""
-    return ending_of(lambda: replay_bag(job.bag, load_model(job.model), job.settings, job.profile, progress))
+    return ending_of(
+        lambda: replay_bag(job.bag, load_model(job.model, job.settings.fast_model), job.settings, job.profile, progress)
+    )
 
 
 def ending_of(replay: Callable[[], Outcome]) -> Ending:

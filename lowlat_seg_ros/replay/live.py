@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.replay.bag_files import fingerprint
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
@@ -20,7 +19,15 @@ from lowlat_seg_ros.replay.live_two_tracks import LiveOptions, LivePlay, LiveTwo
 from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.problems import Problems
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
-from lowlat_seg_ros.replay.replay import Drive, Model, Outcome, Progress, chosen_cameras, load_model
+from lowlat_seg_ros.replay.replay import (
+    Drive,
+    Model,
+    Outcome,
+    Progress,
+    chosen_cameras,
+    load_model,
+    note_strange_profile,
+)
 from lowlat_seg_ros.replay.report import BagReport, Report
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
 from lowlat_seg_ros.replay.systems import TwoTracks
@@ -33,7 +40,7 @@ def run_live(jobs: Sequence[Job], options: LiveOptions, progress: Callable[[int,
     """
 
     def replay(number: int, job: Job) -> Outcome:
-        return replay_bag_live(job, load_model(job.model), options, partial(progress, number))
+        return replay_bag_live(job, load_model(job.model, job.settings.fast_model), options, partial(progress, number))
 
     for number, job in enumerate(jobs):
         yield number, ending_of(partial(replay, number, job))
@@ -62,8 +69,9 @@ def replay_bag_live(
             raise BagError(f"{job.bag} holds no picture that can be read: {' '.join(bag.problems)}")
         two_tracks = LiveTwoTracks(play, options)
         simulated = simulated_tracks(model, job.settings, two_tracks.profile(job.profile), seen)
-        drive = Drive(model.network, two_tracks, job.profile, seen, LiveWorker, simulated)
+        drive = Drive(model.tracks, two_tracks, job.profile, seen, LiveWorker, simulated)
         problems = Problems()
+        note_strange_profile(model, job.profile, problems)
         for frame in _played_frames(bag, seen, model, play, problems):
             drive.arrive(frame)
         drive.finish()
@@ -137,6 +145,8 @@ def node_parameters(model: str, names: tuple[str, ...], settings: ReplaySettings
         "cameras": f"[{', '.join(names)}]",
         "low_latency": str(settings.low_latency).lower(),
         "slow_track_share": str(float(settings.slow_track_share)),
+        "propagation": settings.propagation,
+        "fast_model": settings.fast_model,
         **policy_parameters(settings.policy),
     }
     return [f"{name}:={value}" for name, value in parameters.items()]
@@ -155,7 +165,7 @@ def policy_parameters(policy: PolicySettings) -> dict[str, str]:
 
 def simulated_tracks(model: Model, settings: ReplaySettings, profile: Profile, cameras: tuple[str, ...]) -> TwoTracks:
     """The two tracks in simulated time, as the node ran them by this profile."""
-    tracks = TwoTracks(model.network, settings, profile, cameras)
+    tracks = TwoTracks(model.tracks, settings, profile, cameras)
     durations = {
         "an ordinary frame": profile.fast_ms,
         "a key frame": profile.key_frame_ms if settings.low_latency else profile.full_ms,
@@ -170,11 +180,10 @@ def _played_frames(
     bag: Bag, cameras: tuple[str, ...], model: Model, play: LivePlay, problems: Problems
 ) -> Iterator[ReplayFrame]:
     """The frames once more, in the order in which they were sent; a frame arrives when it was sent."""
-    full_network = PerFrameNetwork(model.network)
     position = dict.fromkeys(cameras, 0)
     total = sum(len(play.sent[camera]) for camera in cameras)
     while sum(position.values()) < total:
-        for frame in arriving_frames(bag, cameras, model.network.config.class_count, full_network, problems):
+        for frame in arriving_frames(bag, cameras, model.tracks, problems):
             frame.index = position[frame.camera]
             frame.arrival = play.sent[frame.camera][frame.index].sent
             position[frame.camera] += 1

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.documents import is_number, read_json
 from lowlat_seg_ros.errors import shown, turning_all_into
-from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
+from lowlat_seg_ros.evaluation.per_frame_network import full_network, single_frame_network
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.fast.registry import AUTO
 from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -99,36 +100,41 @@ def _profile_from(mapping: Any, source: str) -> Profile:
 
 
 def measure_profile(
-    network: SegmentationNetwork, frames: int = FRAMES, timed_calls: int = TIMED_CALLS, slow_runs: int = SLOW_RUNS
+    tracks: Tracks,
+    propagation: str = AUTO,
+    frames: int = FRAMES,
+    timed_calls: int = TIMED_CALLS,
+    slow_runs: int = SLOW_RUNS,
 ) -> Profile:
     """Medians. The two tracks run beside each other on as many threads as in the node, the others alone on PyTorch's.
 
     Args:
-        network: ready for inference.
+        tracks: networks that are ready for inference.
+        propagation: as the node's parameter names it.
         frames: that the two tracks get at least.
         timed_calls: of each network that runs alone.
         slow_runs: of Sh in the slow track, at least; the street goes on until it has done them.
     """
-    config = network.config
+    config = tracks.fast.config
     images = list(SyntheticStreet(size=config.input_size, frame_count=min(frames, PAINTED_FRAMES)).frames())
-    fast, key, slow = _two_tracks_ms(network, images, frames, slow_runs)
+    fast, key, slow = _two_tracks_ms(tracks, propagation, images, frames, slow_runs)
     image = images[0]
-    full = _median_ms(PerFrameNetwork(network), image, timed_calls)
-    single = _median_ms(PerFrameNetwork(network, network.forward_fast), image, timed_calls)
+    full = _median_ms(full_network(tracks), image, timed_calls)
+    single = _median_ms(single_frame_network(tracks.fast), image, timed_calls)
     name = f"{platform.machine()} with {os.cpu_count()} cores, measured"
     return Profile(name, *(round(value, 1) for value in (fast, key, slow, full, single)))
 
 
 def _two_tracks_ms(
-    network: SegmentationNetwork, images: list[NDArray[np.uint8]], frames: int, slow_runs: int
+    tracks: Tracks, propagation: str, images: list[NDArray[np.uint8]], frames: int, slow_runs: int
 ) -> tuple[float, float, float]:
     """Milliseconds of an ordinary frame, of a key frame, and of Sh."""
     ordinary: list[float] = []
     key: list[float] = []
     slow: list[float] = []
     threads = thread_counts()
-    with _pytorch_threads(threads.fast), ThreadedSlowTrack(network, intra_op_threads=threads.slow) as track:
-        engine = StreamEngine(network, track, FixedInterval(KEY_FRAME_INTERVAL))
+    with _pytorch_threads(threads.fast), ThreadedSlowTrack(tracks.slow, intra_op_threads=threads.slow) as track:
+        engine = StreamEngine(tracks.fast, track, FixedInterval(KEY_FRAME_INTERVAL), propagation=propagation)
         engine.warm_up()
         done = 0
         for index, image in enumerate(itertools.cycle(images)):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lowlat_seg_ros.evaluation.optical_flow import FlowField
-from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
-from lowlat_seg_ros.models.checkpoint import load_checkpoint, locate
-from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.replay.bag_files import fingerprint
 from lowlat_seg_ros.replay.bags import Bag, open_bag
 from lowlat_seg_ros.replay.clocks import Source, usual_period
@@ -19,7 +16,7 @@ from lowlat_seg_ros.replay.disagreements import Disagreements
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
 from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.problems import BagError, Problems
-from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile
+from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile, reference_profile
 from lowlat_seg_ros.replay.report import BagReport, CameraReport, ModelReport, Report
 from lowlat_seg_ros.replay.settings import ReplaySettings
 from lowlat_seg_ros.replay.systems import (
@@ -33,6 +30,8 @@ from lowlat_seg_ros.replay.systems import (
     Worker,
 )
 from lowlat_seg_ros.replay.tally import Tally
+from lowlat_seg_ros.slow.network import SlowNetwork
+from lowlat_seg_ros.slow.registry import Tracks, fingerprint_of, load_tracks
 
 Progress = Callable[[int, int], None]
 """Is told how many frames are done and how many there are."""
@@ -40,22 +39,30 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Model:
-    """A network and what names its weights."""
+    """The networks of both tracks, and what names their weights."""
 
-    network: SegmentationNetwork
+    slow: SlowNetwork
     weights_sha256: str
+    fast_network: FastNetwork | None = None  # of a slow network that has none of its own
+    name: str = ""  # that of the fast network's description unless given
+
+    @property
+    def tracks(self) -> Tracks:
+        fast = self.fast_network or self.slow.own_fast_network
+        assert fast is not None
+        return Tracks(self.slow, fast)
 
     def to_report(self) -> ModelReport:
-        config = self.network.config
-        return ModelReport(
-            config.name, list(config.classes), list(config.colours), config.input_size, self.weights_sha256
-        )
+        config = self.tracks.fast.config
+        classes, colours = list(self.slow.classes), list(self.slow.colours)
+        return ModelReport(self.name or config.name, classes, colours, config.input_size, self.weights_sha256)
 
 
-def load_model(path_or_name: str) -> Model:
-    """A checkpoint's network; takes and raises what ``load_checkpoint`` does."""
-    _, weights = locate(path_or_name)
-    return Model(load_checkpoint(path_or_name), hashlib.sha256(weights.read_bytes()).hexdigest())
+def load_model(model: str, fast_model: str) -> Model:
+    """The networks that the two parameters name; raises what ``load_tracks`` does."""
+    slow, fast = load_tracks(model, fast_model)
+    name = "" if slow.own_fast_network is not None else Path(model).name
+    return Model(slow, fingerprint_of(model, fast_model), fast, name)
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,11 @@ def replay_bag(
     started = time.perf_counter()
     with open_bag(path) as bag:
         cameras = chosen_cameras(bag, settings.cameras)
-        drive = Drive(model.network, TwoTracks(model.network, settings, profile, cameras), profile, cameras)
+        drive = Drive(model.tracks, TwoTracks(model.tracks, settings, profile, cameras), profile, cameras)
         total = sum(topic.message_count for topic in bag.topics if topic.name in cameras)
         problems = Problems()
-        classes = model.network.config.class_count
-        full_network = PerFrameNetwork(model.network)
-        for done, frame in enumerate(arriving_frames(bag, cameras, classes, full_network, problems), start=1):
+        note_strange_profile(model, profile, problems)
+        for done, frame in enumerate(arriving_frames(bag, cameras, model.tracks, problems), start=1):
             drive.arrive(frame)
             progress(done, total)
         drive.finish()
@@ -104,6 +110,16 @@ def replay_bag(
     return Outcome(report, pictures)
 
 
+def note_strange_profile(model: Model, profile: Profile, problems: Problems) -> None:
+    """The shipped profile tells nothing of a network that somebody brings along."""
+    if model.slow.own_fast_network is None and profile == reference_profile():
+        problems.add(
+            "profile",
+            f"the times are those of the shipped model's networks ({profile.name}), not of {model.name}; measure its "
+            "own by --measure, or give them by --like",
+        )
+
+
 def chosen_cameras(bag: Bag, names: tuple[str, ...]) -> tuple[str, ...]:
     """The topics of those names, or every camera of the bag; raises BagError, naming what there is."""
     if not names and len(bag.camera_topics) > 1:
@@ -116,7 +132,7 @@ class Drive:
 
     def __init__(
         self,
-        network: SegmentationNetwork,
+        tracks: Tracks,
         two_tracks: ObservedTracks,
         profile: Profile,
         cameras: tuple[str, ...],
@@ -125,26 +141,28 @@ class Drive:
     ) -> None:
         """
         Args:
-            network: of the systems that the two tracks are compared with.
+            tracks: of the systems that the two tracks are compared with.
             two_tracks: the system in question.
             profile: how long the others take.
             cameras: topics.
             two_tracks_worker: gives the frames to the two tracks.
             simulated: the same in simulated time, where the two tracks are real ones.
         """
-        config = network.config
+        class_count = len(tracks.slow.classes)
         self.arrivals: dict[str, list[int]] = {camera: [] for camera in cameras}
         self._sizes: dict[str, tuple[int, int]] = {}
         self._first_stamps: dict[str, int] = {}
         self._two_tracks = two_tracks
         self._simulated = simulated
-        self._disagreements = {camera: Disagreements(camera, config.colours) for camera in cameras}
+        self._disagreements = {camera: Disagreements(camera, tracks.slow.colours) for camera in cameras}
         flows = {camera: FlowField() for camera in cameras}
         self._tallies: list[dict[str, Tally]] = []
         self._workers: list[FrameTaker] = []
-        beside: list[System] = [simulated] if simulated else []
-        for system in (two_tracks, *beside, FullNetwork(profile), SingleFrameNetwork(network, profile)):
-            tallies = {camera: self._tally(system, camera, config.class_count, flows[camera]) for camera in cameras}
+        systems: list[System] = [two_tracks, *([simulated] if simulated else []), FullNetwork(profile)]
+        if tracks.fast.classes == tracks.slow.classes:
+            systems.append(SingleFrameNetwork(tracks.fast, profile))
+        for system in systems:
+            tallies = {camera: self._tally(system, camera, class_count, flows[camera]) for camera in cameras}
             self._tallies.append(tallies)
             worker = two_tracks_worker if system is two_tracks else Worker
             self._workers.append(worker(system, dict(tallies)))

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.fast.registry import AUTO
 from lowlat_seg_ros.stream.key_frames import (
+    DEFAULT_FEATURE_DIFFERENCE,
     DEFAULT_POLICY,
-    FeatureDifference,
     FixedInterval,
     KeyFramePolicy,
-    PredictedDeviation,
+    Limits,
+    policy_named,
 )
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
-DEFAULT_THRESHOLDS: Final = {"predicted_deviation": DEFAULT_POLICY.threshold, "feature_difference": 0.5}
-POLICIES: Final = (*DEFAULT_THRESHOLDS, "fixed_interval")
-"""Names and defaults are those of the node's parameters (config/seg.yaml)."""
+DEFAULT_THRESHOLDS: Final = {
+    "predicted_deviation": DEFAULT_POLICY.threshold,
+    "feature_difference": DEFAULT_FEATURE_DIFFERENCE,
+}
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,13 @@ class PolicySettings:
     idle_threshold: float = DEFAULT_POLICY.idle_threshold
 
     def __post_init__(self) -> None:
-        if self.name not in POLICIES:
-            raise SettingsError(f"there is no policy {self.name!r}; expected one of {', '.join(POLICIES)}")
         self.policy()
 
     def policy(self) -> KeyFramePolicy:
+        intervals = self.minimum_interval, self.maximum_interval
+        limits = Limits(*intervals, self.minimum_key_period, self.maximum_key_period, self.idle_threshold)
         try:
-            if self.name == "fixed_interval":
-                return FixedInterval(self.interval)
-            kind = PredictedDeviation if self.name == "predicted_deviation" else FeatureDifference
-            return kind(
-                self._threshold,
-                self.minimum_interval,
-                self.maximum_interval,
-                self.minimum_key_period,
-                self.maximum_key_period,
-                self.idle_threshold,
-            )
+            return policy_named(self.name, self._threshold, self.interval, limits)
         except ValueError as error:
             raise SettingsError(str(error)) from error
 
@@ -70,7 +63,7 @@ class PolicySettings:
 
     @property
     def _threshold(self) -> float:
-        return DEFAULT_THRESHOLDS[self.name] if self.threshold is None else self.threshold
+        return DEFAULT_THRESHOLDS.get(self.name, 0.0) if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,8 @@ class ReplaySettings:
     low_latency: bool = True  # key frames take the fast track's labels instead of waiting for Sh
     slow_track_share: float = DEFAULT_SHARE  # of the time, 0 to 1
     cameras: tuple[str, ...] = ()  # topics; none: every camera in the bag
+    propagation: str = AUTO
+    fast_model: str = "default"  # whose Sl carries the labels of a model that has no fast track of its own
 
     def __post_init__(self) -> None:
         try:
@@ -94,4 +89,6 @@ class ReplaySettings:
             "low_latency": self.low_latency,
             "slow_track_share": self.slow_track_share,
             "cameras": list(self.cameras),
+            "propagation": self.propagation,
+            "fast_model": self.fast_model,
         }

@@ -11,18 +11,21 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
-from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.evaluation.per_frame_network import single_frame_network
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.replay.clocks import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.frames import ReplayFrame
 from lowlat_seg_ros.replay.problems import Problems
 from lowlat_seg_ros.replay.profile import Profile
 from lowlat_seg_ros.replay.settings import ReplaySettings
-from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.slow.registry import Tracks
+from lowlat_seg_ros.stream.engine import BACKWARD_STAMP_TOLERANCE, StreamEngine
 from lowlat_seg_ros.stream.result import SegmentationResult, has_key
 from lowlat_seg_ros.stream.scheduled_slow_track import ScheduledSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
 
 NEVER: Final = -1
+TOLERANCE: Final = round(BACKWARD_STAMP_TOLERANCE * NANOSECONDS_A_SECOND)
 
 
 class Labelled(NamedTuple):
@@ -40,8 +43,8 @@ class System(Protocol):
     name: str
     description: str
 
-    def label(self, frame: ReplayFrame, now: int) -> Labelled:
-        """Label a frame that the worker takes at ``now``, nanoseconds of simulated time."""
+    def label(self, frame: ReplayFrame, now: int) -> Labelled | None:
+        """Label a frame that the worker takes at ``now``, nanoseconds of simulated time; None for one that it drops."""
 
 
 class SlowTrackFigures(Protocol):
@@ -85,8 +88,8 @@ class SingleFrameNetwork:
     name = "fast single-frame network"
     description = "Sl alone with a classifier of its own, on every frame, without memory"
 
-    def __init__(self, network: SegmentationNetwork, profile: Profile) -> None:
-        self._label = PerFrameNetwork(network, network.forward_fast)
+    def __init__(self, network: FastNetwork, profile: Profile) -> None:
+        self._label = single_frame_network(network)
         self._duration = profile.nanoseconds("single_ms")
 
     def label(self, frame: ReplayFrame, now: int) -> Labelled:
@@ -98,25 +101,35 @@ class TwoTracks:
 
     name = "two tracks"
 
-    def __init__(
-        self, network: SegmentationNetwork, settings: ReplaySettings, profile: Profile, cameras: Iterable[str]
-    ) -> None:
+    def __init__(self, tracks: Tracks, settings: ReplaySettings, profile: Profile, cameras: Iterable[str]) -> None:
+        """Raises PropagationError where the settings' propagation cannot carry what the slow network gives."""
         waits = "" if settings.low_latency else "; key frames wait for Sh"
         self.description = f"the fast track on every frame, Sh beside it on key frames{waits}"
         self._durations = {name: profile.nanoseconds(name) for name in ("fast_ms", "key_frame_ms", "full_ms")}
         self._track = ScheduledSlowTrack(
-            network, profile.nanoseconds("slow_ms"), self._durations["key_frame_ms"], settings.slow_track_share
+            tracks.slow, profile.nanoseconds("slow_ms"), self._durations["key_frame_ms"], settings.slow_track_share
         )
         policy = settings.policy.policy()
         self._engines = {
-            camera: StreamEngine(network, self._track, policy, low_latency=settings.low_latency) for camera in cameras
+            camera: StreamEngine(
+                tracks.fast,
+                self._track,
+                policy,
+                propagation=settings.propagation,
+                low_latency=settings.low_latency,
+            )
+            for camera in cameras
         }
         self.lanes = dict(zip(self._engines, self._track.lanes, strict=True))
         self.problems = {camera: Problems() for camera in self.lanes}
         self._indexes: dict[str, list[int]] = {camera: [] for camera in self.lanes}  # by the engine's sequence
 
-    def label(self, frame: ReplayFrame, now: int) -> Labelled:
+    def label(self, frame: ReplayFrame, now: int) -> Labelled | None:
         self._track.advance(now)
+        if self._engines[frame.camera].is_out_of_order(frame.stamp, TOLERANCE):
+            sentence = "frames whose stamp is before the last one's are dropped, as the node drops them"
+            self.problems[frame.camera].add("order", sentence, frame.index)
+            return None
         result = self._engines[frame.camera].segment(frame.image, frame.stamp)
         for warning in result.warnings:
             self.problems[frame.camera].add(warning.partition(":")[0], warning.removesuffix("."), result.sequence)
@@ -197,6 +210,9 @@ class Worker:
         frame = self._waiting.pop(camera)
         start = max(self._free_at, frame.arrival)
         labelled = self._system.label(frame, start)
+        if labelled is None:
+            self._observers[camera].frame_dropped(frame)
+            return
         self._free_at = start + labelled.duration
         self._last_served[camera] = start
         self._observers[camera].frame_labelled(frame, self._free_at, labelled)

@@ -11,7 +11,8 @@ from typing import Any, Final
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
-from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval
+from lowlat_seg_ros.stream.engine import BACKWARD_STAMP_TOLERANCE
+from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, POLICIES, FixedInterval
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
 
 MODELS_OWN_NAMES: Final = [""]
@@ -20,8 +21,6 @@ MODELS_OWN_SIZE: Final = [0, 0]
 
 LEFT_TO_THE_MODEL: Final = ("input_size", "class_names", "class_colours")
 """Unless given they are the model's, and tell its values while it is loaded."""
-
-POLICIES: Final = ("predicted_deviation", "feature_difference", "fixed_interval")
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ DECLARATIONS: Final = (
     ),
     Declaration(
         "backward_stamp_tolerance",
-        0.5,
+        BACKWARD_STAMP_TOLERANCE,
         "Seconds by which an image's stamp may be before the last one's: the image is dropped. Further back, time has "
         "begun anew, as where a bag is played in a loop, and so does the stream.",
         (0.0, 3600.0),

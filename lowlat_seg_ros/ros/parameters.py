@@ -12,9 +12,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from lowlat_seg_ros.errors import ParameterError, printable, quoted
-from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, LEFT_TO_THE_MODEL, POLICIES, Declaration
+from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, LEFT_TO_THE_MODEL, Declaration
 from lowlat_seg_ros.ros.diagnostics import Limits
-from lowlat_seg_ros.stream.key_frames import FeatureDifference, FixedInterval, KeyFramePolicy, PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import POLICIES, KeyFramePolicy, policy_named
+from lowlat_seg_ros.stream.key_frames import Limits as KeyFrameLimits
 
 _CAMERA_NAME: Final = re.compile(r"|[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
@@ -82,13 +83,12 @@ class Settings:
 
     def key_frame_policy(self) -> KeyFramePolicy:
         """A policy of the chosen kind."""
-        if self.policy == "fixed_interval":
-            return FixedInterval(self.interval)
+        is_difference = self.policy == "feature_difference"
+        threshold = self.feature_difference_threshold if is_difference else self.deviation_threshold
         intervals = self.minimum_interval, self.maximum_interval
         periods = self.minimum_key_period, self.maximum_key_period
-        if self.policy == "feature_difference":
-            return FeatureDifference(self.feature_difference_threshold, *intervals, *periods, self.idle_threshold)
-        return PredictedDeviation(self.deviation_threshold, *intervals, *periods, self.idle_threshold)
+        limits = KeyFrameLimits(*intervals, *periods, self.idle_threshold)
+        return policy_named(self.policy, threshold, self.interval, limits)
 
 
 def given_autostart(node: Node) -> bool:

@@ -13,13 +13,12 @@ from std_msgs.msg import String
 
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import propagation_in_use
-from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.ros.parameters import Settings
 from lowlat_seg_ros.ros.presented_model import PresentedModel, presented
 from lowlat_seg_ros.runtime.device import choose_device, in_words
 from lowlat_seg_ros.runtime.threads import thread_counts
-from lowlat_seg_ros.slow.registry import load_model
+from lowlat_seg_ros.slow.registry import load_model, load_tracks
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
@@ -45,8 +44,7 @@ class Pipeline:
         self.threads = thread_counts(settings.fast_track_threads, settings.slow_track_threads)
         torch.set_num_threads(self.threads.fast)
         cv2.setNumThreads(self.threads.fast)  # it takes every core otherwise, the slow track's too
-        slow = load_model(settings.model, self._device)
-        fast = slow.own_fast_network or load_checkpoint(settings.fast_model, self._device)
+        slow, fast = load_tracks(settings.model, settings.fast_model, self._device)
         self.model = presented(slow, fast, settings)
         self._propagation = propagation_in_use(settings.propagation, slow)
         self._slow_track = ThreadedSlowTrack(

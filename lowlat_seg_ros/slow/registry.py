@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from lowlat_seg_ros.models.checkpoint import load_checkpoint, shipped_models
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.models.checkpoint import load_checkpoint, locate, shipped_models
 from lowlat_seg_ros.slow import described, hugging_face, onnx_file, refused
+from lowlat_seg_ros.slow.description import read_description
 from lowlat_seg_ros.slow.network import SlowNetwork
 
 
@@ -42,3 +46,44 @@ def load_model(model: str, device: torch.device | str = "cpu") -> SlowNetwork:
     """
     kind = next(kind for kind in KINDS.values() if kind.recognises(model))
     return kind.load(model, device)
+
+
+class Tracks(NamedTuple):
+    """The networks of both tracks."""
+
+    slow: SlowNetwork
+    fast: FastNetwork
+
+
+def load_tracks(model: str, fast_model: str = "default", device: torch.device | str = "cpu") -> Tracks:
+    """The model's network, and what carries its labels: its own fast track or, where it has none, ``fast_model``'s.
+
+    Raises what ``load_model`` does.
+    """
+    slow = load_model(model, device)
+    return Tracks(slow, slow.own_fast_network or load_checkpoint(fast_model, device))
+
+
+def fingerprint_of(model: str, fast_model: str = "default") -> str:
+    """What tells a model from any other, whatever their names: its files, hashed; of a hub id, the id itself."""
+    digest = hashlib.sha256()
+    for name in (model, fast_model):
+        if name in shipped_models():
+            digest.update(locate(name)[1].read_bytes())
+            continue
+        path = Path(name)
+        beside = [path.with_suffix(".yaml")] if path.suffix == ".onnx" else []
+        source = read_description(path).source if described.recognises(name) and path.is_file() else None
+        if source is not None:
+            digest.update(
+                fingerprint_of(str(path.parent / source) if (path.parent / source).exists() else source).encode()
+            )
+        files = sorted(path.rglob("*")) if path.is_dir() else [path, *beside]
+        for file in files:
+            if file.is_file():
+                digest.update(file.name.encode(errors="surrogateescape"))
+                with file.open("rb") as content:
+                    while block := content.read(1 << 24):
+                        digest.update(block)
+        digest.update(name.encode(errors="surrogateescape") if not path.exists() else b"")
+    return digest.hexdigest()

@@ -35,6 +35,9 @@ NO_ANSWER_YET = "no answer yet"
 LONGEST_WAIT = 10.0  # seconds that a due key frame is put off for Sh, which hangs if it takes longer
 
 
+BACKWARD_STAMP_TOLERANCE = 0.5  # seconds: the node's default, and what a replay imagines
+
+
 class Found(NamedTuple):
     """What a frame shows, and the key frame that says so: the frame itself where the slow network ran on it."""
 

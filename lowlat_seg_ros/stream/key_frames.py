@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
+from lowlat_seg_ros.errors import shown
 from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
 from lowlat_seg_ros.fast.network import FastNetwork
 
@@ -188,6 +189,38 @@ class FeatureDifference(ThresholdPolicy):
 
     def measure(self, network: FastNetwork, key: LowFeatures, current: LowFeatures) -> float:
         return float((current.low - key.low).abs().mean() / key.low.abs().mean().clamp_min(TINY))
+
+
+POLICIES: Final = ("predicted_deviation", "feature_difference", "fixed_interval")
+"""As the parameter ``policy`` names them."""
+
+DEFAULT_FEATURE_DIFFERENCE: Final = 0.5
+
+
+class Limits(NamedTuple):
+    """Of a ``ThresholdPolicy``, whose comments say what they do."""
+
+    minimum_interval: int = DEFAULT_POLICY.minimum_interval
+    maximum_interval: int = DEFAULT_POLICY.maximum_interval
+    minimum_period: float = DEFAULT_POLICY.minimum_period
+    maximum_period: float = DEFAULT_POLICY.maximum_period
+    idle_threshold: float = DEFAULT_POLICY.idle_threshold
+
+
+def policy_named(name: str, threshold: float, interval: int, limits: Limits) -> KeyFramePolicy:
+    """The policy of that name; ``interval`` counts for fixed_interval, everything else for the other two.
+
+    Raises:
+        ValueError: there is none of that name, or a value cannot be.
+    """
+    match name:
+        case "predicted_deviation":
+            return PredictedDeviation(threshold, *limits)
+        case "feature_difference":
+            return FeatureDifference(threshold, *limits)
+        case "fixed_interval":
+            return FixedInterval(interval)
+    raise ValueError(f"there is no policy {shown(name)}; expected one of {', '.join(POLICIES)}")
 
 
 class StreamClock:
