@@ -29,6 +29,7 @@ from bag_parts import (
     write_bag_of,
 )
 from example_report import example_report
+from foreign_networks import onnx_network
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_networks import small_network
@@ -50,6 +51,7 @@ from lowlat_seg_ros.replay.report import FORMAT
 from lowlat_seg_ros.replay.report_files import read_document
 from lowlat_seg_ros.runtime.device import choose_device
 from lowlat_seg_ros.slow.description import read_description
+from lowlat_seg_ros.slow.registry import load_model
 from lowlat_seg_ros.training.plan import PlanError, load_plan
 from lowlat_seg_ros.training.run_state import STATE_FILE, RunError, read_state
 
@@ -330,6 +332,24 @@ def test_a_png_whose_chunk_claims_gigabytes(tmp_path: Path, kind: bytes) -> None
     assert frames == 1 and any("the picture is cut short or damaged" in line for line in lines)
     (tmp_path / "whole.png").write_bytes(whole + b"trailer")
     assert np.array_equal(read_rgb(tmp_path / "whole.png"), picture(0))
+
+
+@pytest.mark.parametrize("size", [(10**10,), (2**31, 2**31), (40_000, 40_000)])
+def test_an_onnx_file_that_asks_for_all_of_the_memory(tmp_path: Path, size: tuple[int, ...]) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    model = onnx.load(onnx_network(tmp_path / "it.onnx", {"classes": ["a", "b", "c"]}, classes=3))
+    shape = onnx.numpy_helper.from_array(np.array(size), "size")
+    model.graph.initializer.append(shape)
+    nodes = [onnx.helper.make_node("ConstantOfShape", ["size"], ["much"])]
+    nodes += [
+        onnx.helper.make_node("ReduceSum", ["much"], ["sum"]),
+        onnx.helper.make_node("Add", ["logits", "sum"], ["end"]),
+    ]
+    model.graph.node.extend(nodes)
+    model.graph.output[0].name = "end"
+    onnx.save(model, tmp_path / "it.onnx")
+    assert "it.onnx has a tensor of" in sentence(lambda: load_model(str(tmp_path / "it.onnx")), Error)
 
 
 HOSTILE_NAME = "/a\x1b[31m\n- <img src=x onerror=alert(1)> [x](javascript:y) | `b`"

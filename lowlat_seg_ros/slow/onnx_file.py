@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 EXTRA = "onnx"
 INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 MULTIPLE = 32  # of the sides of an input whose size is left open: what encoders of five halvings want
+ENDLESS = ("Loop", "Scan")
+LARGEST_INFERRED = 1 << 26  # bytes of a file whose tensors' sizes are looked at: larger ones cost what they hold anyway
+LARGEST_TENSOR = 1 << 29  # numbers: the logits of 150 classes for 2048x1024 pixels are 3e8
 CERTAIN = 10.0  # the logit of a class where the network gives ids and no logits
 
 
@@ -81,9 +85,12 @@ def check_file(path: Path) -> None:
     """Raise OnnxError for what ONNX Runtime would not refuse: it ends the process, or reads files from elsewhere."""
     onnx = import_extra("onnx", EXTRA, f"the model {str(path)!r}")
     try:
-        graph = onnx.load(path, load_external_data=False).graph
+        model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's own
         raise OnnxError(f"{path} is no ONNX file: {in_one_line(error)}") from error
+    graph = model.graph
+    if path.stat().st_size <= LARGEST_INFERRED:
+        _check_cost(onnx, model, path)
     for picture in graph.input:
         shape = picture.type.tensor_type.shape.dim
         if picture.type.tensor_type.HasField("shape") and len(shape) != 4:
@@ -94,6 +101,23 @@ def check_file(path: Path) -> None:
                 entry.value != Path(entry.value).name or not (path.parent / entry.value).is_file()
             ):
                 raise OnnxError(f"{path} has weights in {entry.value[:80]!r}; expected that file beside it")
+
+
+def _check_cost(onnx: Any, model: Any, path: Path) -> None:
+    """Raise OnnxError for a graph that need not end, or that asks for more memory than any picture's labels take."""
+    for node in model.graph.node:
+        if node.op_type in ENDLESS:
+            raise OnnxError(f"{path} has a {node.op_type}, which need not end; expected a network without one")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # its session says what is wrong
+        return
+    for value in (*inferred.value_info, *inferred.output):
+        sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        if math.prod(sizes) > LARGEST_TENSOR:
+            raise OnnxError(
+                f"{path} has a tensor of {'x'.join(map(str, sizes))} numbers; expected {LARGEST_TENSOR} at most"
+            )
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
