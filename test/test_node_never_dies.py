@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -103,7 +104,8 @@ def test_a_negative_clock_costs_that_clock(camera: FakeCamera, bench: TestBench,
     bench.spin_until(is_counted, "the fault")
     assert node.lines_with("a message on /clock was lost") and node.lines_with("Traceback")
     assert bench.status("node")["level"] in ("0", "1")
-    camera.segment(PICTURE)
+    told = camera.key_frames[camera.segment(PICTURE)]
+    assert math.isnan(told.age_ms), "simulated time has not begun"
 
 
 def test_a_flood_of_long_encodings_writes_little_and_is_counted(

@@ -49,7 +49,7 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
 def _run_node(signals: StopSignals) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
-    from lowlat_seg_ros.errors import Error
+    from lowlat_seg_ros.errors import Error, printable
     from lowlat_seg_ros.ros.boundary import spin_guarded
     from lowlat_seg_ros.ros.node import SegmentationNode
 
@@ -68,7 +68,7 @@ def _run_node(signals: StopSignals) -> int:
             return 0
         if not isinstance(error, Error):
             node.faults.note("the start", error)  # with its traceback
-        node.get_logger().fatal(str(error) or type(error).__name__)
+        node.get_logger().fatal(printable(str(error) or type(error).__name__, 1000))
         return 1
     finally:
         signals.ignore()

@@ -107,24 +107,24 @@ class SegmentationNode(GuardedNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Take no images."""
-        assert self._pipeline is not None
-        self._pipeline.unsubscribe()
-        return SUCCESS
+        return self._try_to(self._deactivate, "deactivating")
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the model."""
-        self._close_pipeline()
-        thaw_gc()
-        return SUCCESS
+        return self._let_go()
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """The same, for good; the process goes on until it is told to stop."""
-        self._close_pipeline()
-        return SUCCESS
+        return self._let_go()
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured."""
-        self._close_pipeline()
+        return self._let_go()
+
+    def _let_go(self) -> TransitionCallbackReturn:
+        """Whatever goes wrong in it, there is no way back."""
+        self.faults.guarded(self._close_pipeline, "an orderly end of the model's use")()
+        thaw_gc()
         return SUCCESS
 
     def _try_to(self, act: Any, doing: str) -> TransitionCallbackReturn:
@@ -137,7 +137,7 @@ class SegmentationNode(GuardedNode):
             if self._is_starting:
                 pass  # `start` raises it
             elif isinstance(error, Error):
-                self.get_logger().error(f"{doing} failed: {error}")
+                self.get_logger().error(printable(f"{doing} failed: {error}", 1000))
             else:
                 self.faults.note(doing, error)
         return SUCCESS if self._failure is None else FAILURE
@@ -155,6 +155,10 @@ class SegmentationNode(GuardedNode):
         assert self._pipeline is not None
         self._pipeline.subscribe()
         self.get_logger().info(self._pipeline.in_words())
+
+    def _deactivate(self) -> None:
+        assert self._pipeline is not None
+        self._pipeline.unsubscribe()
 
     def _close_pipeline(self) -> bool:
         pipeline, self._pipeline = self._pipeline, None
@@ -222,7 +226,7 @@ class SegmentationNode(GuardedNode):
         new, self._reported_faults = count - self._reported_faults, count
         troubles = []
         if self._failure is not None:
-            troubles.append((ERROR, f"the node could not start: {describe(self._failure)}"))
+            troubles.append((ERROR, f"the last transition failed: {describe(self._failure)}"))
         if new > 0:
             newest = max(faults, key=lambda each: each.newest_at).newest
             troubles.append((WARN, f"faults since the last report: {new}; {newest}"))
