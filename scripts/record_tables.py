@@ -17,18 +17,25 @@ from lowlat_seg_ros.evaluation.paper_tables import RECORDED_FILE, recorded_table
 from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
 
 FIELDS = {"1": ("mean_iou", "mean_ms", "max_ms", "key_frame_ratio"), "2": ("mean_iou",)}
+DIGITS = {"mean_ms": 1, "max_ms": 1}  # behind the point, as printed; of all others four
 
 
 def main(files: list[str]) -> None:
     tables = [json.loads(Path(file).read_text(encoding="utf-8"))["table"] for file in files]
     measured = {str(table["number"]): {row["name"]: row for row in table["rows"]} for table in tables}
     rows = {
-        number: {name: {field: measured[number][name][field] for field in FIELDS[number]} for name in names}
+        number: {
+            name: {field: rounded(field, measured[number][name][field]) for field in FIELDS[number]} for name in names
+        }
         for number, names in recorded_tables()["rows"].items()
     }
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     recorded = {"commit": commit.stdout.strip(), "machine": f"{cpu_model()}, {usable_cores()} cores", "rows": rows}
     RECORDED_FILE.write_text(json.dumps(recorded, indent=2) + "\n", encoding="utf-8")
+
+
+def rounded(field: str, value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS.get(field, 4))
 
 
 if __name__ == "__main__":
