@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cpu_copies import CPU_COPIES, running_copy
-from stream_setup import INPUT_SIZE, moving_frames, plain_frame, stream_network, wait_until, without_times
+from stream_setup import INPUT_SIZE, STEP, moving_frames, plain_frame, stream_network, wait_until, without_times
 from torch import Tensor
 
 from lowlat_seg_ros.fast import classifier
@@ -262,6 +262,20 @@ def test_another_scene_starts_it_anew_and_it_tells_how_well_it_agreed() -> None:
         engine.segment(frame, 100 + stamp)
     after = propagation._classifier
     assert propagation._learner is not learner and after is not None and after.agreement > 0.7
+
+
+def test_results_tell_the_agreement_with_the_last_answer_and_the_age_of_what_was_learned() -> None:
+    """Every second frame is a key frame whose answer is there, and learned from, when the next one comes."""
+    engine = engine_of(Stranger())
+    results = [engine.segment(frame, STEP * number) for number, frame in enumerate(moving_frames(6))]
+    assert {result.propagation for result in results} == {"just_in_time"}
+    assert math.isnan(results[0].classifier_age_ms) and math.isnan(results[0].classifier_agreement)
+    ages = [round(result.classifier_age_ms / STEP * 1e6) for result in results[1:]]
+    assert ages == [1, 2, 1, 2, 1]
+    assert [math.isnan(result.classifier_agreement) for result in results[1:]] == [True, True, False, False, False]
+    learned = propagation_of(engine).classifier_state
+    assert learned is not None and 0 < results[-1].classifier_agreement == learned.agreement <= 1
+    assert math.isnan(engine.segment(moving_frames(1)[0], 0).classifier_age_ms)  # the stamps went back
 
 
 def test_a_reset_keeps_what_was_learned() -> None:

@@ -33,6 +33,27 @@ def test_labels_are_the_networks_own_and_what_it_ignores_is_unlabelled(tmp_path:
     assert [int(labels[30, column]) for column in (15, 45, 75)] == [0, 255, 1]
 
 
+def test_messages_tell_how_the_labels_came_about_and_what_they_are_worth(tmp_path: Path) -> None:
+    """Two classes, since one alone teaches nothing: what is learned then stands in diagnostics too."""
+    onnx_network(tmp_path / "x.onnx", METADATA, weights=BY_COLOUR)
+    namespace = own_namespace("worth")
+    parameters = {"device": "cpu", "model": str(tmp_path / "x.onnx"), "policy": "fixed_interval", "interval": 1}
+    frame = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    with running_node(tmp_path / "log", namespace, parameters):
+        bench = TestBench(namespace)
+        camera = FakeCamera(bench).connect()
+        messages = [camera.key_frames[camera.segment(frame)]]
+        while not np.isfinite(messages[-1].classifier_agreement):
+            messages.append(camera.key_frames[camera.segment(frame)])
+        status = bench.status()
+        bench.close()
+    assert messages[0].unlabelled_reason == "no answer yet" and messages[-1].unlabelled_reason == ""
+    assert {message.propagation for message in messages} == {status["propagation"]} == {"just_in_time"}
+    assert np.isnan(messages[0].classifier_age_ms) and messages[-1].classifier_age_ms > 0
+    assert 0 <= messages[-1].classifier_agreement <= 1 and 0 <= float(status["classifier agreement"]) <= 1
+    assert float(status["classifier age (ms)"]) > 0 and status["unlabelled because"] == ""
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [("x.pt", "is not loaded: files of torch"), ("x.onnx", "names no classes"), ("gone.yaml", "cannot be read")],

@@ -19,7 +19,7 @@ from lowlat_seg_ros.fast.classifier import Classifier, Learner
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import carry, enlarge, fold, is_another_scene, unfold
 from lowlat_seg_ros.fast.network import FastNetwork
-from lowlat_seg_ros.fast.propagation import Propagation
+from lowlat_seg_ros.fast.propagation import ClassifierState, Propagation
 from lowlat_seg_ros.slow.network import SlowNetwork
 
 NUMBERS_A_PLACE: Final = 256  # of logits, at the most, that are carried for each place of F_l
@@ -86,6 +86,11 @@ class JustInTimePropagation(Propagation):
         if answer is None and self._classifier is not None:
             return Answer(self._classifier(seen.low), ids=self._classifier.ids)
         return answer
+
+    @property
+    def classifier_state(self) -> ClassifierState | None:  # type: ignore[override]
+        classifier = self._classifier  # once: the slow track may exchange it
+        return None if classifier is None else ClassifierState(classifier.agreement, classifier.learned_from)
 
     def warm_up(self, key: KeyFrame, seen: SeenFrame) -> None:
         other = JustInTimePropagation(self.fast, self.slow)

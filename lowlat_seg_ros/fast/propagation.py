@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
@@ -19,10 +20,18 @@ class PropagationError(Error):
     """A propagation that is not known or cannot carry what the networks give; the message says what was expected."""
 
 
+class ClassifierState(NamedTuple):
+    """How far what was learned from the slow network's answers can be trusted."""
+
+    agreement: float  # with the last answer, judged before it was learned from: a share of places; nan before
+    stamp: int  # of the newest key frame behind it, nanoseconds
+
+
 class Propagation(ABC):
     """One camera's. The slow track calls ``prepare`` and ``learn``, in its own thread; the fast track the others."""
 
     needs_motion = False  # whether each frame is to come with the optical flow since its key frame
+    classifier_state: ClassifierState | None = None  # of what it has learned, if it learns one
 
     def __init__(self, fast: FastNetwork, slow: SlowNetwork) -> None:
         """Raises PropagationError where it cannot carry what ``slow`` gives."""

@@ -42,8 +42,10 @@ def build_propagation(name: str | PropagationKind, fast: FastNetwork, slow: Slow
     return PROPAGATIONS[name](fast, slow)
 
 
-def propagation_in_use(name: str, slow: SlowNetwork) -> str:
+def propagation_in_use(name: str | PropagationKind, slow: SlowNetwork) -> str:
     """What ``auto`` stands for: the paper's where the slow network gives a feature to carry, else just in time."""
+    if not isinstance(name, str):
+        return getattr(name, "__name__", type(name).__name__)
     if name != AUTO:
         return name
     return "just_in_time" if slow.head is None else "adaptive"

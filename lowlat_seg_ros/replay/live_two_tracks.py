@@ -170,7 +170,10 @@ def result_of(answer: Answer) -> SegmentationResult:
             total=message.total_ms,
         ),
         slow_track=_counts(message),
-        unlabelled_reason="",  # the message does not tell
+        propagation=message.propagation,
+        classifier_agreement=message.classifier_agreement,
+        classifier_age_ms=message.classifier_age_ms,
+        unlabelled_reason=message.unlabelled_reason,
         warnings=(),
     )
 

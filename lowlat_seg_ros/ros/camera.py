@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Final
 
 import cv2
@@ -35,6 +36,7 @@ from lowlat_seg_ros.ros.repeated_warnings import LONGEST, RepeatedWarnings
 from lowlat_seg_ros.ros.silence import what_is_on
 from lowlat_seg_ros.runtime.device import cuda_context_is_lost
 from lowlat_seg_ros.stream.engine import NO_ANSWER_YET, StreamEngine
+from lowlat_seg_ros.stream.result import SegmentationResult
 
 NEWEST_IMAGE_ONLY: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Takes from every publisher, and never holds an image that a newer one has overtaken."""
@@ -66,6 +68,7 @@ class Camera:
         self.faults = Faults(self._log_error)
         self._subscription: Subscription[Image] | None = None
         self._has_told_silence = False
+        self._last_result: SegmentationResult | None = None
 
     def subscribe(self) -> None:
         """Accept images from now on; the stream begins with the next one."""
@@ -108,7 +111,7 @@ class Camera:
         if health.advice:
             self._lost_image_warnings.warn(health.advice)
         self._tell_silence(health)
-        return health
+        return replace(health, values={**health.values, **_worth_of_labels(self._last_result)})
 
     def _slow_track_health(self) -> SlowTrackHealth:
         ages, counts = self._engine.answer_ages(), self._engine.slow_lane.counts()
@@ -148,6 +151,7 @@ class Camera:
         segmented = time.perf_counter()
         if result.unlabelled_reason not in ("", NO_ANSWER_YET) and cuda_context_is_lost(self._engine.device):
             raise Fatal(f"the CUDA context is lost: {result.unlabelled_reason}")
+        self._last_result = result
         self._labels.publish(image_message(result.labels, "mono8", message.header))
         published = time.perf_counter()
 
@@ -191,6 +195,18 @@ class Camera:
 
     def _log_warning(self, sentence: str) -> None:
         self._node.get_logger().warning(f"camera {self.name}: {sentence}" if self.name else sentence)
+
+
+def _worth_of_labels(result: SegmentationResult | None) -> dict[str, str]:
+    """What /diagnostics says of how the newest labels came about."""
+    if result is None:
+        return {}
+    return {
+        "propagation": result.propagation,
+        "unlabelled because": result.unlabelled_reason,
+        "classifier agreement": f"{result.classifier_agreement:.3f}",
+        "classifier age (ms)": f"{result.classifier_age_ms:.0f}",
+    }
 
 
 def _joined(*parts: str) -> str:

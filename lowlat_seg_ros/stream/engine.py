@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,7 +15,8 @@ from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Preprocessor, Size, check_frame, frame_size, label_image, unlabelled_image
-from lowlat_seg_ros.fast.registry import AUTO, PropagationKind, build_propagation
+from lowlat_seg_ros.fast.propagation import ClassifierState
+from lowlat_seg_ros.fast.registry import AUTO, PropagationKind, build_propagation, propagation_in_use
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
 from lowlat_seg_ros.stream.answer_ages import AnswerAges
 from lowlat_seg_ros.stream.key_frames import (
@@ -81,6 +83,7 @@ class StreamEngine:
         self.device = torch.device(device)
         self._owns_frames = owns_frames
         self._network = network
+        self.propagation = propagation_in_use(propagation, slow_track.network)
         self._propagation = build_propagation(propagation, network, slow_track.network)
         self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._propagation.learn)
         self._input_size = input_size or network.config.input_size
@@ -223,6 +226,7 @@ class StreamEngine:
         is_key_frame: bool = False,
         key: KeyFrame | None = None,
     ) -> SegmentationResult:
+        learned = self._propagation.classifier_state
         return SegmentationResult(
             labels=labels,
             stamp=stamp,
@@ -237,6 +241,9 @@ class StreamEngine:
             waited_for_slow_track=clock.has_finished("high"),
             milliseconds=clock.times(),
             slow_track=self.slow_lane.counts(),
+            propagation=self.propagation,
+            classifier_agreement=math.nan if learned is None else learned.agreement,
+            classifier_age_ms=_milliseconds_between(learned, stamp),
             unlabelled_reason=unlabelled_reason,
             warnings=self._take_warnings(),
         )
@@ -349,6 +356,13 @@ class StreamEngine:
 def _picture_of(key: KeyFrame | None) -> NDArray[np.uint8] | None:
     """What the motion since a key frame is found from; waits for it."""
     return None if key is None or key.frame.motion is None else key.frame.motion.result().picture
+
+
+def _milliseconds_between(learned: ClassifierState | None, stamp: int) -> float:
+    """From the newest key frame that was learned from to a frame; nan also where the stamps went back in between."""
+    if learned is None or stamp < learned.stamp:
+        return math.nan
+    return (stamp - learned.stamp) / 1e6
 
 
 class _StageClock:

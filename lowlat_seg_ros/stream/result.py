@@ -45,6 +45,9 @@ class SegmentationResult:
     waited_for_slow_track: bool  # Sh ran within this call
     milliseconds: StageTimes
     slow_track: SlowTrackCounts
+    propagation: str  # its name: how labels come from a key frame
+    classifier_agreement: float  # of what just_in_time learned with the last answer, judged before; nan: not known
+    classifier_age_ms: float  # from the newest key frame that it learned from to this frame; nan where not known
     unlabelled_reason: str  # why all labels are 255; "" where they are not
     warnings: tuple[str, ...]  # one sentence each; empty where all is well
 
