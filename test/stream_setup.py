@@ -139,7 +139,7 @@ class GatedSlowNetwork:
             raise AssertionError("nobody opened the gate: the fast track waits for Sh")
         if self.failure is not None:
             raise self.failure
-        logits, high, _ = self._network.answer(image, low)
+        logits, high, *_ = self._network.answer(image, low)
         assert high is not None
         return Answer(logits, torch.full_like(high, torch.nan) if self.gives_nan else high)
 

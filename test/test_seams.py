@@ -149,7 +149,7 @@ def test_a_feature_that_does_not_fit_costs_its_frame_alone() -> None:
 
     class Shrinking(GatedSlowNetwork):
         def answer(self, image: Tensor, low: Tensor) -> Answer:
-            logits, high, _ = super().answer(image, low)
+            logits, high, *_ = super().answer(image, low)
             assert high is not None
             return Answer(logits, high[..., 1:])
 

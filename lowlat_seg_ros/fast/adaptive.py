@@ -48,16 +48,16 @@ class AdaptivePropagation(FeaturePropagation):
         # The first frames of another scene, until Sh has seen one of them.
         alone = self.answer_without_key(seen) if key.answer.feature is None and not key.is_accurate else None
         if alone is not None:
-            return alone
+            return alone._replace(doubt=torch.ones(1, 1, 1, 1))
         high, doubt = self.fast.propagate(feature_of(key), key.frame.low, seen.low)
         strange = self.answer_without_key(seen) if doubt is not None and is_another_scene(doubt) else None
         if strange is not None:
-            return strange
+            return strange._replace(doubt=torch.ones(1, 1, 1, 1))
         logits = self.head.classify(high)
         motion = None if seen.motion is None else seen.motion.result().motion
         if motion is not None:
             logits = carry(key.answer.logits, logits, motion, doubt)
-        return Answer(logits, high)
+        return Answer(logits, high, doubt=doubt)
 
 
 def feature_of(key: KeyFrame) -> Tensor:

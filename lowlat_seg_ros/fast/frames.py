@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from lowlat_seg_ros.fast.motion import FoundMotion
+
+if TYPE_CHECKING:
+    from lowlat_seg_ros.fast.confidence import Evidence
 
 
 class LowFeatures(NamedTuple):
@@ -25,6 +28,7 @@ class Answer(NamedTuple):
     logits: Tensor  # (1, classes, h, w), on any grid
     feature: Tensor | None = None  # F_h, (1, C_h, h, w), that the logits come from; None where there is none to carry
     ids: tuple[int, ...] | None = None  # of the channels, 255 for no class; None: 0, 1, … of the network's
+    doubt: Tensor | None = None  # (1, 1, h, w), 0 to 1, of a propagation: how little of it is the key frame's
 
     def class_ids(self) -> tuple[int, ...]:
         """Of the logits' classes, one a channel."""
@@ -41,6 +45,7 @@ class SeenFrame:
     low: LowFeatures
     motion: Future[FoundMotion] | None = None  # since the key frame that there was; where the propagation wants it
     arrived: int = 0  # nanoseconds on a clock that never goes back
+    time: int = 0  # nanoseconds on the stream's clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,3 +58,4 @@ class KeyFrame:
     frame: SeenFrame
     answer: Answer
     is_accurate: bool  # the slow network's answer, not the fast track's
+    evidence: Evidence | None = None  # how far the fast track's answer can be believed; None of an accurate one

@@ -71,14 +71,14 @@ class JustInTimePropagation(Propagation):
         moved, doubt = self.fast.move(folded, key.frame.low, seen.low)
         strange = self.answer_without_key(seen) if is_another_scene(doubt) else None
         if strange is not None:
-            return strange
-        doubt = doubt.pow(EARNEST)
+            return strange._replace(doubt=torch.ones_like(doubt))
+        raw, doubt = doubt, doubt.pow(EARNEST)
         self._in_use = classifier = self._classifier
         alone = None if classifier is None else classifier.of_classes(ids)(seen.low)
         motion = None if seen.motion is None else seen.motion.result().motion
         if motion is None:
-            return Answer(unfold(moved, fineness), ids=ids)
-        return Answer(carry(key_logits, moved, motion, doubt, alone), ids=ids)
+            return Answer(unfold(moved, fineness), ids=ids, doubt=raw)
+        return Answer(carry(key_logits, moved, motion, doubt, alone), ids=ids, doubt=raw)
 
     def answer_without_key(self, seen: SeenFrame) -> Answer | None:
         """By Sl's classifier where it knows the classes, since no scene is strange to it; else just in time."""

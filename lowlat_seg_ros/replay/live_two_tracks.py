@@ -173,6 +173,7 @@ def result_of(answer: Answer) -> SegmentationResult:
         propagation=message.propagation,
         classifier_agreement=message.classifier_agreement,
         classifier_age_ms=message.classifier_age_ms,
+        evidence=None,  # only its mean is in the message
         unlabelled_reason=message.unlabelled_reason,
         warnings=(),
     )

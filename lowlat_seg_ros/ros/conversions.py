@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from dataclasses import dataclass
 from typing import Final
@@ -72,7 +71,7 @@ def key_frame_message(
         key_is_accurate=result.key_is_accurate,
         propagation=result.propagation,
         unlabelled_reason=result.unlabelled_reason,
-        confidence=math.nan,
+        confidence=result.mean_confidence,
         classifier_agreement=result.classifier_agreement,
         classifier_age_ms=result.classifier_age_ms,
         waited_for_slow_track=result.waited_for_slow_track,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.fast.confidence import Confidence, Evidence
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
 from lowlat_seg_ros.fast.network import FastNetwork
@@ -85,8 +87,9 @@ class StreamEngine:
         self._network = network
         self.propagation = propagation_in_use(propagation, slow_track.network)
         self._propagation = build_propagation(propagation, network, slow_track.network)
-        self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._propagation.learn)
+        self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._learn)
         self._input_size = input_size or network.config.input_size
+        self._confidence = Confidence(self._input_size)
         self._preprocess = Preprocessor(self._input_size, self.device)
         self._motion: MotionBesideNetwork | None = None
         if self._propagation.needs_motion:
@@ -137,9 +140,10 @@ class StreamEngine:
         found = self._find(key, frame, seen, decision, clock)
         labels = self._label(found.answer, frame_size(frame))
         clock.finish("labels")
-        is_key_frame = decision.is_key_frame and self._keep_key(frame, seen, found)
+        evidence = self._evidence(seen, found)
+        is_key_frame = decision.is_key_frame and self._keep_key(frame, seen, found, labels, evidence)
         reason = "" if found.answer is not None else NO_ANSWER_YET
-        return self._result(labels, reason, stamp, clock, decision, is_key_frame, found.key)
+        return self._result(labels, reason, stamp, clock, decision, is_key_frame, found.key, evidence)
 
     def _see(self, frame: NDArray[np.uint8], stamp: int, key: KeyFrame | None) -> SeenFrame:
         """Sl, with the search for the motion since the key frame begun beside it."""
@@ -147,7 +151,7 @@ class StreamEngine:
         motion = None if self._motion is None else self._motion.begin(resized, _picture_of(key))
         image = self._preprocess.image(resized)
         low = self._network.low_features(image)
-        return SeenFrame(self._sequence, stamp, image, low, motion, self.slow_lane.now())
+        return SeenFrame(self._sequence, stamp, image, low, motion, self.slow_lane.now(), self._clock.now)
 
     def _decide(self, key: KeyFrame | None, seen: SeenFrame) -> KeyFrameDecision:
         if key is None:
@@ -193,7 +197,22 @@ class StreamEngine:
             return unlabelled_image(size)
         return label_image(answer.logits, self._input_size, size, answer.ids)
 
-    def _keep_key(self, frame: NDArray[np.uint8], seen: SeenFrame, found: Found) -> bool:
+    def _evidence(self, seen: SeenFrame, found: Found) -> Evidence | None:
+        """How far labels can be believed; None before the slow network's first answer, and where they are its own."""
+        key, answer = found.key, found.answer
+        if key is None or answer is None or key.frame is seen:
+            return None
+        origin_time = key.frame.time if key.evidence is None else key.evidence.origin_time
+        return Evidence(answer, seen, key, origin_time, self._confidence.weights)
+
+    def _keep_key(
+        self,
+        frame: NDArray[np.uint8],
+        seen: SeenFrame,
+        found: Found,
+        labels: NDArray[np.uint8],
+        evidence: Evidence | None,
+    ) -> bool:
         """Put a key frame into the cache and hand it to the slow track; returns whether the frame became one."""
         has_own_answer = found.key is not None and found.key.frame.sequence == seen.sequence
         if not (has_own_answer or self.low_latency):
@@ -203,8 +222,10 @@ class StreamEngine:
             self._cache.put(found.key)
             self._accuracy.answered(seen.arrived)
             return True
-        if found.key is not None and found.answer is not None:
-            self._cache.put(KeyFrame(seen, found.answer, is_accurate=False))
+        if found.answer is not None and evidence is not None:
+            own = evidence.of_key_frame()
+            self._cache.put(KeyFrame(seen, found.answer, is_accurate=False, evidence=own))
+            self._confidence.expect(own, labels)
         # Only now, so that on the CPU a key frame's own labels do not share the cores with its Sh.
         whole = self._whole(frame)
         if whole is not None and not self._owns_frames:
@@ -225,6 +246,7 @@ class StreamEngine:
         decision: KeyFrameDecision = NO_DECISION,
         is_key_frame: bool = False,
         key: KeyFrame | None = None,
+        evidence: Evidence | None = None,
     ) -> SegmentationResult:
         learned = self._propagation.classifier_state
         return SegmentationResult(
@@ -245,10 +267,16 @@ class StreamEngine:
             classifier_agreement=math.nan if learned is None else learned.agreement,
             classifier_age_ms=_milliseconds_between(learned, stamp),
             unlabelled_reason=unlabelled_reason,
+            evidence=evidence,
             warnings=self._take_warnings(),
         )
 
     # --- the slow track's side ---------------------------------------------------------------------------------------
+
+    def _learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
+        """In the slow track's thread, once its answer has been handed over."""
+        self._confidence.judge(key)
+        self._propagation.learn(key, may_go_on)
 
     def _collect_slow_track(self) -> None:
         self.slow_lane.watch()

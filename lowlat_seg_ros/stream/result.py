@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.fast.confidence import Evidence
 from lowlat_seg_ros.stream.key_frames import KeyReason
 from lowlat_seg_ros.stream.slow_lane import SlowTrackCounts
+
+LARGEST_CONFIDENCE: Final = 255
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,31 @@ class SegmentationResult:
     propagation: str  # its name: how labels come from a key frame
     classifier_agreement: float  # of what just_in_time learned with the last answer, judged before; nan: not known
     classifier_age_ms: float  # from the newest key frame that it learned from to this frame; nan where not known
+    evidence: Evidence | None = field(repr=False)  # behind ``confidence``; None where that is 0 or 1 everywhere
     unlabelled_reason: str  # why all labels are 255; "" where they are not
     warnings: tuple[str, ...]  # one sentence each; empty where all is well
+
+    @cached_property
+    def confidence(self) -> NDArray[np.uint8]:
+        """(H, W) of the frame: the estimated probability that a label is the slow network's own, 255 for one.
+
+        0 before the slow network's first answer. Worked out when it is asked for (``fast.confidence``); a result keeps
+        its frame's logits for that.
+        """
+        height, width = self.labels.shape
+        return np.asarray(cv2.resize(self._on_grid, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+    @property
+    def mean_confidence(self) -> float:
+        """Of all places, 0 to 1."""
+        return float(self._on_grid.mean()) / LARGEST_CONFIDENCE
+
+    @cached_property
+    def _on_grid(self) -> NDArray[np.uint8]:
+        if self.evidence is not None:
+            return self.evidence.probability()
+        is_own = self.key_is_accurate and self.key_age_frames == 0
+        return np.full((1, 1), LARGEST_CONFIDENCE if is_own else 0, np.uint8)
 
 
 class TellsItsKey(Protocol):
