@@ -96,8 +96,86 @@ def test_what_does_not_fit_says_so(bad: Message, sentence: str) -> None:
 
 
 def test_an_unknown_encoding_can_be_told_from_a_bad_image() -> None:
-    with pytest.raises(UnknownEncoding, match="'jpeg' is not known"):
-        image_to_rgb(Message(1, 1, "jpeg", 1, b"1"))
+    """And is named before any length is judged: nobody knows how long its data are."""
+    for encoding in ("jpeg", "yuv420", "bayer_rgbw8", "rgb12", ""):
+        with pytest.raises(UnknownEncoding, match=f"the encoding {encoding!r} is not known; expected one of bgr8"):
+            image_to_rgb(Message(4, 4, encoding, 1, b"1"))
+
+
+def planes(rgb: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
+    """As a camera gives them: rows of brightness, then of colours."""
+    height, width = rgb.shape[:2]
+    i420 = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+    brightness, (u, v) = i420[:height], i420[height:].reshape(2, height // 2, width // 2)
+    if encoding == "nv24":
+        u, v = (plane.repeat(2, axis=0).repeat(2, axis=1) for plane in (u, v))
+    first, second = (v, u) if encoding == "nv21" else (u, v)
+    colours = np.stack([first, second], axis=-1)
+    return np.concatenate([brightness, colours.reshape(-1, width)])
+
+
+def of_planes(data: NDArray[np.uint8], size: tuple[int, int], encoding: str, padding: int = 0) -> Message:
+    padded = np.pad(data, ((0, 0), (0, padding)), constant_values=77)
+    return Message(size[1], size[0], encoding, padded.shape[1], padded.tobytes())
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21", "nv24"])
+def test_planes_of_brightness_and_colours_come_out_as_rgb(encoding: str) -> None:
+    """Red beside blue above green beside grey; NV24 takes no padding, since its colours' rows are twice as long."""
+    world = np.zeros((16, 24, 3), np.uint8)
+    world[:8, :12], world[:8, 12:], world[8:, :12], world[8:, 12:] = (200, 30, 30), (30, 30, 200), (30, 200, 30), 128
+    data = planes(world, encoding)
+    frame = image_to_rgb(of_planes(data, (24, 16), encoding))
+    assert frame.shape == world.shape and np.abs(frame.astype(int) - world).max() <= 4
+    if encoding != "nv24":
+        assert np.array_equal(image_to_rgb(of_planes(data, (24, 16), encoding, padding=5)), frame)
+    of_all = of_planes(data, (24, 16), encoding)
+    of_all.step = data.size // 16  # some drivers' step is that of all planes together
+    assert np.array_equal(image_to_rgb(of_all), frame)
+
+
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        (Message(3, 4, "nv12", 4, bytes(18)), "4x3 pixels do not fit the encoding; expected even lengths"),
+        (Message(4, 4, "nv21", 4, bytes(23)), "the data are 23 bytes; expected 24 of nv21 (6 rows of 4"),
+        (Message(4, 4, "nv12", 3, bytes(24)), "step is 3 bytes; expected 4 or more for 4 px of nv12"),
+        (Message(2, 2, "nv24", 3, bytes(18)), "step is 3 bytes; expected 2 for 2 px of nv24"),
+        (Message(2, 2, "16UC1", 1, b""), "the encoding 16UC1 says nothing of colours"),
+        (Message(2**32 - 1, 2**32 - 2, "nv24", 2**32 - 1, bytes(9)), "the data are 9 bytes; expected"),
+    ],
+)
+def test_planes_that_do_not_fit_say_so(bad: Message, sentence: str) -> None:
+    with pytest.raises(BadImage) as error:
+        image_to_rgb(bad)
+    assert sentence in str(error.value)
+
+
+PICTURES = (
+    [f"{order}{bits}" for order in ("rgb", "bgr", "rgba", "bgra", "mono") for bits in (8, 16)]
+    + [f"bayer_{pattern}{bits}" for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)]
+    + ["uyvy", "yuv422", "yuyv", "yuv422_yuy2", "nv21", "nv24"]
+)
+"""Every encoding of sensor_msgs/image_encodings.hpp that says what its channels mean (common_interfaces c0c0bc5)."""
+
+
+@pytest.mark.parametrize("encoding", PICTURES)
+def test_every_encoding_of_sensor_msgs_that_holds_a_picture_is_read(encoding: str) -> None:
+    """A grey world comes out grey, whatever its bytes are called."""
+    channels = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4}.get(encoding.rstrip("1068"), 1)
+    if encoding.startswith("nv"):
+        sent = of_planes(np.full((24 if encoding == "nv21" else 48, 16), 128, np.uint8), (16, 16), encoding)
+    elif encoding[0] in "uy":
+        sent = message(np.full((16, 32), 128, np.uint8), encoding)
+        sent.width = 16
+    else:
+        sent = message(
+            np.full(
+                (16, 16, channels), 128 * 257 if "16" in encoding else 128, np.uint16 if "16" in encoding else np.uint8
+            ),
+            encoding,
+        )
+    assert np.abs(image_to_rgb(sent).astype(int) - 128).max() <= 2
 
 
 def test_class_ids_are_taken_as_they_are() -> None:

@@ -36,6 +36,12 @@ _YUV_TO_RGB: Final = {
 }
 """Two bytes a pixel, so never 16 bits a channel."""
 
+_SEMIPLANAR_TO_RGB: Final = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+"""A plane of brightness, and one of two colours for every two by two pixels. V4L2 names them."""
+
+_NV24: Final = "nv24"
+"""Likewise, with colours for every pixel."""
+
 _COLOURLESS: Final = re.compile(r"(8|16|32|64)[USF]C?[1-4]?")
 """OpenCV's own types (16UC1, 32FC1, 8UC3, …): depth images and raw data, whose channels have no agreed meaning."""
 
@@ -72,19 +78,83 @@ def image_to_rgb(message: ImageMessage) -> NDArray[np.uint8]:
         BadImage: no pixels, a `step` or data length that does not fit, an encoding without colours.
         UnknownEncoding: an encoding that is not in the tables above.
     """
+    family, depth = _family_and_depth(message.encoding)
+    _check_encoding(message.encoding, family)
     _check_size(message)
     if message.encoding in _YUV_TO_RGB:
         return _converted(_pixels(message, np.dtype(np.uint8), 2), _YUV_TO_RGB[message.encoding])
-    family, depth = _family_and_depth(message.encoding)
-    if family in _TO_RGB:
-        channels, conversion = _TO_RGB[family]
-        return _converted(_eight_bits(_pixels(message, depth, channels)), conversion)
-    if _COLOURLESS.fullmatch(message.encoding):
+    if message.encoding in _SEMIPLANAR_TO_RGB:
+        return _semiplanar_to_rgb(message)
+    if message.encoding == _NV24:
+        return _nv24_to_rgb(message)
+    channels, conversion = _TO_RGB[family]
+    return _converted(eight_bits(_pixels(message, depth, channels)), conversion)
+
+
+def colourless(encoding: str) -> bool:
+    """Whether these are depths or raw data, whose channels have no agreed meaning."""
+    return _COLOURLESS.fullmatch(encoding) is not None
+
+
+def is_bayer(encoding: str) -> bool:
+    """Whether these are a sensor's mosaic."""
+    return encoding.startswith("bayer_") and _family_and_depth(encoding)[0] in _TO_RGB
+
+
+def demosaiced(mosaic: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
+    """A sensor's mosaic, (H, W), of one of the encodings that ``is_bayer`` knows, as (H, W, 3) RGB; raises BadImage."""
+    return _converted(mosaic, _TO_RGB[_family_and_depth(encoding)[0]][1])
+
+
+def _check_encoding(encoding: str, family: str) -> None:
+    """Before any length is judged: what is not known has no expected length."""
+    if family in _TO_RGB or encoding in _YUV_TO_RGB or encoding in _SEMIPLANAR_TO_RGB or encoding == _NV24:
+        return
+    if colourless(encoding):
         raise BadImage(
-            f"the encoding {message.encoding} says nothing of colours (a depth image or raw data); "
+            f"the encoding {encoding} says nothing of colours (a depth image or raw data); "
             "expected a colour or mono encoding such as bgr8 or mono8"
         )
-    raise UnknownEncoding(f"the encoding {quoted(message.encoding)} is not known; expected bgr8, rgb8, mono8, …")
+    names = ", ".join(["bgr8, rgb8, mono8, bayer_rggb8 and their kin", *_YUV_TO_RGB, *_SEMIPLANAR_TO_RGB, _NV24])
+    raise UnknownEncoding(f"the encoding {quoted(encoding)} is not known; expected one of {names}")
+
+
+def _semiplanar_to_rgb(message: ImageMessage) -> NDArray[np.uint8]:
+    """NV12 or NV21: H rows of brightness, then H / 2 of colours, all of ``step`` bytes."""
+    height, width = message.height, message.width
+    if height % 2 or width % 2:
+        raise BadImage(f"{width}x{height} pixels do not fit the encoding; expected even lengths for YUV 4:2:0")
+    planes = _planes(message, height + height // 2)
+    return _converted(planes, _SEMIPLANAR_TO_RGB[message.encoding])
+
+
+def _nv24_to_rgb(message: ImageMessage) -> NDArray[np.uint8]:
+    """H rows of brightness, then the colours of H rows, two bytes a pixel."""
+    height, width = message.height, message.width
+    planes = _planes(message, 3 * height)
+    if planes.strides[0] != width:
+        raise BadImage(f"step is {message.step} bytes; expected {width} for {width} px of {message.encoding}")
+    colours = planes[height:].reshape(height, 2 * width)
+    # Of a picture of twice the size these would be NV12's colours, whose conversion OpenCV has.
+    brightness = planes[:height].repeat(2, axis=0).repeat(2, axis=1)
+    twice = _converted(np.concatenate([brightness, colours]), cv2.COLOR_YUV2RGB_NV12)
+    return np.ascontiguousarray(twice[::2, ::2])
+
+
+def _planes(message: ImageMessage, rows: int) -> NDArray[np.uint8]:
+    """All planes, (rows, W), as a view. In some drivers ``step`` is that of the brightness, in others of all planes."""
+    height, width, step = message.height, message.width, message.step
+    of_all = rows * width
+    if step > width and step * height == of_all:
+        step = width
+    if step < width:
+        raise BadImage(f"step is {step} bytes; expected {width} or more for {width} px of {message.encoding}")
+    if len(message.data) != rows * step:
+        raise BadImage(
+            f"the data are {len(message.data)} bytes; expected {rows * step} of {message.encoding} "
+            f"({rows} rows of {step}: brightness and colours)"
+        )
+    return np.ndarray((rows, width), np.uint8, buffer=message.data, strides=(step, 1))
 
 
 def class_ids(message: ImageMessage) -> NDArray[np.uint8]:
@@ -142,7 +212,8 @@ def _byte_order(message: ImageMessage) -> Literal["<", ">"]:
     return ">" if message.is_bigendian else "<"
 
 
-def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels of 16 bits a channel scaled to 8; those of 8 as they are."""
     if pixels.dtype.itemsize == 1:
         return pixels
     native = pixels.astype(np.uint16)
@@ -157,5 +228,6 @@ def _converted(pixels: NDArray[np.uint8], conversion: int | None) -> NDArray[np.
     except cv2.error as error:
         width, height = pixels.shape[1], pixels.shape[0]
         raise BadImage(
-            f"{width}x{height} pixels do not fit the encoding; expected an even width for YUV 4:2:2"
+            f"{width}x{height} pixels do not fit the encoding; "
+            "expected an even width (YUV 4:2:2) or some more pixels (Bayer)"
         ) from error

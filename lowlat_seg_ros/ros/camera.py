@@ -15,17 +15,16 @@ from rclpy.subscription import MessageInfo, Subscription
 from sensor_msgs.msg import Image
 
 from lowlat_seg_ros.data.drawing import overlay
+from lowlat_seg_ros.data.image_message import BadImage, image_to_rgb
 from lowlat_seg_ros.errors import printable
 from lowlat_seg_ros.models.config import Colour
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.boundary import Fatal, Faults, describe
 from lowlat_seg_ros.ros.conversions import (
     NANOSECONDS_A_SECOND,
-    BadImage,
     ChainTimes,
     age_seconds,
     image_message,
-    image_to_rgb,
     key_frame_message,
     nanoseconds,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass
 from typing import Final
@@ -12,9 +13,6 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from lowlat_seg_ros.data.image_message import BadImage, UnknownEncoding, check_data_length
-from lowlat_seg_ros.data.image_message import image_to_rgb as image_of_known_encoding_to_rgb
-from lowlat_seg_ros.errors import quoted
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.stream.engine import SegmentationResult
 
@@ -23,18 +21,6 @@ EARLIEST_STAMP: Final = -(2**31) * NANOSECONDS_A_SECOND
 LONGEST_AGE: Final = 3600.0
 """Seconds beyond which stamp and clock are not of one time."""
 LATEST_STAMP: Final = 2**31 * NANOSECONDS_A_SECOND - 1
-
-
-def image_to_rgb(message: Image) -> NDArray[np.uint8]:
-    """The pixels of `message` as (H, W, 3) uint8 RGB, as `data.image_message` does it; else through cv_bridge.
-
-    Raises:
-        BadImage: no pixels, a `step` or data length that does not fit, an encoding without colours or an unknown one.
-    """
-    try:
-        return image_of_known_encoding_to_rgb(message)
-    except UnknownEncoding:
-        return _through_cv_bridge(message)
 
 
 def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
@@ -109,22 +95,6 @@ def stamp_of(stamp_nanoseconds: int) -> Time:
     """The stamp of a message; the reverse of `nanoseconds`, as far as a message's 32 bits of seconds reach."""
     seconds, rest = divmod(min(max(stamp_nanoseconds, EARLIEST_STAMP), LATEST_STAMP), NANOSECONDS_A_SECOND)
     return Time(sec=seconds, nanosec=rest)
-
-
-def _through_cv_bridge(message: Image) -> NDArray[np.uint8]:
-    try:
-        # Imported when a camera needs it: most do not, and it is the one dependency with two builds that differ.
-        from cv_bridge import CvBridge
-    except ImportError as error:
-        raise BadImage(f"the encoding {quoted(message.encoding)} needs cv_bridge, which is not installed") from error
-    check_data_length(message)
-    try:
-        pixels = CvBridge().imgmsg_to_cv2(message, "rgb8")
-    except Exception as error:  # both builds let TypeError, KeyError, cv2.error and others through as they come
-        raise BadImage(
-            f"the encoding {quoted(message.encoding)} is not known; expected bgr8, rgb8, mono8, …"
-        ) from error
-    return np.asarray(pixels, np.uint8)
 
 
 def _set_data(message: Image, pixels: NDArray[np.uint8]) -> None:

@@ -1,0 +1,106 @@
+"""The pixels of compressed image messages, whoever made them: rclpy, or a bag read without ROS."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlat_seg_ros.data.image_file import JPEG_END, JPEG_START, TRAILER_BYTES
+from lowlat_seg_ros.data.image_message import BadImage, colourless, demosaiced, eight_bits, is_bayer
+from lowlat_seg_ros.data.png import PNG_START, is_cut_png
+from lowlat_seg_ros.errors import quoted
+
+PNG_SIZE_AT: Final = 16
+JPEG_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those that state the picture's size
+
+LARGEST_PICTURE: Final = 1 << 27
+"""Pixels. A hundred-byte PNG can claim a gigapixel, and would be given the memory for it."""
+
+
+class CompressedImageMessage(Protocol):
+    """The fields of sensor_msgs/msg/CompressedImage; `data` is any buffer of bytes."""
+
+    format: str
+    data: Any
+
+
+def compressed_image_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8]:
+    """The picture of a compressed image, a JPEG or PNG, as (H, W, 3) uint8 RGB; 16 bits a channel are scaled to 8.
+
+    `format` is "jpeg" or "png", or as image_transport writes it: "bgr8; jpeg compressed bgr8", what the camera gave in
+    front and what was compressed behind. "compressed rgb8" says that red and blue were exchanged before, and
+    "bayer_rggb8; jpeg compressed " that the picture is the sensor's mosaic.
+
+    Raises:
+        BadImage: no JPEG or PNG, damaged, cut short, larger than any camera's, or not a picture but depths.
+    """
+    given, compressed = _encodings(message.format)
+    if "compressedDepth" in message.format:
+        raise BadImage(f"the format {quoted(message.format)} is a depth image; expected a colour or mono picture")
+    if not compressed and colourless(given):
+        raise BadImage(
+            f"the format {quoted(message.format)} says nothing of colours (a depth image or raw data); "
+            "expected a colour or mono picture"
+        )
+    content = message.data.tobytes()
+    _check_picture(content)
+    picture = eight_bits(_decoded(content))
+    if picture.ndim == 2:
+        mosaic = compressed or given
+        if is_bayer(mosaic):
+            return demosaiced(picture, mosaic)
+        return cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
+    if compressed.startswith("rgb"):
+        return np.ascontiguousarray(picture[..., :3])
+    conversion = cv2.COLOR_BGR2RGB if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGB
+    return cv2.cvtColor(picture, conversion).astype(np.uint8, copy=False)
+
+
+def _encodings(message_format: str) -> tuple[str, str]:
+    """What the camera gave and what was compressed; empty where the format does not say."""
+    given, _, rest = message_format.partition(";")
+    return (given.strip(), rest.partition("compressed")[2].strip()) if rest else ("", "")
+
+
+def _decoded(content: bytes) -> NDArray[Any]:
+    """As it is stored: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, of 8 or 16 bits."""
+    try:
+        # Notes about the camera's attitude do not turn the picture: an Image of the same camera would not be turned.
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise BadImage("the picture cannot be decoded: it is damaged")
+    return picture
+
+
+def _check_picture(content: bytes) -> None:
+    """Raise BadImage for what is no JPEG or PNG, is cut short, or claims a size that no camera has."""
+    if content.startswith(JPEG_START):
+        # OpenCV fills the missing part of a truncated JPEG with grey and reports success.
+        if JPEG_END not in content[-TRAILER_BYTES:]:
+            raise BadImage("the picture is cut short")
+        height, width = _jpeg_size(content)
+    elif content.startswith(PNG_START) and len(content) >= PNG_SIZE_AT + 8:
+        if is_cut_png(content):
+            raise BadImage("the picture is cut short or damaged")
+        width, height = struct.unpack_from(">II", content, PNG_SIZE_AT)
+    else:
+        raise BadImage("the data are no picture; expected a JPEG or PNG")
+    if width * height > LARGEST_PICTURE:
+        raise BadImage(f"the picture claims {width}x{height} pixels")
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """Height and width as the first frame header of a JPEG states them; raises BadImage if there is none."""
+    position = len(JPEG_START)
+    while position + 9 <= len(content) and content[position] == 0xFF:
+        if content[position + 1] in JPEG_FRAME_MARKERS:
+            height, width = struct.unpack_from(">HH", content, position + 5)
+            return height, width
+        position += 2 + struct.unpack_from(">H", content, position + 2)[0]
+    raise BadImage("the picture cannot be decoded: it is damaged")
