@@ -11,9 +11,10 @@ from rclpy.node import Node
 from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Image
 
-from lowlat_seg_ros.ros.camera import NEWEST_IMAGE_ONLY, OUTPUT
+from lowlat_seg_ros.ros.camera import NEWEST_IMAGE_ONLY
 from lowlat_seg_ros.ros.conversions import image_message, nanoseconds
 from lowlat_seg_ros.ros.diagnostics import DropCounter
+from lowlat_seg_ros.ros.outputs import OUTPUT
 
 
 class Floor:

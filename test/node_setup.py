@@ -171,8 +171,8 @@ class FakeCamera:
         self.stamp = 1_000 * 1_000_000_000
         node = bench.node
         self._publisher = node.create_publisher(Image, self.image_topic, KEEP_ALL)
-        node.create_subscription(Image, f"{self._outputs}/labels", _by_stamp(self.labels), KEEP_ALL)
-        node.create_subscription(KeyFrameDiagnostics, f"{self._outputs}/keyframe", _by_stamp(self.key_frames), KEEP_ALL)
+        self._listening: list[Subscription] = []
+        self.listen()
 
     @property
     def subscriber_count(self) -> int:
@@ -186,6 +186,23 @@ class FakeCamera:
             lambda: all(self.bench.newest_status(self.image_topic)[end] != "0" for end in ends), "all connections"
         )
         return self
+
+    def listen(self) -> None:
+        create, outputs = self.bench.node.create_subscription, self._outputs
+        self._listening = [
+            create(Image, f"{outputs}/labels", _by_stamp(self.labels), KEEP_ALL),
+            create(KeyFrameDiagnostics, f"{outputs}/keyframe", _by_stamp(self.key_frames), KEEP_ALL),
+        ]
+
+    def stop_listening(self) -> None:
+        for subscription in self._listening:
+            self.bench.node.destroy_subscription(subscription)
+
+    def stop_sending(self) -> None:
+        self.bench.node.destroy_publisher(self._publisher)
+
+    def start_sending(self) -> None:
+        self._publisher = self.bench.node.create_publisher(Image, self.image_topic, KEEP_ALL)
 
     def listen_to_overlay(self) -> None:
         topic = f"{self._outputs}/overlay"

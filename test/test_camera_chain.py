@@ -78,6 +78,8 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
     camera.subscribe()
     fake = FakeCamera(bench)
     bench.spin_until(lambda: fake.subscriber_count > 0, "a subscriber")
+    ends = ("labels subscribers", "keyframe subscribers")
+    bench.spin_until(lambda: all(camera.report().values[end] != "0" for end in ends), "somebody who listens")
     yield Chain(fast, slow, camera, fake, log)
     bench.executor.remove_node(node)
     node.destroy_node()

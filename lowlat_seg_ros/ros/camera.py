@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import MessageInfo, Subscription
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from lowlat_seg_ros.data.drawing import overlay
+from lowlat_seg_ros.data.compressed_image import compressed_image_to_rgb
 from lowlat_seg_ros.data.image_message import BadImage, image_to_rgb
 from lowlat_seg_ros.errors import printable
-from lowlat_seg_ros.models.config import Colour
-from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.boundary import Fatal, Faults, describe
 from lowlat_seg_ros.ros.conversions import (
     NANOSECONDS_A_SECOND,
     ChainTimes,
     age_seconds,
-    image_message,
     key_frame_message,
     nanoseconds,
 )
 from lowlat_seg_ros.ros.diagnostics import CameraHealth, Health, SlowTrackHealth
+from lowlat_seg_ros.ros.outputs import Outputs, joined
 from lowlat_seg_ros.ros.parameters import Settings
 from lowlat_seg_ros.ros.presented_model import PresentedModel
 from lowlat_seg_ros.ros.repeated_warnings import LONGEST, RepeatedWarnings
-from lowlat_seg_ros.ros.silence import what_is_on
+from lowlat_seg_ros.ros.silence import COMPRESSED_IMAGE, IMAGE, what_is_on
 from lowlat_seg_ros.runtime.device import cuda_context_is_lost
 from lowlat_seg_ros.stream.engine import NO_ANSWER_YET, StreamEngine
 from lowlat_seg_ros.stream.result import SegmentationResult
@@ -40,8 +37,9 @@ from lowlat_seg_ros.stream.result import SegmentationResult
 NEWEST_IMAGE_ONLY: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Takes from every publisher, and never holds an image that a newer one has overtaken."""
 
-OUTPUT: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-"""Reaches reliable subscribers (RViz' default) and best-effort ones; a slow one does not hold the node up."""
+INFOS: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+COMPRESSED: Final = "compressed"  # what image_transport appends to the topic, and a value of the parameter of its name
 
 LOST_IMAGES_REPEAT_SECONDS: Final = 60.0
 """A node that is slower than its camera loses images all the time; whoever wants to be told so has /diagnostics."""
@@ -55,17 +53,17 @@ class Camera:
         self._node = node
         self._engine = engine
         self._settings = settings
-        self._colours_bgr: list[Colour] = [(blue, green, red) for red, green, blue in model.colours]
         self.name = name
-        self.topic = node.resolve_topic_name(_joined(name, "image"))
-        self._labels = node.create_publisher(Image, _joined("~", name, "labels"), OUTPUT)
-        self._overlay = node.create_publisher(Image, _joined("~", name, "overlay"), OUTPUT)
-        self._key_frames = node.create_publisher(KeyFrameDiagnostics, _joined("~", name, "keyframe"), OUTPUT)
+        self._raw_topic = node.resolve_topic_name(joined(name, "image"))
+        self.topic = joined(self._raw_topic, COMPRESSED if settings.image_transport == COMPRESSED else "")
+        self._outputs = Outputs(node, name, model.colours)
         self._warnings = RepeatedWarnings(self._log_warning, time.monotonic)
         self._lost_image_warnings = RepeatedWarnings(self._log_warning, time.monotonic, LOST_IMAGES_REPEAT_SECONDS)
         self._health = CameraHealth(self.topic, time.monotonic())
         self.faults = Faults(self._log_error)
-        self._subscription: Subscription[Image] | None = None
+        self._subscription: Subscription[Any] | None = None
+        self._infos: Subscription[CameraInfo] | None = None
+        self._is_resting = False
         self._has_told_silence = False
         self._last_result: SegmentationResult | None = None
 
@@ -73,22 +71,44 @@ class Camera:
         """Accept images from now on; the stream begins with the next one."""
         self._engine.forget()
         self._health.begin(time.monotonic())
-        self._subscription = self._node.create_subscription(
-            Image, _joined(self.name, "image"), self._on_image, NEWEST_IMAGE_ONLY
+        self._subscribe_to_images()
+        self._infos = self._node.create_subscription(
+            CameraInfo, joined(self.name, "camera_info"), self._outputs.pass_on, INFOS
         )
+
+    def _subscribe_to_images(self) -> None:
+        is_compressed = self.topic != self._raw_topic
+        self._subscription = self._node.create_subscription(
+            CompressedImage if is_compressed else Image, self.topic, self._on_image, NEWEST_IMAGE_ONLY
+        )
+
+    def _choose_transport(self) -> None:
+        """Take compressed images where nobody sends others, and these as soon as somebody does."""
+        if self._settings.image_transport != "auto" or self._subscription is None:
+            return
+        compressed = joined(self._raw_topic, COMPRESSED)
+        has_raw, has_compressed = (self._node.count_publishers(topic) > 0 for topic in (self._raw_topic, compressed))
+        topic = compressed if has_compressed and not has_raw else self._raw_topic
+        if topic != self.topic and (has_raw or has_compressed):
+            self._node.get_logger().info(f"taking images from {topic}")
+            self._node.destroy_subscription(self._subscription)
+            self.topic = topic
+            self._subscribe_to_images()
 
     def unsubscribe(self) -> None:
         """Accept no images."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
+        if self._infos is not None:
+            self._node.destroy_subscription(self._infos)
+            self._infos = None
 
     def close(self) -> None:
         """End the engine's thread and all topics."""
         self.unsubscribe()
         self._engine.close()
-        for publisher in (self._labels, self._overlay, self._key_frames):
-            self._node.destroy_publisher(publisher)
+        self._outputs.close()
 
     def apply(self, settings: Settings) -> None:
         """Take over parameters that changed while the node runs."""
@@ -98,10 +118,10 @@ class Camera:
 
     def report(self) -> Health:
         """How this camera fares since the last report."""
+        self._choose_transport()
         connections = {
             "image publishers": 0 if self._subscription is None else self._subscription.get_publisher_count(),
-            "labels subscribers": self._labels.get_subscription_count(),
-            "keyframe subscribers": self._key_frames.get_subscription_count(),
+            **self._outputs.subscriber_counts(),
         }
         now = time.monotonic()
         if self._subscription is None:
@@ -110,7 +130,9 @@ class Camera:
         if health.advice:
             self._lost_image_warnings.warn(health.advice)
         self._tell_silence(health)
-        return replace(health, values={**health.values, **_worth_of_labels(self._last_result)})
+        values = {**health.values, "resting": str(self._is_resting).lower(), **_worth_of_labels(self._last_result)}
+        is_calm = self._is_resting and not health.troubles
+        return replace(health, values=values, summary="resting: nobody listens" if is_calm else health.summary)
 
     def _slow_track_health(self) -> SlowTrackHealth:
         ages, counts = self._engine.answer_ages(), self._engine.slow_lane.counts()
@@ -119,11 +141,11 @@ class Camera:
     def _tell_silence(self, health: Health) -> None:
         """Once for each silence, with what may be its cause."""
         if health.is_silent and not self._has_told_silence:
-            cause = what_is_on(self._node, self.topic)
+            cause = what_is_on(self._node, self.topic, COMPRESSED_IMAGE if self.topic != self._raw_topic else IMAGE)
             self._log_warning(printable(f"no image has come on {self.topic}: {cause}", LONGEST))
         self._has_told_silence = health.is_silent
 
-    def _on_image(self, message: Image, information: MessageInfo) -> None:
+    def _on_image(self, message: Image | CompressedImage, information: MessageInfo) -> None:
         segmented = self._health.segmented
         try:
             self._segment(message, information)
@@ -136,12 +158,14 @@ class Camera:
             what = "what goes with the labels of" if are_labels_out else "an image on"
             self.faults.note(f"{what} {self.topic}", error)
 
-    def _segment(self, message: Image, information: MessageInfo) -> None:
+    def _segment(self, message: Image | CompressedImage, information: MessageInfo) -> None:
         """An image's whole way."""
         entry = time.perf_counter()
         stamp = nanoseconds(message.header.stamp)
         age = age_seconds(stamp, self._node.get_clock().now().nanoseconds)
         self._note_arrival(information)
+        if self._rests():
+            return
         frame = None if self._is_out_of_order(stamp) else self._decode(message)
         if frame is None:
             return
@@ -151,16 +175,29 @@ class Camera:
         if result.unlabelled_reason not in ("", NO_ANSWER_YET) and cuda_context_is_lost(self._engine.device):
             raise Fatal(f"the CUDA context is lost: {result.unlabelled_reason}")
         self._last_result = result
-        self._labels.publish(image_message(result.labels, "mono8", message.header))
+        self._outputs.publish_labels(result.labels, message.header)
         published = time.perf_counter()
 
         times = ChainTimes(age, decode=decoded - entry, publish=published - segmented, total=published - entry)
         failures, restarts = result.slow_track.failed, self._engine.restart_count
         self._health.image_segmented(time.monotonic(), times.total * 1000, failures, restarts)
-        self._key_frames.publish(key_frame_message(result, message.header, times, self._health.frames_dropped))
-        self._publish_overlay(frame, result.labels, message)
+        self._outputs.labels_are_out(result.labels, message.header)
+        if self._outputs.wants("keyframe"):
+            told = key_frame_message(result, message.header, times, self._health.frames_dropped)
+            self._outputs.publish_key_frame(told)
+        self._outputs.publish_pictures(frame, result, message.header, self._settings.overlay_opacity)
         for warning in result.warnings:
             self._warnings.warn(warning)
+
+    def _rests(self) -> bool:
+        """Whether nobody listens. The next stream begins with the first image that somebody waits for."""
+        was_resting, may_rest = self._is_resting, self._settings.rest_without_subscribers
+        self._is_resting = may_rest and not self._outputs.are_wanted
+        if self._is_resting:
+            self._health.image_left_out(time.monotonic())
+            if not was_resting:
+                self._engine.forget()
+        return self._is_resting
 
     def _is_out_of_order(self, stamp: int) -> bool:
         tolerance = self._settings.backward_stamp_tolerance
@@ -174,20 +211,13 @@ class Camera:
         publisher = information["publisher_gid"]["data"]
         self._health.image_arrived(time.monotonic(), publisher, information["publication_sequence_number"])
 
-    def _decode(self, message: Image) -> NDArray[np.uint8] | None:
+    def _decode(self, message: Image | CompressedImage) -> NDArray[np.uint8] | None:
         try:
-            return image_to_rgb(message)
+            return compressed_image_to_rgb(message) if _is_compressed(message) else image_to_rgb(message)
         except BadImage as error:
             self._health.image_refused()
             self._warnings.warn(f"skipping an image on {self.topic}: {error}")
             return None
-
-    def _publish_overlay(self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], message: Image) -> None:
-        if self._overlay.get_subscription_count() == 0:
-            return
-        picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
-        blended = overlay(picture, labels, self._colours_bgr, self._settings.overlay_opacity)
-        self._overlay.publish(image_message(blended, "bgr8", message.header))
 
     def _log_error(self, lines: str) -> None:
         self._node.get_logger().error(lines)
@@ -208,5 +238,5 @@ def _worth_of_labels(result: SegmentationResult | None) -> dict[str, str]:
     }
 
 
-def _joined(*parts: str) -> str:
-    return "/".join(part for part in parts if part)
+def _is_compressed(message: Image | CompressedImage) -> bool:
+    return hasattr(message, "format")

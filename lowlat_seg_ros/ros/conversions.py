@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
@@ -27,7 +27,7 @@ def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> I
     """`pixels`, (H, W) or (H, W, channels), which already are in `encoding`, as a message with that header."""
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
     message.step = pixels[0].size
-    _set_data(message, np.ascontiguousarray(pixels))
+    set_data(message, np.ascontiguousarray(pixels))
     return message
 
 
@@ -97,7 +97,7 @@ def stamp_of(stamp_nanoseconds: int) -> Time:
     return Time(sec=seconds, nanosec=rest)
 
 
-def _set_data(message: Image, pixels: NDArray[np.uint8]) -> None:
+def set_data(message: Image | CompressedImage, pixels: NDArray[np.uint8]) -> None:
     """`message.data = pixels` would check byte by byte: 400 ms for a colour image of 720p, where this takes 0.4 ms."""
     data = array("B")
     data.frombytes(pixels.data)

@@ -23,6 +23,9 @@ LEFT_TO_THE_MODEL: Final = ("input_size", "class_names", "class_colours")
 """Unless given they are the model's, and tell its values while it is loaded."""
 
 
+IMAGE_TRANSPORTS: Final = ("auto", "raw", "compressed")
+
+
 @dataclass(frozen=True)
 class Declaration:
     """One parameter: what `ros2 param describe` says of it."""
@@ -225,6 +228,18 @@ DECLARATIONS: Final = (
         "autostart",
         True,
         "true: load the model and take images at once. false: wait for the lifecycle's configure and activate.",
+    ),
+    Declaration(
+        "image_transport",
+        IMAGE_TRANSPORTS[0],
+        f"How images come: {', '.join(IMAGE_TRANSPORTS)}. compressed takes JPEG and PNG from the image topic's name "
+        "with /compressed behind it; auto takes these where nobody sends raw images.",
+    ),
+    Declaration(
+        "rest_without_subscribers",
+        True,
+        "true: images are left out while nobody listens to labels, confidence, color, overlay or keyframe.",
+        changes_at_run_time=True,
     ),
 )
 

@@ -181,6 +181,11 @@ class CameraHealth:
         self._last_image = now
         self._drops.received(publisher, sequence_number)
 
+    def image_left_out(self, now: float) -> None:
+        """Nobody waits for its labels."""
+        self._last_image = self._last_labels = now
+        self._at_last_labels = self._counts()
+
     def image_refused(self) -> None:
         """It could not be used."""
         self._refused += 1

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from lowlat_seg_ros.errors import ParameterError, printable, quoted
-from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, LEFT_TO_THE_MODEL, Declaration
+from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, IMAGE_TRANSPORTS, LEFT_TO_THE_MODEL, Declaration
 from lowlat_seg_ros.ros.diagnostics import Limits
 from lowlat_seg_ros.stream.key_frames import POLICIES, KeyFramePolicy, policy_named
 from lowlat_seg_ros.stream.key_frames import Limits as KeyFrameLimits
@@ -51,11 +51,16 @@ class Settings:
     error_key_age: float
     backward_stamp_tolerance: float
     autostart: bool
+    image_transport: str
+    rest_without_subscribers: bool
 
     def __post_init__(self) -> None:
         check_camera_names(self.cameras)
         if self.policy not in POLICIES:
             raise ParameterError(f"policy is {quoted(self.policy)}; expected one of {', '.join(POLICIES)}")
+        if self.image_transport not in IMAGE_TRANSPORTS:
+            expected = ", ".join(IMAGE_TRANSPORTS)
+            raise ParameterError(f"image_transport is {quoted(self.image_transport)}; expected one of {expected}")
         for limit in ("interval", "key_period"):
             minimum, maximum = getattr(self, f"minimum_{limit}"), getattr(self, f"maximum_{limit}")
             if 0 < maximum < minimum:

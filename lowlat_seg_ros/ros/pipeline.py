@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import torch
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import propagation_in_use
 from lowlat_seg_ros.ros.camera import Camera
+from lowlat_seg_ros.ros.label_info import publish_label_info
 from lowlat_seg_ros.ros.parameters import Settings
 from lowlat_seg_ros.ros.presented_model import PresentedModel, presented
 from lowlat_seg_ros.runtime.device import choose_device, in_words
@@ -39,6 +41,7 @@ class Pipeline:
         self._node = node
         self._settings = settings
         self.cameras: list[Camera] = []
+        self._label_info: list[Publisher[Any]] = []
         self._device = choose_device(settings.device)
         self.hardware = in_words(self._device)
         self.threads = thread_counts(settings.fast_track_threads, settings.slow_track_threads)
@@ -64,6 +67,7 @@ class Pipeline:
             raise
         self._slow_track.hang_seconds = settings.error_key_age  # only now: a first run may take any time
         self._publish_classes()
+        self._label_info = publish_label_info(node, settings.cameras, self.model.classes)
 
     def subscribe(self) -> None:
         """Take images from now on."""
@@ -86,7 +90,8 @@ class Pipeline:
         """End both tracks; returns whether the slow one's thread ended, which it does between two operators of Sh."""
         for camera in self.cameras:
             camera.close()
-        self._node.destroy_publisher(self._classes)
+        for publisher in (self._classes, *self._label_info):
+            self._node.destroy_publisher(publisher)
         return self._slow_track.close(timeout=SLOW_TRACK_SECONDS_TO_END)
 
     def in_words(self) -> str:

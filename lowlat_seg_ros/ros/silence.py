@@ -7,6 +7,7 @@ from typing import Final
 from rclpy.node import Node
 
 IMAGE: Final = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE: Final = "sensor_msgs/msg/CompressedImage"
 MOST_NAMED: Final = 5
 
 
