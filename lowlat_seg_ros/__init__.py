@@ -9,6 +9,8 @@ from importlib import import_module
 from pkgutil import extend_path
 from typing import TYPE_CHECKING
 
+from lowlat_seg_ros.runtime.threads import let_threads_sleep
+
 if TYPE_CHECKING:
     from lowlat_seg_ros.errors import Error as Error
     from lowlat_seg_ros.segmenter import Segmenter as Segmenter
@@ -29,6 +31,7 @@ _PUBLIC = {
 def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    let_threads_sleep()  # torch reads this when it is loaded, as most public names do
     return getattr(import_module(_PUBLIC[name]), name)
 
 

@@ -7,6 +7,9 @@ import importlib
 import io
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from xml.etree import ElementTree
 
 from lowlat_seg_ros.errors import Error, printable
 
@@ -17,6 +20,7 @@ COMMANDS = {
     "bag": ("make a ROS 2 bag of frames and labels, or say what is in one", "lowlat_seg_ros.commands.bag"),
     "evaluate": ("score a model on a labelled clip", "lowlat_seg_ros.commands.evaluate"),
     "export": ("write a model's full network for other runtimes (ONNX)", "lowlat_seg_ros.commands.export"),
+    "label": ("label a video, pictures, a bag or a camera", "lowlat_seg_ros.commands.label"),
     "replay": ("report what the node would have done on recorded drives", "lowlat_seg_ros.commands.replay"),
     "train": ("train the network, stage by stage", "lowlat_seg_ros.commands.train"),
 }
@@ -44,9 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Version(argparse.Action):
+    """Prints the version: in the checkout what package.xml says, installed what pip recorded."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: object) -> None:
+        print(f"lowlat-seg {version()}")
+        parser.exit()
+
+
+def version() -> str:
+    package_xml = Path(__file__).parents[1] / "package.xml"
+    if package_xml.is_file():
+        return ElementTree.parse(package_xml).findtext("version") or "unknown"
+    try:
+        return metadata.version("lowlat-seg-ros")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def build_parser(command: str) -> argparse.ArgumentParser:
     """A parser that lists all commands and knows the arguments of this one."""
     parser = argparse.ArgumentParser(prog="lowlat-seg", description="Low-latency video semantic segmentation.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (description, module) in COMMANDS.items():
         command_parser = commands.add_parser(name, help=description)

@@ -130,9 +130,10 @@ def test_contact_sheet_refuses_nothing_and_mixed_sizes() -> None:
         contact_sheet([(np.zeros((4, 4, 3), np.uint8), ""), (np.zeros((4, 5, 3), np.uint8), "")], 2)
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out.webm"])
 @pytest.mark.parametrize(("size", "rate_hz"), [((64, 48), 15.0), ((65, 49), 30000 / 1001)])
-def test_video_reads_back_whole_and_in_colour(tmp_path: Path, size: tuple[int, int], rate_hz: float) -> None:
-    path = tmp_path / "out.mp4"
+def test_video_reads_back_whole_and_in_colour(tmp_path: Path, size: tuple[int, int], rate_hz: float, name: str) -> None:
+    path = tmp_path / name
     colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200)] * 7
     with VideoWriter(path, size, rate_hz) as video:
         for colour in colours:
@@ -141,6 +142,7 @@ def test_video_reads_back_whole_and_in_colour(tmp_path: Path, size: tuple[int, i
     clip = open_clip(path)
     frames = list(clip.frames())
     assert (len(frames), clip.frame_count) == (21, 21)
+    assert clip.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
     assert clip.rate_hz == pytest.approx(rate_hz, rel=1e-3)
     assert np.abs([frame.mean(axis=(0, 1)) - colour for frame, colour in zip(frames, colours, strict=True)]).max() < 12
     assert list(tmp_path.iterdir()) == [path]
@@ -157,7 +159,7 @@ def test_interrupted_video_leaves_the_old_one_and_nothing_else(tmp_path: Path) -
 
 
 def test_video_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match=r"out\.gif must end in \.mp4"):
+    with pytest.raises(VideoError, match=r"out\.gif must end in \.mp4 or \.webm"):
         VideoWriter(tmp_path / "out.gif", (64, 48), 15)
     with pytest.raises(VideoError, match=r"The folder of the video .*out\.mp4 does not exist"):
         VideoWriter(tmp_path / "nowhere" / "out.mp4", (64, 48), 15)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lowlat_seg_ros.ros.process_setup import choose_transport_profile, let_threads_sleep, transport_profile
+from lowlat_seg_ros.ros.process_setup import choose_transport_profile, transport_profile
+from lowlat_seg_ros.runtime.threads import let_threads_sleep
 
 CHECKOUT = Path(__file__).parents[1]
 VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")

@@ -14,6 +14,7 @@ from typing import Final
 
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
 from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
+from lowlat_seg_ros.runtime.threads import let_threads_sleep
 
 _PROFILE: Final = "FASTDDS_DEFAULT_PROFILES_FILE"
 _PROFILE_UP_TO_JAZZY: Final = "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -48,17 +49,6 @@ def choose_transport_profile() -> None:
     profile = transport_profile()
     if profile is not None:
         os.environ[_profile_variable()] = str(profile)
-
-
-def let_threads_sleep() -> None:
-    """Let OpenMP's threads sleep where they wait for each other at the end of an operator, unless the user chose.
-
-    By default they spin, which takes the core from the very thread that is waited for when there are fewer free cores
-    than threads. Sl and Sh of the default model on two threads and two cores beside other programs: 590 ms spinning,
-    70 ms sleeping.
-    """
-    if "GOMP_SPINCOUNT" not in os.environ:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def transport_profile() -> Path | None:

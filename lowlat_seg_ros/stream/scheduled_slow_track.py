@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from time import perf_counter_ns
 
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.stream.slow_lane import (
@@ -157,7 +158,11 @@ class InlineSlowTrack:
 class InlineLane(ScheduledLane):
     """The only place at a scheduled slow track, whose time it counts in frames."""
 
+    milliseconds_of_last_collect = 0.0  # Sh and its training within it
+
     def collect(self) -> list[SlowResult]:
         """Called once a frame: that is this lane's clock."""
+        began = perf_counter_ns()
         self._track.advance(self._track.now + 1)
+        self.milliseconds_of_last_collect = (perf_counter_ns() - began) / 1e6
         return super().collect()

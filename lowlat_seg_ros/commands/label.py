@@ -1,0 +1,175 @@
+"""``lowlat-seg label``: label images and an overlay of a video, pictures, a bag or a camera."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import tee
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lowlat_seg_ros.commands.label_inputs import LabelInput, NamedFrame, open_inputs
+from lowlat_seg_ros.commands.label_outputs import KINDS, LABELS, OVERLAY, SIDE_BY_SIDE, LabelOutputs
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
+from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
+from lowlat_seg_ros.segmenter import DELAY_FRAMES, Segmenter
+from lowlat_seg_ros.stream.result import SegmentationResult
+
+
+class LabelError(Error):
+    """An input that could not be labelled to its end; the message says where it stopped and why."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Label every frame of a video, a folder of pictures, a bag or a camera."
+    parser.add_argument(
+        "input",
+        help="a video, a folder of pictures or a glob in quotes (one camera's frames, in order), a picture, a ROS 2 "
+        "bag, the number of a camera, or the word street",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--model", default="default", help="a shipped model's name, a checkpoint's folder, or a network of your own"
+    )
+    written = parser.add_argument_group("what is written; without any of these, --labels and --overlay")
+    written.add_argument("--labels", action="append_const", dest="kinds", const=LABELS, help="PNGs of class ids")
+    written.add_argument("--overlay", action="append_const", dest="kinds", const=OVERLAY, help="a video, overlay.webm")
+    written.add_argument(
+        "--side-by-side",
+        action="append_const",
+        dest="kinds",
+        const=SIDE_BY_SIDE,
+        help="a video of frame and overlay, side_by_side.webm",
+    )
+    parser.add_argument("--topic", help="of a bag with several cameras")
+    parser.add_argument("--stills", action="store_true", help="the pictures are no video: the full network on each")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second, instead of the input's own")
+    parser.add_argument(
+        "--delay-frames",
+        type=int,
+        default=DELAY_FRAMES,
+        metavar="N",
+        help=f"a key frame's answer is there N frames later; the default is {DELAY_FRAMES}",
+    )
+    parser.add_argument("--propagation", default=AUTO, help=f"{', '.join([AUTO, *PROPAGATIONS])}; default: {AUTO}")
+    parser.add_argument(
+        "--fast-model", default="default", help="whose Sl carries the labels of a model without a fast track"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
+    parser.set_defaults(run_command=label_command)
+
+
+def label_command(options: argparse.Namespace) -> None:
+    if options.delay_frames < 1:
+        raise LabelError(f"--delay-frames is {options.delay_frames}; expected 1 or more")
+    keep_large_buffers()  # as the node's process does
+    inputs = open_inputs(options.input, rate_hz=options.rate, topic=options.topic, stills=options.stills)
+    with Segmenter(
+        options.model, device=options.device, propagation=options.propagation, fast_model=options.fast_model
+    ) as segmenter:
+        freeze_gc()
+        for given, folder in zip(inputs, _folders(inputs, options.out), strict=True):
+            _label(segmenter, given, folder, options)
+
+
+def _folders(inputs: list[LabelInput], out: Path) -> list[Path]:
+    """One for each: the folder itself for the only one, else folders in it by the inputs' names."""
+    if len(inputs) == 1:
+        return [out]
+    names = [Path(given.title).stem for given in inputs]
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise LabelError(f"several videos are called {twice}; expected names that differ, for a folder each")
+    return [out / name for name in names]
+
+
+class LabelRun:
+    """What is told of an input: a progress bar and warnings while it is labelled, and figures at its end."""
+
+    def __init__(self, given: LabelInput) -> None:
+        self.milliseconds: list[float] = []
+        self.ended_by = ""  # why before its end
+        self.bar = tqdm(total=given.count, unit="frame", desc=given.title, disable=not sys.stderr.isatty())
+        self._given = given
+        self._key_frames = self._unlabelled = self._shown = 0
+        self._first_stamp: int | None = None
+        self._warned: set[str] = set()
+
+    def note(self, frame: NamedFrame, result: SegmentationResult) -> int:
+        """Returns how many times the frame is to be shown: a camera's video keeps the time in which it was taken."""
+        self.milliseconds.append(result.milliseconds.total)
+        self._key_frames += result.is_key_frame
+        self._unlabelled += bool(result.unlabelled_reason)
+        for warning in (result.unlabelled_reason, *result.warnings):
+            if warning and warning not in self._warned:
+                self._warned.add(warning)
+                self.bar.write(f"lowlat-seg: frame {len(self.milliseconds) - 1}: {warning}", file=sys.stderr)
+        self.bar.update()
+        if not self._given.is_live:
+            return 1
+        self._first_stamp = frame.stamp_ns if self._first_stamp is None else self._first_stamp
+        due = 1 + round((frame.stamp_ns - self._first_stamp) / 1e9 * self._given.rate_hz)
+        repeats = max(0, due - self._shown)
+        self._shown += repeats
+        return repeats
+
+    def closing_line(self) -> str:
+        """Frames, milliseconds of each and key frames, in one line."""
+        count = len(self.milliseconds)
+        median, p99, longest = np.percentile(self.milliseconds, (50, 99, 100))
+        unlabelled = f", {self._unlabelled} of them without labels" if self._unlabelled else ""
+        return (
+            f"{self._given.title}: {count} frame{'s' * (count > 1)}{unlabelled}; p50 {median:.1f}, p99 {p99:.1f}, max "
+            f"{longest:.1f} ms; {self._key_frames / count:.0%} key frames"
+        )
+
+
+def _label(segmenter: Segmenter, given: LabelInput, folder: Path, options: argparse.Namespace) -> None:
+    """Label one input, and say what came of it whatever ends it."""
+    kinds = [kind for kind in KINDS if kind in (options.kinds or (LABELS, OVERLAY))]
+    rate_hz = None if given.are_stills else given.rate_hz
+    run = LabelRun(given)
+    with LabelOutputs(folder, kinds, segmenter.classes, segmenter.colours, rate_hz) as outputs:
+        try:
+            for frame, result in _results(segmenter, given, options.delay_frames):
+                outputs.write(frame, result, run.note(frame, result))
+        except KeyboardInterrupt:
+            run.ended_by = "Ctrl-C"
+        except (Error, ValueError) as error:
+            run.ended_by = str(error)
+        finally:
+            run.bar.close()
+    for sentence in given.problems():
+        print(f"lowlat-seg: {sentence}", file=sys.stderr)
+    if run.milliseconds:
+        print(f"{run.closing_line()}; written to {folder}: {outputs.written()}")
+    if run.ended_by == "Ctrl-C" and not given.is_live:
+        raise KeyboardInterrupt
+    if run.ended_by not in ("", "Ctrl-C"):
+        raise LabelError(f"stopped after {len(run.milliseconds)} frames: {run.ended_by}")
+    if not run.milliseconds:
+        raise LabelError(f"{given.title} gave no frame")
+
+
+def _results(
+    segmenter: Segmenter, given: LabelInput, delay_frames: int
+) -> Iterator[tuple[NamedFrame, SegmentationResult]]:
+    frames = given.frames()
+    if given.is_live:
+        with closing(frames):
+            for frame in frames:
+                yield frame, segmenter.segment(frame.image, frame.stamp_ns)
+        return
+    first, second = tee(frames)
+    if given.are_stills:
+        labelled = segmenter.stills(frame.image for frame in second)
+    else:
+        labelled = segmenter.frames(((frame.image, frame.stamp_ns) for frame in second), delay_frames=delay_frames)
+    for frame, (_, result) in zip(first, labelled, strict=True):
+        yield frame, result

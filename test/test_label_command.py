@@ -1,0 +1,207 @@
+"""`lowlat-seg label`: every kind of input, what is left of it, and one sentence for what cannot be labelled."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from stream_setup import moving_frames, stream_network
+
+from lowlat_seg_ros.cli import main
+from lowlat_seg_ros.commands import label_inputs
+from lowlat_seg_ros.data.clips import open_clip
+from lowlat_seg_ros.data.labelled_clips import LabelledFrame
+from lowlat_seg_ros.data.video_writer import VideoWriter
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
+from lowlat_seg_ros.replay.bag_writer import write_bag
+
+FRAMES = 7
+SIZE = (96, 72)
+CLOSING = r"p50 \d+\.\d, p99 \d+\.\d, max \d+\.\d ms; \d+% key frames; written to "
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network, and the same frames as a folder, a video and a bag."""
+    folder = tmp_path_factory.mktemp("material")
+    save_checkpoint(stream_network(), folder / "model", "# A network that was never trained\n")
+    frames = moving_frames(FRAMES, SIZE)
+    (folder / "pictures").mkdir()
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(folder / "pictures" / f"drive_{number}.png"), frame[..., ::-1])
+    with VideoWriter(folder / "drive.mp4", SIZE, 15.0) as video:
+        for frame in frames:
+            video.write(frame)
+    write_bag(folder / "bag", (LabelledFrame(frame, None) for frame in frames), 15.0)
+    return folder
+
+
+def label(material: Path, given: Path | str, out: Path, *more: str) -> int:
+    return main(["label", str(given), "--out", str(out), "--model", str(material / "model"), *more])
+
+
+def labels_in(folder: Path) -> dict[str, NDArray[np.uint8]]:
+    return {
+        str(path.relative_to(folder / "labels")): np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        for path in sorted((folder / "labels").rglob("*.png"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "first"), [("pictures", "drive_0.png"), ("pictures/*.png", "drive_0.png"), ("bag", "000000.png")]
+)
+def test_frames_are_labelled_alike_wherever_they_come_from(
+    material: Path, tmp_path: Path, given: str, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert label(material, material / given, tmp_path) == 0
+    printed = capsys.readouterr()
+    assert re.search(rf": {FRAMES} frames; {CLOSING}", printed.out) and printed.err == ""
+    images = labels_in(tmp_path)
+    assert len(images) == FRAMES and min(images) == first
+    assert all(image.shape == (72, 96) and image.dtype == np.uint8 and image.max() < 11 for image in images.values())
+    overlay = open_clip(tmp_path / "overlay.webm")
+    assert (overlay.frame_count, overlay.rate_hz) == (FRAMES, pytest.approx(15.0, rel=0.02))
+    assert overlay.size[0] == 96 and overlay.size[1] > 72  # the names of the classes stand below
+    with (tmp_path / "frames.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [f"{row['name']}.png" for row in rows] == list(images)
+    assert rows[0]["is_key_frame"] == "1" and all(float(row["milliseconds"]) > 0 for row in rows)
+    classes = json.loads((tmp_path / "classes.json").read_text())
+    assert [entry["name"] for entry in classes] == list(stream_network().classes)
+
+
+def test_the_same_video_gives_the_same_labels(material: Path, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        assert label(material, material / "drive.mp4", tmp_path / folder, "--labels") == 0
+        assert not list((tmp_path / folder).glob("*.webm"))
+    one, two = (labels_in(tmp_path / folder) for folder in ("one", "two"))
+    assert one.keys() == two.keys() and all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_side_by_side_is_twice_as_wide(material: Path, tmp_path: Path) -> None:
+    assert label(material, material / "drive.mp4", tmp_path, "--side-by-side") == 0
+    assert open_clip(tmp_path / "side_by_side.webm").size[0] == 192
+    assert not (tmp_path / "labels").exists() and not (tmp_path / "overlay.webm").exists()
+
+
+def test_one_picture_and_stills_of_several_sizes_get_the_full_network(material: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for number, size in enumerate([(96, 72), (64, 80)]):
+        cv2.imwrite(str(folder / f"{number}.png"), moving_frames(1, size)[0])
+    assert label(material, folder, tmp_path / "all", "--stills") == 0
+    assert label(material, folder / "1.png", tmp_path / "one") == 0
+    (one,) = labels_in(tmp_path / "one").values()
+    assert one.shape == (80, 64)
+    assert np.array_equal(one, labels_in(tmp_path / "all")["1.png"])
+    assert (tmp_path / "all" / "overlay" / "0.png").is_file()
+
+
+def test_several_videos_get_a_folder_each(material: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.mp4").write_bytes((material / "drive.mp4").read_bytes())
+    assert label(material, tmp_path / "*.mp4", tmp_path / "out", "--labels") == 0
+    assert len(labels_in(tmp_path / "out" / "a")) == len(labels_in(tmp_path / "out" / "b")) == FRAMES
+
+
+def test_pictures_of_one_name_keep_their_folders(material: Path, tmp_path: Path) -> None:
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "0.png"), moving_frames(1, SIZE)[0])
+    assert label(material, tmp_path / "*" / "0.png", tmp_path / "out", "--labels") == 0
+    assert list(labels_in(tmp_path / "out")) == ["left/0.png", "right/0.png"]
+
+
+def test_a_later_run_replaces_an_earlier_one_and_nothing_else(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert label(material, material / "pictures", tmp_path) == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    assert label(material, material / "drive.mp4", tmp_path, "--labels") == 0
+    assert min(labels_in(tmp_path)) == "000000.png" and len(labels_in(tmp_path)) == FRAMES
+    assert not (tmp_path / "overlay.webm").exists() and (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "labels" / "truth.png").write_bytes(b"by hand")
+    assert label(material, material / "drive.mp4", tmp_path, "--labels") == 1
+    assert "labels/truth.png is not of an earlier run" in capsys.readouterr().err
+    assert len(list((tmp_path / "labels").iterdir())) == FRAMES + 1
+
+
+def test_of_a_damaged_input_what_came_before_is_kept(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, frame in enumerate(moving_frames(3, SIZE)):
+        cv2.imwrite(str(folder / f"{number}.png"), frame)
+    (folder / "3.png").write_bytes(b"no picture")
+    assert label(material, folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert re.search(r"pictures: 3 frames; ", printed.out)
+    assert re.search(r"^lowlat-seg: stopped after 3 frames: .*3\.png", printed.err)
+    assert open_clip(tmp_path / "out" / "overlay.webm").frame_count == len(labels_in(tmp_path / "out")) == 3
+
+
+class FakeCapture:
+    """A camera that delivers five frames at 10 Hz and then Ctrl-C: no machine of ours has a camera."""
+
+    def __init__(self, index: int) -> None:
+        self.frames = moving_frames(5, SIZE)
+
+    def isOpened(self) -> bool:
+        return True
+
+    def set(self, name: int, value: float) -> bool:
+        return False
+
+    def get(self, name: int) -> float:
+        return 10.0
+
+    def read(self) -> tuple[bool, NDArray[np.uint8]]:
+        if not self.frames:
+            raise KeyboardInterrupt
+        return True, self.frames.pop()
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_camera_is_labelled_until_ctrl_c(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(label_inputs.cv2, "VideoCapture", FakeCapture)
+    assert label(material, "0", tmp_path, "--labels") == 0
+    assert capsys.readouterr().out.startswith("camera 0: 5 frames; ")
+    assert len(labels_in(tmp_path)) == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "sentence"),
+    [
+        ("7", (), "there is no camera 7 that can be opened, and no file of that name"),
+        ("*.nothing", (), "*.nothing matches no picture or video"),
+        ("nowhere.mp4", (), "nowhere.mp4 does not exist"),
+        ("{material}/bag", ("--topic", "/rear"), "has no images on a topic /rear"),
+        ("{material}/drive.mp4", ("--delay-frames", "0"), "--delay-frames is 0; expected 1 or more"),
+        ("{material}/drive.mp4", ("--device", "tpu"), "device is 'tpu'; expected auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_what_cannot_be_labelled_is_one_sentence(
+    material: Path, tmp_path: Path, given: str, more: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert label(material, given.format(material=material), tmp_path / "out", *more) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lowlat-seg: ") and sentence in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert re.fullmatch(r"lowlat-seg \d+\.\d+\.\d+\n", capsys.readouterr().out)
