@@ -1,23 +1,48 @@
-# make setup | test | test-all | fuzz | demo [CLIP=folder, video or "street"] | replay | bench | bench-soak | lint | clean
+# `make` lists the targets; the sentences after ## are what it prints.
 PYTHON ?= python3
+TORCH ?=
 CLIP ?= street
+
+# The environment that is there is used, whatever python3 is; without one, or one that does not run, PYTHON makes it.
+SETUP_PYTHON := $(or $(shell .venv/bin/python -c '' 2>/dev/null && echo .venv/bin/python),$(PYTHON))
+ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),--python "$(PYTHON)") $(if $(TORCH),--torch "$(TORCH)")
 
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
 
-.PHONY: setup test test-all fuzz demo replay bench bench-soak lint clean
+.PHONY: help setup test test-all fuzz demo replay bench bench-soak lint clean
+.DEFAULT_GOAL := help
 
-setup:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
-	{ echo "set-up: $(PYTHON) is no Python 3.10 to 3.13; name one, as in: make setup PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) scripts/set_up.py
+help: ## this list
+	@echo "make TARGET; nothing is installed outside this folder"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
+	  printf '  %-12s %s\n' "$$target" "$$text"; done
 
-test: setup
+setup: ## make .venv, install the pinned requirements, build the package; TORCH=cpu: without CUDA; PYTHON=python3.11
+	@"$(SETUP_PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+	{ echo "set-up: $(SETUP_PYTHON) is no Python 3.10 to 3.13; name one, as in: make setup PYTHON=python3.11" >&2; exit 1; }
+	@"$(SETUP_PYTHON)" scripts/set_up.py $(ASKED_FOR)
+
+demo: setup ## play a street to the node as a camera, write pictures and figures to demo_out/; CLIP=folder or video
+	@exec $(CONTAINED) python -m lowlat_seg_ros.demo --clip "$(CLIP)" --out demo_out
+
+# CamVid's labelled clip where it is at hand (its labels make the scores), the synthetic street otherwise.
+CAMVID := $(wildcard ../shared/camvid/val)
+REPLAY_FRAMES := $(if $(CAMVID),$(CAMVID) --labels $(CAMVID)annot,street)
+
+replay: setup ## play a drive from a bag, simulated and live, and write a page for each to replay_out/
+	@rm -rf replay_out/bag && mkdir -p replay_out
+	@exec $(CONTAINED) python -m lowlat_seg_ros.cli bag make $(REPLAY_FRAMES) replay_out/bag
+	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/offline
+	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/live --live --measure
+	@[ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] || .venv/bin/python -m webbrowser "file://$(CURDIR)/replay_out/live/index.html"
+
+test: setup ## the tests, six minutes
 	@exec $(CONTAINED) python -m pytest -m "not slow" test
 
 # Adds the slow tests, and the numeric ones as other CPUs run them: on torch's paths for lesser ones, and on each copy of
 # our own kernels.
-test-all: test
+test-all: test ## adds the slow ones, and the numeric ones as other CPUs run them
 	@$(CONTAINED) python -m pytest -m slow test
 	@for path in default avx2; do echo "torch's path for CPUs of kind $$path:"; \
 	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest -m numeric test || exit 1; done
@@ -25,36 +50,20 @@ test-all: test
 	  KERNEL_COPY="$$copy" $(CONTAINED) python -m pytest -m numeric test || exit 1; done
 	@rm -rf fuzz_out/minute && $(CONTAINED) python test/fuzz.py --seconds 60 --out fuzz_out/minute
 
-# Ten minutes of damaged files of every kind, on from where the last ten ended: docs/reliability.md.
-fuzz: setup
+# On from where the last ten minutes ended: docs/reliability.md.
+fuzz: setup ## ten minutes of damaged files of every kind
 	@exec nice $(CONTAINED) python test/fuzz.py --seconds 600 --out fuzz_out
 
-demo: setup
-	@exec $(CONTAINED) python -m lowlat_seg_ros.demo --clip "$(CLIP)" --out demo_out
-
-# CamVid's labelled clip where it is at hand (its labels make the scores), the synthetic street otherwise.
-CAMVID := $(wildcard ../shared/camvid/val)
-REPLAY_FRAMES := $(if $(CAMVID),$(CAMVID) --labels $(CAMVID)annot,street)
-
-replay: setup
-	@rm -rf replay_out/bag && mkdir -p replay_out
-	@exec $(CONTAINED) python -m lowlat_seg_ros.cli bag make $(REPLAY_FRAMES) replay_out/bag
-	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/offline
-	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/live --live --measure
-	@[ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] || $(PYTHON) -m webbrowser "file://$(CURDIR)/replay_out/live/index.html"
-
-# Six minutes; close everything else. bench/results/<machine>.json and .md are replaced when all of it is measured.
-bench: setup
-	@exec $(CONTAINED) python -m bench
-
-# Adds the memory over 5000 frames to these results.
-bench-soak: setup
-	@exec $(CONTAINED) python -m bench --soak 5000
-
-lint: setup
+lint: setup ## ruff and mypy
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
-clean:
+bench: setup ## six minutes: what each part and frame costs here, to bench/results/; close everything else
+	@exec $(CONTAINED) python -m bench
+
+bench-soak: setup ## bench, and the memory over 5000 frames
+	@exec $(CONTAINED) python -m bench --soak 5000
+
+clean: ## remove all that these targets have made
 	rm -rf .venv build install log demo_out replay_out fuzz_out lowlat_seg_ros/kernels/_kernels*.so

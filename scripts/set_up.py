@@ -4,6 +4,7 @@ Every step leaves a stamp of what it was made from and runs again only when that
 in one sentence what is missing and what to type. Only the standard library is used: nothing else is there yet.
 """
 
+import argparse
 import fcntl
 import hashlib
 import importlib.util
@@ -17,27 +18,39 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from environment import (
+    FREE_GIGABYTES_NEEDED,
+    GIGABYTES,
+    SetUpError,
+    adapt_to_place,
+    require_plain_path,
+    require_same_python,
+    require_same_ros,
+    torch_build,
+    write_command,
+)
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = CHECKOUT / ".venv"
 STAMPS = ENVIRONMENT / "stamps"
 REQUIREMENTS = CHECKOUT / "requirements"
-FREE_GIGABYTES_NEEDED = 3  # the environment takes 2 GB with torch's CPU build
 LARGE_DOWNLOAD = re.compile(r"Downloading (\S+?)-.* (\(\d{2,}\.\d MB\))")
 
 
-class SetUpError(Exception):
-    """A step failed; the message says what is missing and what to type."""
-
-
 def main() -> int:
+    options = argparse.ArgumentParser(description="Set up this checkout, as `make setup` does.")
+    options.add_argument("--python", help="which the environment must have, if there is one already")
+    options.add_argument("--torch", choices=("cpu",), help="the build without CUDA")
+    asked_for = options.parse_args()
     # One set-up at a time in a checkout. A directory can be locked as it is: no lock file stays behind.
     checkout = os.open(CHECKOUT, os.O_RDONLY)
     fcntl.flock(checkout, fcntl.LOCK_EX)
     try:
+        require_plain_path(CHECKOUT)
         sourced = sourced_ros()
         check_machine(sourced)
-        make_environment(sourced)
-        install_requirements(sourced)
+        make_environment(sourced, asked_for.python)
+        install_requirements(sourced, wants_cpu=asked_for.torch == "cpu")
         build_package(sourced)
     except SetUpError as error:
         print(f"set-up: {error}", file=sys.stderr)
@@ -88,22 +101,30 @@ def require_tool(tool: str, remedy: str) -> None:
 # --- The steps -------------------------------------------------------------------------------------------------------
 
 
-def make_environment(sourced: list[str]) -> None:
-    """Make .venv, anew if it was made by another Python, in another place or for another ROS."""
+def make_environment(sourced: list[str], asked_for: str | None) -> None:
+    """Make .venv, or use the one that is there: with its own Python, and adapted where the checkout has moved."""
+    is_there = Path(sys.prefix).resolve() == ENVIRONMENT.resolve()  # `make` runs this by its Python, if that runs
+    if is_there:
+        require_same_python(ENVIRONMENT, asked_for)
+        require_same_ros(ENVIRONMENT, sourced)
     made_from = digest([sys.version, sys.base_prefix, str(CHECKOUT), *sourced])
-    if is_current("environment", made_from):
+    if is_there and is_current("environment", made_from) and (STAMPS / "place").is_file():
         return
-    say(f"making .venv with Python {platform.python_version()}")
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    shutil.rmtree(CHECKOUT / "build", ignore_errors=True)  # CMake's cache names the old environment's Python
-    shutil.rmtree(CHECKOUT / "install", ignore_errors=True)
-    # The base interpreter: this one may be the very environment that was just removed.
-    python = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
-    run([python, "-m", "venv", *(["--system-site-packages"] if sourced else []), ENVIRONMENT], "python -m venv")
+    if not is_there:
+        say(f"making .venv with Python {platform.python_version()}")
+        python = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
+        # Over what is left of one that was made in part or whose Python is gone; nothing is deleted.
+        run([python, "-m", "venv", *(["--system-site-packages"] if sourced else []), ENVIRONMENT], "python -m venv")
+    elif adapt_to_place(ENVIRONMENT, CHECKOUT):
+        say("adapting .venv to its new place")
+    if not is_current("environment", made_from):
+        shutil.rmtree(CHECKOUT / "build", ignore_errors=True)  # CMake's cache names the old environment's Python
+        shutil.rmtree(CHECKOUT / "install", ignore_errors=True)
+    leave_stamp("place", str(CHECKOUT))
     leave_stamp("environment", made_from)
 
 
-def install_requirements(sourced: list[str]) -> None:
+def install_requirements(sourced: list[str], wants_cpu: bool) -> None:
     """Install the pinned requirements; without ROS also its wheels, made usable by CMake."""
     names = ("library", "test", "cluster", "plots", "hugging_face", "onnx")
     files = [REQUIREMENTS / f"{name}.txt" for name in names]
@@ -112,21 +133,44 @@ def install_requirements(sourced: list[str]) -> None:
     constraints = REQUIREMENTS / "constraints.txt"
     repair = CHECKOUT / "scripts" / "repair_ros_wheels.py"
     made_from = digest(file.read_bytes() for file in (*files, constraints, repair))
-    if is_current("requirements", made_from):
-        return
-    say("installing the pinned requirements; the first time takes some minutes")
-    free_gigabytes = shutil.disk_usage(CHECKOUT).free / 1e9
-    if free_gigabytes < FREE_GIGABYTES_NEEDED:
-        raise SetUpError(
-            f"{FREE_GIGABYTES_NEEDED} GB of disk are needed and {free_gigabytes:.1f} GB are free at {CHECKOUT}: "
-            "free some and type `make setup` again"
-        )
     python = ENVIRONMENT / "bin" / "python"
+    if is_current("requirements", made_from) and not (wants_cpu and has_cuda_build()):
+        write_command(ENVIRONMENT)
+        return
+    torch = torch_build(python, pinned_torch(), wants_cpu)
+    # What is there already is not downloaded again.
+    is_first = not (STAMPS / "requirements").is_file()
+    say(f"installing the pinned requirements{', ' + GIGABYTES[torch.built_for] if is_first else ''}")
+    if is_first:
+        print(f"        (torch is built for {torch.built_for}; some minutes)", flush=True)
+        require_free_disk(FREE_GIGABYTES_NEEDED[torch.built_for])
     options = [option for file in files for option in ("--requirement", file)]
-    run([python, "-m", "pip", "install", "--constraint", constraints, *options], "pip install")
+    run([python, "-m", "pip", "install", "--constraint", constraints, torch.requirement, *options], "pip install")
     if not sourced:
         run([python, repair], "repairing the ROS wheels")
+    write_command(ENVIRONMENT)
     leave_stamp("requirements", made_from)
+
+
+def pinned_torch() -> str:
+    """torch's line of the requirements."""
+    lines = (REQUIREMENTS / "library.txt").read_text(encoding="utf-8").splitlines()
+    return next(line.partition("#")[0].strip() for line in lines if line.startswith("torch=="))
+
+
+def has_cuda_build() -> bool:
+    """Whether the torch that is installed is not the CPU's."""
+    installed = list(ENVIRONMENT.glob("lib/python*/site-packages/torch-*.dist-info"))
+    return not any("+cpu" in folder.name for folder in installed)
+
+
+def require_free_disk(gigabytes: float) -> None:
+    free = shutil.disk_usage(CHECKOUT).free / 1e9
+    if free < gigabytes:
+        raise SetUpError(
+            f"{gigabytes:g} GB of disk are needed and {free:.1f} GB are free at {CHECKOUT}: free some and type "
+            "`make setup` again"
+        )
 
 
 def build_package(sourced: list[str]) -> None:

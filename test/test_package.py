@@ -73,10 +73,11 @@ KEY_FRAME_DIAGNOSTICS = {
 
 IMPORT_EVERYTHING = """
 import importlib, pkgutil, sys
+from pathlib import Path
 for package in ("ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "launch", "rcl_interfaces",
                 "rclpy", "sensor_msgs", "std_msgs"):
     sys.modules[package] = None  # importing it raises ImportError, as where there is no ROS
-sys.path.insert(0, sys.argv[1])
+sys.path[:] = [sys.argv[1], *(path for path in sys.path if not Path(path, "lowlat_seg_ros").exists())]
 import lowlat_seg_ros
 assert lowlat_seg_ros.__file__.startswith(sys.argv[1])
 for module in pkgutil.walk_packages(lowlat_seg_ros.__path__, "lowlat_seg_ros."):
@@ -175,7 +176,7 @@ def test_the_node_can_say_that_it_starts_before_it_loads_anything_heavy() -> Non
 
 def test_help_lists_every_command_without_importing_any() -> None:
     printed = run_without("torch,cv2,numpy", "from lowlat_seg_ros.cli import main; main(['--help'])")
-    assert all(f"    {command} " in printed for command in ("bag", "evaluate", "export", "replay", "train"))
+    assert all(f"    {command} " in printed for command in ("bag", "evaluate", "export", "label", "replay", "train"))
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
@@ -186,24 +187,66 @@ def test_training_and_evaluation_need_nothing_of_the_replay(command: str) -> Non
     assert printed.startswith(f"usage: lowlat-seg {command} ")
 
 
-def test_pip_install_gives_the_library_without_ros(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
+TRAIN = """
+import sys
+from pathlib import Path
+sys.path[:] = [sys.argv[1], *(path for path in sys.path if not Path(path, "lowlat_seg_ros").exists())]
+from lowlat_seg_ros.cli import main
+main(["train", "base", "--data", "nowhere", "--out", "out"])
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that pip looks at."""
+    source = tmp_path_factory.mktemp("source with a space")
     for name in ("lowlat_seg_ros", "config", "src"):
         shutil.copytree(CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in ("pyproject.toml", "setup.py", "package.xml", "LICENSE", "README.md"):
         shutil.copy(CHECKOUT / name, source)
-    quick = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target))
-    subprocess.run([sys.executable, "-m", "pip", "install", *quick, str(source)], check=True)
+    return source
 
+
+def pip_install(source: Path, target: Path, **variables: str) -> None:
+    quick = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target))
+    command = [sys.executable, "-m", "pip", "install", *quick, str(source)]
+    subprocess.run(command, check=True, env={**os.environ, **variables})
+
+
+def kernels_in(target: Path) -> list[Path]:
+    return list((target / "lowlat_seg_ros" / "kernels").glob("_kernels*.so"))
+
+
+@pytest.mark.slow
+def test_pip_install_gives_the_library_without_ros(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    pip_install(source, target)
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-c", IMPORT_EVERYTHING, str(target)]
     modules = subprocess.run(command, env=variables, cwd=tmp_path, check=True, text=True, stdout=subprocess.PIPE).stdout
     rooms = {"models", "stream", "data", "evaluation", "training", "cli"}
     assert {f"lowlat_seg_ros.{room}" for room in rooms} <= set(modules.split())
-    assert not (target / "lowlat_seg_ros" / "ros").exists()
-    assert (target / "lowlat_seg_ros" / "models" / "default" / "weights.safetensors").is_file()
-    assert (target / "lowlat_seg_ros" / "data" / "palettes.json").is_file()
-    assert (target / "lowlat_seg_ros" / "replay" / "templates" / "page.html").is_file()
-    assert (target / "share" / "lowlat_seg_ros" / "config" / "models" / "paper.yaml").is_file()
+    package = target / "lowlat_seg_ros"
+    assert not (package / "ros").exists()
+    for file in (
+        "models/default/weights.safetensors",
+        "data/palettes.json",
+        "replay/templates/page.html",
+        "config/models/paper.yaml",
+        "config/training/default.yaml",
+    ):
+        assert (package / file).is_file(), file
     assert (target / "bin" / "lowlat-seg").is_file()
-    assert list((target / "lowlat_seg_ros" / "kernels").glob("_kernels*.so"))
+    assert len(kernels_in(target)) == 1
+    train = subprocess.run(
+        [sys.executable, "-c", TRAIN, str(target)],
+        cwd=tmp_path,
+        env=variables,
+        check=True,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+    assert train.stderr.splitlines()[-1].startswith("lowlat-seg: nowhere ")  # the data, not the recipe, is missing
+    # Again without a compiler, as the sources may have changed: the library that the first one has built is not taken.
+    pip_install(source, tmp_path / "again", CC="/no/compiler", CXX="/no/compiler")
+    assert kernels_in(tmp_path / "again") == []

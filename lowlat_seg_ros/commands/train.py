@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from lowlat_seg_ros.models.config import load_config
+from lowlat_seg_ros.models.shipped_files import shipped_config
 from lowlat_seg_ros.training.data_plan import load_data_plan
 from lowlat_seg_ros.training.plan import PlanError, load_plan
 from lowlat_seg_ros.training.processes import joined_processes
@@ -29,9 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of this training run")
     parser.add_argument("--resume", action="store_true", help="go on with what the folder of the run holds")
     parser.add_argument(
-        "--model", type=Path, default=Path("config/models/default.yaml"), help="the network's description"
+        "--model",
+        type=Path,
+        default=shipped_config("models/default.yaml"),
+        help="the network's description; the default is that of the shipped model",
     )
-    parser.add_argument("--config", type=Path, default=Path("config/training/default.yaml"), help="the stages' recipes")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=shipped_config("training/default.yaml"),
+        help="the stages' recipes; the default is how the shipped model was trained",
+    )
     parser.add_argument(
         "--from",
         dest="start",

@@ -20,19 +20,20 @@ CAMVID_CLASSES: Final[tuple[str, ...]] = (
 """Class names; the position in the tuple is the class id."""
 
 CAMVID_COLOURS: Final[tuple[tuple[int, int, int], ...]] = (
-    (128, 128, 128),
-    (128, 0, 0),
-    (192, 192, 128),
+    (112, 176, 230),
+    (140, 110, 95),
+    (215, 215, 190),
     (128, 64, 128),
-    (60, 40, 222),
-    (128, 128, 0),
-    (192, 128, 128),
-    (64, 64, 128),
-    (64, 0, 128),
-    (64, 64, 0),
-    (0, 128, 192),
+    (200, 140, 205),
+    (70, 140, 60),
+    (255, 220, 40),
+    (95, 115, 140),
+    (30, 110, 255),
+    (255, 35, 65),
+    (255, 140, 0),
 )
-"""The customary colours of these classes, RGB, in the order of CAMVID_CLASSES."""
+"""The colours that these classes are shown in, RGB, in the order of CAMVID_CLASSES: road users and signs stand out,
+which the customary colours bury (their pedestrian is (64, 64, 0))."""
 
 CAMVID_VOID: Final = 11
 """Void as CamVid's label files write it; everywhere else it is UNLABELLED."""

@@ -23,6 +23,7 @@ KEY_FRAME_COLOUR: Final[Colour] = (60, 220, 60)  # the same in RGB and BGR
 PAPER: Final[Colour] = (255, 255, 255)
 INK: Final[Colour] = (20, 20, 20)
 FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+SMOOTHNESS: Final = 4
 FONT_HEIGHT_PIXELS: Final = 22.0  # of a capital letter of that font at scale 1
 
 
@@ -35,6 +36,8 @@ def colourise(labels: NDArray[np.uint8], colours: Sequence[Colour]) -> Picture:
 def overlay(frame: Picture, labels: NDArray[np.uint8], colours: Sequence[Colour], opacity: float) -> Picture:
     """Blend the labels' colours over a frame: `opacity` 0 gives the frame, 1 the colours alone.
 
+    Where two classes meet, a line of their full colours is drawn.
+
     frame (H, W, 3) uint8, labels (H, W) uint8 -> (H, W, 3) uint8. Pixels without a class (255) and pixels whose id has
     no colour keep the picture. Raises ValueError if the two differ in size or the opacity is outside 0..1.
     """
@@ -45,11 +48,29 @@ def overlay(frame: Picture, labels: NDArray[np.uint8], colours: Sequence[Colour]
         )
     if not 0 <= opacity <= 1:
         raise ValueError(f"The opacity must be between 0 and 1, not {opacity}.")
-    blended = cv2.addWeighted(frame, 1 - opacity, colourise(labels, colours), opacity, 0)
+    painted = colourise(labels, colours)
+    blended = cv2.addWeighted(frame, 1 - opacity, painted, opacity, 0)
+    if opacity > 0:
+        cv2.copyTo(painted, _outlines(labels), blended)
     has_no_colour = labels >= len(colours)
     if has_no_colour.any():
         cv2.copyTo(frame, has_no_colour.view(np.uint8), blended)
     return blended.astype(np.uint8, copy=False)
+
+
+def _outlines(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W): 1 where a neighbour above, below, left or right has another class."""
+    differs = np.zeros(labels.shape, np.uint8)
+    beside = (labels[:, 1:] != labels[:, :-1]).view(np.uint8)
+    below = (labels[1:] != labels[:-1]).view(np.uint8)
+    for part, other in (
+        (differs[:, 1:], beside),
+        (differs[:, :-1], beside),
+        (differs[1:], below),
+        (differs[:-1], below),
+    ):
+        part |= other
+    return differs
 
 
 def mark_key_frame(picture: Picture, reason: str = "") -> Picture:
@@ -122,16 +143,20 @@ def _legend_entry(name: str, colour: Colour, text_height: int, width: int) -> Pi
 
 
 def line_of_text(text: str, height: int, background: Colour, widest: int) -> Picture:
-    """Draw one line of dark text whose capitals are `height` pixels high, on a strip no wider than `widest` pixels."""
-    scale = height / FONT_HEIGHT_PIXELS
-    thickness = max(1, round(1.6 * scale))
-    margin = max(3, height // 2)
+    """Draw one line of dark text whose capitals are `height` pixels high, on a strip no wider than `widest` pixels.
+
+    It is drawn larger and reduced, which makes OpenCV's strokes smooth.
+    """
+    drawn_height = height * SMOOTHNESS
+    scale = drawn_height / FONT_HEIGHT_PIXELS
+    thickness = max(1, round(drawn_height / 9))
+    margin = max(3, height // 2) * SMOOTHNESS
     (text_width, _), _ = cv2.getTextSize(text, FONT, scale, thickness)
-    strip = np.full((height + 2 * margin, text_width + 2 * margin, 3), background, np.uint8)
-    cv2.putText(strip, text, (margin, margin + height), FONT, scale, INK, thickness, cv2.LINE_AA)
-    if strip.shape[1] > widest:
-        strip = cv2.resize(strip, (widest, strip.shape[0]), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return strip
+    width = SMOOTHNESS * math.ceil(text_width / SMOOTHNESS) + 2 * margin
+    strip = np.full((drawn_height + 2 * margin, width, 3), background, np.uint8)
+    cv2.putText(strip, text, (margin, margin + drawn_height), FONT, scale, INK, thickness, cv2.LINE_AA)
+    size = min(widest, width // SMOOTHNESS), strip.shape[0] // SMOOTHNESS
+    return cv2.resize(strip, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _widened(picture: Picture, width: int) -> Picture:

@@ -1,7 +1,7 @@
 """Colours for class names: the customary ones of well-known data sets, distinct ones for all others.
 
 ``palettes.json`` has those that CamVid, Cityscapes, ADE20K, Mapillary Vistas and COCO-Stuff are shown in; its source is
-mmsegmentation's ``mmseg/datasets`` (Apache-2.0).
+mmsegmentation's ``mmseg/datasets`` (Apache-2.0), but for CamVid's, whose own show pedestrians nearly black.
 """
 
 from __future__ import annotations
