@@ -10,7 +10,7 @@ ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),--python "$(PYTHON)") $(if
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
 
-.PHONY: help setup test test-all fuzz demo replay bench bench-soak lint clean
+.PHONY: help setup test test-all fuzz demo replay figures bench bench-soak lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -58,6 +58,9 @@ lint: setup ## ruff and mypy
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+
+figures: bench ## bench, and every picture and table of the documents anew; CAMVID_FOLDER=folder with val/ and valannot/
+	@exec $(CONTAINED) python -m bench.figures $(if $(CAMVID_FOLDER),--camvid "$(CAMVID_FOLDER)")
 
 bench: setup ## six minutes: what each part and frame costs here, to bench/results/; close everything else
 	@exec $(CONTAINED) python -m bench
