@@ -1,0 +1,53 @@
+"""The scripts in examples/, run as their first lines say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stream_setup import moving_frames, stream_network
+
+from lowlat_seg_ros.data.video_writer import VideoWriter
+from lowlat_seg_ros.models.checkpoint import save_checkpoint
+
+CHECKOUT = Path(__file__).parents[1]
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("material")
+    save_checkpoint(stream_network(), folder / "model", "# A network that was never trained\n")
+    with VideoWriter(folder / "drive.mp4", (96, 72), 15.0) as video:
+        for frame in moving_frames(FRAMES, (96, 72)):
+            video.write(frame)
+    return folder
+
+
+def run(name: str, folder: Path, *arguments: str) -> list[str]:
+    command = [sys.executable, str(CHECKOUT / "examples" / name), *arguments]
+    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_label_a_video_prints_the_share_of_every_class(material: Path) -> None:
+    lines = run("label_a_video.py", material, "drive.mp4")
+    assert len(lines) == 11 and sum(float(line.split("%")[0]) for line in lines) == pytest.approx(100, abs=0.6)
+
+
+def test_live_camera_prints_a_line_a_frame(material: Path) -> None:
+    lines = run("live_camera.py", material, "drive.mp4")
+    assert len(lines) == FRAMES and all(" ms" in line and "free" in line for line in lines)
+
+
+def test_your_own_network_prints_what_it_sees(material: Path) -> None:
+    lines = run("your_own_network.py", material, "drive.mp4", "model")
+    assert len(lines) == FRAMES and all(line.startswith("from ") and line[-1] != " " for line in lines)
+
+
+def test_every_example_is_run() -> None:
+    text = Path(__file__).read_text()
+    assert all(f'"{file.name}"' in text for file in (CHECKOUT / "examples").glob("*.py"))
