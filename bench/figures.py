@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import latency_doc
-from bench.environment import CAMVID, CHECKOUT, RESULTS, environment, machine_name
+from bench.environment import CAMVID, CHECKOUT, RESULTS, environment
 from lowlat_seg_ros.cli import main as lowlat_seg
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.drawing import legend, overlay
@@ -247,9 +247,12 @@ TABLES: Final[Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]
 
 
 def bench_results() -> tuple[Path, dict[str, Any]]:
-    """Those of this machine, or of the machine that is in docs/latency.md."""
-    own = RESULTS / f"{machine_name()}.json"
-    file = own if own.is_file() else min(RESULTS.glob("*.json"))
+    """The newest that are kept, whatever machine they are of: the documents name it."""
+
+    def measured(file: Path) -> tuple[str, str]:
+        return json.loads(file.read_text(encoding="utf-8"))["environment"]["date"], file.name
+
+    file = max(RESULTS.glob("*.json"), key=measured)
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return file, found
 

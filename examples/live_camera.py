@@ -8,6 +8,7 @@ import sys
 import time
 
 import cv2
+import numpy as np
 
 from lowlat_seg_ros import Segmenter
 
@@ -19,7 +20,8 @@ with Segmenter("default") as segmenter:
         is_there, frame_bgr = camera.read()
         if not is_there:
             break
-        result = segmenter.segment(cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB), stamp_ns=time.time_ns())
+        frame = np.asarray(cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        result = segmenter.segment(frame, stamp_ns=time.time_ns())
         height, width = result.labels.shape
         ahead = result.labels[3 * height // 4 :, 3 * width // 8 : 5 * width // 8]
         state = "free" if (ahead == road).mean() > 0.9 else "not free"

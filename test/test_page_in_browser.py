@@ -112,7 +112,7 @@ def test_page_opens_without_a_request_or_a_complaint(browser: Chrome, page: Path
 def test_hostile_report_runs_nothing(browser: Chrome, tmp_path: Path) -> None:
     open_page(browser, write_example_page(tmp_path, hostile_report()))
     assert console_lines(browser) == []
-    assert browser.title == f"Replay of {HOSTILE}"
+    assert browser.title == HOSTILE
     assert HOSTILE in browser.find_element(By.CSS_SELECTOR, ".readout").text
     assert browser.find_elements(By.CSS_SELECTOR, "img[onerror]") == []
 
@@ -266,4 +266,4 @@ def test_fleet_is_sorted_by_the_heading_that_is_pressed(browser: Chrome, fleet_p
 def test_fleet_leads_to_the_page_of_a_bag(browser: Chrome, fleet_page: Path) -> None:
     open_page(browser, fleet_page)
     browser.find_element(By.LINK_TEXT, "a").click()
-    wait_until(browser, lambda: browser.title == "Replay of example_drive")
+    wait_until(browser, lambda: browser.title == "example_drive")

@@ -180,7 +180,7 @@ class BagInput:
         self._camera = self.bag.choose_camera(self.topic)
         summary = self.bag.camera_summary(self._camera)
         self.title = f"{self.bag.name} {self._camera}"
-        self.rate_hz = summary.rate_hz if summary.rate_hz > 0 else FOLDER_RATE_HZ
+        self.rate_hz = summary.rate_hz or FOLDER_RATE_HZ
         self.count: int | None = summary.frame_count
 
     def frames(self) -> Generator[NamedFrame, None, None]:

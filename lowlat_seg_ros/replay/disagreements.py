@@ -102,6 +102,9 @@ def _encoded(picture: Picture, suffix: str, widest: int, parameters: Sequence[in
     return content.tobytes()
 
 
+LABELLED_OPACITY: Final = 0.55
+
+
 @dataclass(frozen=True)
 class Panel:
     """One picture of a frame."""
@@ -144,6 +147,22 @@ def disagreement_views(folder: Path, cameras: Iterable[Mapping[str, Any]]) -> di
             bytes_left -= size
         views[topic].append(view)
     return views
+
+
+def labelled_picture(folder: Path, camera: Mapping[str, Any]) -> Panel | None:
+    """A frame under the two tracks' labels; None where the report has no readable pictures of this camera."""
+    if not camera["disagreements"]:
+        return None
+    shown = camera["disagreements"][-1]  # of those that are kept, the one with the best labels
+    try:
+        picture, labels = (read_rgb(_inside(folder, shown[name])) for name in ("picture", "labels"))
+    except ImageFileError:
+        return None  # its own place in the page says so
+    if picture.shape != labels.shape:
+        return None
+    blended = cv2.addWeighted(picture, 1 - LABELLED_OPACITY, labels, LABELLED_OPACITY, 0).astype(np.uint8, copy=False)
+    title = f"Frame {shown['frame']} as the two tracks label it"
+    return Panel(title, f"{title}, in the classes' colours", _uri(blended, ".jpg"))
 
 
 def _view(folder: Path, disagreement: Mapping[str, Any]) -> DisagreementView:

@@ -24,7 +24,10 @@ HEAT_STEPS: Final = 10  # as many as style.css has colours for, besides none
 
 
 def milliseconds(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.1f}{SPACE}ms"
+    """One decimal below 100, where it can mean something."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.{0 if value >= 99.95 else 1}f}{SPACE}ms"
 
 
 def percent(fraction: float | None) -> str:

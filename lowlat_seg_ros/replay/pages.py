@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.replay import page_tables as formats
-from lowlat_seg_ros.replay.disagreements import disagreement_views
+from lowlat_seg_ros.replay.disagreements import disagreement_views, labelled_picture
 from lowlat_seg_ros.replay.page_tables import (
     Card,
     class_shares,
@@ -35,6 +35,7 @@ from lowlat_seg_ros.replay.page_tables import (
 )
 from lowlat_seg_ros.replay.report import FIGURES, FigureKind
 from lowlat_seg_ros.replay.timeline import MOST_FRAMES, timeline_data
+from lowlat_seg_ros.replay.verdict import verdict
 
 SCRIPTS: Final = ("plot.js", "timeline.js", "gestures.js")
 VIEWS: Final = (
@@ -46,6 +47,7 @@ VIEWS: Final = (
     systems_with_key_frames,
     systems_with_scores,
     timeline_data,
+    verdict,
 )
 PROFILE_ROWS: Final = {
     "fast_ms": "An ordinary frame in the fast track",
@@ -137,6 +139,7 @@ def write_page(folder: Path, command: str = "") -> None:
         report=report,
         problems=list(problems_of(report)),
         disagreements=disagreement_views(folder, report["cameras"]),
+        labelled={camera["topic"]: labelled_picture(folder, camera) for camera in report["cameras"]},
         frames_per_camera=MOST_FRAMES // max(1, len(report["cameras"])),
         command=command,
     )
