@@ -68,7 +68,7 @@ def test_the_demo_accounts_for_every_frame(material: Path, tmp_path: Path) -> No
     assert (report["environment"]["device"], report["size"]) == ("cpu", list(SIZE))
     for row in ("frames in", "labels out", "dropped", "key frames", "full network on every frame"):
         assert row in output
-    assert _frames_in_video(out / "overlay.mp4") == FRAME_COUNT
+    assert _frames_in_video(out / "overlay.webm") == FRAME_COUNT
     sheet = cv2.imread(str(out / "contact_sheet.png"))
     assert sheet is not None and sheet.shape[1] > 3 * SIZE[0]
     assert not [file.name for file in out.iterdir() if "part" in file.name]

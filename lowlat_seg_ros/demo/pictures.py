@@ -24,21 +24,23 @@ SHEET_COLUMNS: Final = 3
 
 
 def write_pictures(clip: Clip, run: DemoRun, model: ModelConfig, folder: Path) -> None:
-    """Write `overlay.mp4`, every frame of the clip, and `contact_sheet.png`, some of them with the classes' names.
+    """Write `overlay.webm`, every frame of the clip, and `contact_sheet.png`, some of them with the classes' names.
 
     Raises:
         ClipError, VideoError, DemoError, OSError: a file that cannot be read or written.
     """
     on_sheet = _evenly_chosen(_labelled_frames(run), SHEET_TILES)
     tiles = []
-    with VideoWriter(folder / "overlay.mp4", clip.size, clip.rate_hz) as video:
+    names = legend(model.classes, model.colours, clip.size[0])
+    size = clip.size[0], clip.size[1] + names.shape[0]
+    with VideoWriter(folder / "overlay.webm", size, clip.rate_hz) as video:
         for number, (picture, caption) in enumerate(_pictures(clip, run, model)):
-            video.write(picture)
+            video.write(np.vstack([picture, names]))
             if number in on_sheet:
                 tiles.append((picture, f"{clip.name}, frame {number}: {caption}"))
     sheet = contact_sheet(tiles, SHEET_COLUMNS)
-    names = legend(model.classes, model.colours, sheet.shape[1])
-    _write_png(folder / "contact_sheet.png", np.vstack([sheet, names]))
+    wide = legend(model.classes, model.colours, sheet.shape[1])
+    _write_png(folder / "contact_sheet.png", np.vstack([sheet, wide]))
 
 
 def _labelled_frames(run: DemoRun) -> list[int]:

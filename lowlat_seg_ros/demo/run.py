@@ -57,7 +57,7 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
     write_pictures(clip, run, network.config, folder)
     atomic_write(folder / "latency.json", json.dumps(report, indent=1).encode())
     print(table(report))
-    print(f"written to {folder}: overlay.mp4, contact_sheet.png, latency.json")
+    print(f"written to {folder}: overlay.webm, contact_sheet.png, latency.json")
     _require_account(report)
 
 
