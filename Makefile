@@ -59,8 +59,13 @@ lint: setup ## ruff and mypy
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
+# With the checkpoint of `lowlat-seg train tables` at hand, all rows and columns of the paper's figures are measured.
+COMPARED := $(wildcard runs/tables/tables/checkpoint)
+
 figures: bench ## bench, and every picture and table of the documents anew; CAMVID_FOLDER=folder with val/ and valannot/
 	@exec $(CONTAINED) python -m bench.figures $(if $(CAMVID_FOLDER),--camvid "$(CAMVID_FOLDER)")
+	@exec $(CONTAINED) python -m lowlat_seg_ros.evaluation.paper_figures --out figures_out \
+	  $(if $(CAMVID_FOLDER),--camvid "$(CAMVID_FOLDER)") $(if $(COMPARED),--model $(COMPARED))
 
 bench: setup ## six minutes: what each part and frame costs here, to bench/results/; close everything else
 	@exec $(CONTAINED) python -m bench
@@ -69,4 +74,4 @@ bench-soak: setup ## bench, and the memory over 5000 frames
 	@exec $(CONTAINED) python -m bench --soak 5000
 
 clean: ## remove all that these targets have made
-	rm -rf .venv build install log demo_out replay_out fuzz_out lowlat_seg_ros/kernels/_kernels*.so
+	rm -rf .venv build install log demo_out replay_out fuzz_out figures_out lowlat_seg_ros/kernels/_kernels*.so
