@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from stream_setup import STEP, moving_frames, plain_frame, stream_network
+from stream_setup import STEP, GatedSlowNetwork, moving_frames, plain_frame, stream_network
 
 import lowlat_seg_ros
 from lowlat_seg_ros import Segmenter
@@ -79,23 +79,12 @@ def test_stills_of_any_size_get_the_full_networks_labels(segmenter: Segmenter) -
 
 
 def test_a_still_on_which_the_network_fails_does_not_show_the_one_before() -> None:
-    network = stream_network()
-
-    runs = [False] * 9
-
-    class FailsOnTheSecond:
-        classes, colours, head = network.classes, network.colours, network.head
-        own_fast_network = network
-
-        def answer(self, image: torch.Tensor, low: torch.Tensor) -> object:
-            if runs.pop():
-                raise MemoryError("no memory left")
-            return network.answer(image, low)
-
-    pictures = [moving_frames(1)[0], plain_frame(0)]
-    with Segmenter(FailsOnTheSecond()) as segmenter:  # type: ignore[arg-type]
-        runs[:] = [True, False]
-        *_, (_, last) = segmenter.stills(pictures)
+    network = GatedSlowNetwork(stream_network())
+    with Segmenter(network) as segmenter:
+        stills = segmenter.stills([moving_frames(1)[0], plain_frame(0)])
+        next(stills)
+        network.failure = MemoryError("no memory left")
+        _, last = next(stills)
     assert not last.key_is_accurate and last.key_age_frames == 0
     assert any("no memory left" in warning for warning in last.warnings)
 
