@@ -21,7 +21,7 @@ ARGUMENTS = {
     ),
     "device": ("", "Overrides the parameter file's device: auto, cpu, cuda or cuda:N."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
-    "rviz": ("false", "true: show camera, labels and overlay in RViz."),
+    "rviz": ("false", "true: show camera and overlay in RViz."),
 }
 
 
@@ -61,7 +61,7 @@ def use_transport_profile(context: LaunchContext) -> None:
 
 
 def rviz(namespace: str, image: str) -> Node:
-    """RViz with its three displays on this node's topics."""
+    """RViz with its two displays on this node's topics."""
     node = f"/{namespace}/lowlat_seg".replace("//", "/")
     return Node(
         package="rviz2",
@@ -70,7 +70,6 @@ def rviz(namespace: str, image: str) -> Node:
         arguments=["-d", str(SHARE / "rviz" / "seg.rviz")],
         remappings=[
             ("/image", image),
-            ("/lowlat_seg/labels", f"{node}/labels"),
             ("/lowlat_seg/overlay", f"{node}/overlay"),
         ],
     )
