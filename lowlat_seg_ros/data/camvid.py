@@ -9,13 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.data.classes import CAMVID_VOID, UNLABELLED
-from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb, read_unchanged
-from lowlat_seg_ros.errors import Error
-
-
-class DataError(Error):
-    """A data set that is not as it should be; the message is one sentence that names the folder or file."""
+from lowlat_seg_ros.data.folders import paired_labels, pictures_in
+from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb
+from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
+from lowlat_seg_ros.data.label_file import read_labels
+from lowlat_seg_ros.data.problems import DataError
 
 
 class LabelledFile(NamedTuple):
@@ -27,15 +25,16 @@ class LabelledFile(NamedTuple):
 
 
 class LabelledImage(NamedTuple):
-    """One picture, (H, W, 3) uint8 RGB, with its class ids, (H, W) uint8: 0..10, or 255 where CamVid says void."""
+    """One picture, (H, W, 3) uint8 RGB, with its class ids, (H, W) uint8: 255 where there are none."""
 
     name: str
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+    time: int | None = None  # nanoseconds from the clip's first frame; None where nothing is known but its rate
 
 
 class LabelledFolder:
-    """Pictures and labels of the same names in two folders, as a sequence of LabelledImage in the names' order.
+    """Pictures and CamVid's labels of the same names in two folders, as a sequence in the names' natural order.
 
     Nothing is held in memory. Raises DataError if a folder is missing or empty, or if a picture has no labels; reading
     an item raises DataError if one of its two files is damaged or they do not fit.
@@ -67,45 +66,32 @@ def read_labelled(file: LabelledFile) -> LabelledImage:
         image = read_rgb(file.image)
     except ImageFileError as error:
         raise DataError(str(error)) from error
-    labels = read_labels(file.labels)
-    if labels.shape != image.shape[:2]:
-        raise DataError(f"The labels {file.labels} are {_size(labels)} but their picture is {_size(image)}.")
+    labels = read_labels(file.labels, CAMVID_LABELS)
+    require_size(file.labels, labels, image)
     return LabelledImage(file.name, image, labels)
 
 
-def read_labels(path: Path) -> NDArray[np.uint8]:
-    """Return the class ids in a CamVid label file, (H, W) uint8, with its void 11 as 255; raises DataError."""
-    stored = read_ids(path)
-    if stored.max() > CAMVID_VOID:
-        raise DataError(f"The labels {path} hold the id {stored.max()}, but CamVid's ids end at {CAMVID_VOID} (void).")
-    labels: NDArray[np.uint8] = np.where(stored == CAMVID_VOID, np.uint8(UNLABELLED), stored)
-    return labels
+def require_size(file: object, labels: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+    """Raises DataError where labels have not their picture's size."""
+    if labels.shape != image.shape[:2]:
+        raise DataError(f"The labels {file} are {size_of(labels)} but their picture is {size_of(image)}.")
 
 
-def read_ids(path: Path) -> NDArray[np.uint8]:
-    """Return the ids in a label file exactly as stored, (H, W) uint8; raises DataError if it holds none."""
-    try:
-        stored = read_unchanged(path)
-    except ImageFileError as error:
-        raise DataError(str(error)) from error
-    if stored.ndim != 2 or stored.dtype != np.uint8:
-        raise DataError(f"The labels {path} must be an 8-bit image of one channel holding class ids.")
-    return stored
+def size_of(image: NDArray[np.uint8]) -> str:
+    """In words: width x height."""
+    return f"{image.shape[1]} x {image.shape[0]}"
 
 
 def _paired_files(images: Path, labels: Path) -> tuple[LabelledFile, ...]:
     for folder in (images, labels):
         if not folder.is_dir():
-            raise DataError(f"CamVid's folder {folder} does not exist.")
-    pictures = sorted(images.glob("*.png"))
+            raise DataError(f"The folder {folder} does not exist.")
+    pictures = pictures_in(images)
     if not pictures:
-        raise DataError(f"CamVid's folder {images} holds no PNG pictures.")
-    pairs = tuple(LabelledFile(picture.stem, picture, labels / picture.name) for picture in pictures)
-    for pair in pairs:
-        if not pair.labels.is_file():
-            raise DataError(f"The picture {pair.image} has no labels: {pair.labels} does not exist.")
-    return pairs
-
-
-def _size(image: NDArray[np.uint8]) -> str:
-    return f"{image.shape[1]} x {image.shape[0]}"
+        raise DataError(f"The folder {images} holds no pictures.")
+    pairs = []
+    for picture, file in zip(pictures, paired_labels(pictures, labels), strict=True):
+        if file is None:
+            raise DataError(f"The picture {picture} has no labels: {labels / (picture.stem + '.png')} does not exist.")
+        pairs.append(LabelledFile(picture.stem, picture, file))
+    return tuple(pairs)

@@ -14,24 +14,11 @@ import re
 from pathlib import Path
 from typing import Final
 
-from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.data.label_ids import LabelIds, label_ids
+from lowlat_seg_ros.data.known_labels import LABEL_IDS, TRAIN_IDS
+from lowlat_seg_ros.data.label_file import LabelFile
 
 CLASS_COUNT: Final = 19
 FRAMES_BEFORE_THE_LABELLED: Final = 19
-
-TRAIN_IDS: Final = label_ids({train_id: train_id for train_id in range(CLASS_COUNT)}, "Cityscapes' train ids end at 18")
-
-# cityscapesscripts/helpers/labels.py: the ids that are trained, in the order of their train ids
-_TRAINED: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-_LAST_ID: Final = 33
-LABEL_IDS: Final = label_ids(
-    {
-        **dict.fromkeys(range(_LAST_ID + 1), UNLABELLED),
-        **{stored: train_id for train_id, stored in enumerate(_TRAINED)},
-    },
-    f"Cityscapes' ids end at {_LAST_ID}",
-)
 
 IMAGE_END: Final = "_leftImg8bit.png"
 TRAIN_IDS_END: Final = "_gtFine_labelTrainIds.png"
@@ -53,7 +40,7 @@ def frame_name(image: Path) -> str:
     return image.name.removesuffix(IMAGE_END)
 
 
-def labels_of(root: Path, image: Path) -> tuple[Path, LabelIds]:
+def labels_of(root: Path, image: Path) -> LabelFile:
     """The label file of a picture and what its numbers mean: train ids where they were made, ids otherwise.
 
     Where neither file is there, the one that Cityscapes is delivered with is named.
@@ -61,7 +48,9 @@ def labels_of(root: Path, image: Path) -> tuple[Path, LabelIds]:
     city = image.parent
     folder = root / "gtFine" / city.parent.name / city.name
     train_ids = folder / (frame_name(image) + TRAIN_IDS_END)
-    return (train_ids, TRAIN_IDS) if train_ids.is_file() else (folder / (frame_name(image) + LABEL_IDS_END), LABEL_IDS)
+    if train_ids.is_file():
+        return LabelFile(train_ids, TRAIN_IDS)
+    return LabelFile(folder / (frame_name(image) + LABEL_IDS_END), LABEL_IDS)
 
 
 def earlier_images(root: Path, image: Path, count: int) -> tuple[Path, ...]:

@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.data.image_file import JPEG_END, JPEG_START, TRAILER_BYTES
 from lowlat_seg_ros.data.image_message import BadImage, colourless, demosaiced, eight_bits, is_bayer
+from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, jpeg_extent
 from lowlat_seg_ros.data.png import PNG_START, is_cut_png
 from lowlat_seg_ros.errors import quoted
 
 PNG_SIZE_AT: Final = 16
-JPEG_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those that state the picture's size
 
 LARGEST_PICTURE: Final = 1 << 27
 """Pixels. A hundred-byte PNG can claim a gigapixel, and would be given the memory for it."""
@@ -81,10 +80,10 @@ def _decoded(content: bytes) -> NDArray[Any]:
 def _check_picture(content: bytes) -> None:
     """Raise BadImage for what is no JPEG or PNG, is cut short, or claims a size that no camera has."""
     if content.startswith(JPEG_START):
-        # OpenCV fills the missing part of a truncated JPEG with grey and reports success.
-        if JPEG_END not in content[-TRAILER_BYTES:]:
-            raise BadImage("the picture is cut short")
-        height, width = _jpeg_size(content)
+        try:
+            width, height, _ = jpeg_extent(content)
+        except JpegError as error:
+            raise BadImage(f"the picture {error}") from error
     elif content.startswith(PNG_START) and len(content) >= PNG_SIZE_AT + 8:
         if is_cut_png(content):
             raise BadImage("the picture is cut short or damaged")
@@ -93,14 +92,3 @@ def _check_picture(content: bytes) -> None:
         raise BadImage("the data are no picture; expected a JPEG or PNG")
     if width * height > LARGEST_PICTURE:
         raise BadImage(f"the picture claims {width}x{height} pixels")
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """Height and width as the first frame header of a JPEG states them; raises BadImage if there is none."""
-    position = len(JPEG_START)
-    while position + 9 <= len(content) and content[position] == 0xFF:
-        if content[position + 1] in JPEG_FRAME_MARKERS:
-            height, width = struct.unpack_from(">HH", content, position + 5)
-            return height, width
-        position += 2 + struct.unpack_from(">H", content, position + 2)[0]
-    raise BadImage("the picture cannot be decoded: it is damaged")

@@ -1,51 +1,147 @@
-"""Reading one image file whole, or saying in one sentence why it cannot be read."""
+"""Reading one picture whole, as a viewer would show it, or saying in one sentence why it cannot be read."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, jpeg_extent
 from lowlat_seg_ros.data.png import is_cut_png
+from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.errors import Error
 
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-TRAILER_BYTES = 4096  # cameras append notes after a JPEG's end marker; a whole file has the marker this near its end
+EXIF_ORIENTATION: Final = 0x0112
+UPRIGHT: Final = 1
+
+# What turns the stored picture upright, by EXIF's number: a mirroring first, then a rotation.
+_TURNS: Final[dict[int, tuple[int | None, int | None]]] = {
+    2: (1, None),
+    3: (None, cv2.ROTATE_180),
+    4: (0, None),
+    5: (1, cv2.ROTATE_90_COUNTERCLOCKWISE),
+    6: (None, cv2.ROTATE_90_CLOCKWISE),
+    7: (1, cv2.ROTATE_90_CLOCKWISE),
+    8: (None, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+_TURNED_BY_OPENCV: Final = "TIFF"  # whatever it is told
+_WITH_THUMBNAILS: Final = "MPO"  # a JPEG with others behind its end, which are no further pictures of the drive
+
+_OF_NO_CAMERA: Final = ("F", "I")  # Pillow's modes of 32 bits a sample, floats or whole numbers
+LARGEST_VALUE = np.iinfo(np.uint16).max
+FEWEST_BITS_USED: Final = 12  # of 16: cameras write 10 or 12 bits as they are, and the picture is nearly black then
 
 
 class ImageFileError(Error):
     """An image file that cannot be read; the message is one sentence that names the file."""
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return the picture in `path` as (H, W, 3) uint8 RGB, whatever its own format; raises ImageFileError."""
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+class PictureFacts(NamedTuple):
+    """What a picture's header says beside its pixels."""
+
+    orientation: int = UPRIGHT  # EXIF's number
+    notes: tuple[str, ...] = ()  # what is left out of it or assumed, each as the end of "X ..."
 
 
-def read_unchanged(path: Path) -> NDArray[Any]:
-    """Return the values in `path` as stored, (H, W) or (H, W, C), in the file's own type; raises ImageFileError."""
-    return _decode(path, cv2.IMREAD_UNCHANGED)
+def read_rgb(path: Path, problems: Problems | None = None) -> NDArray[np.uint8]:
+    """The picture in `path` as (H, W, 3) uint8 RGB, whatever its own format.
+
+    It is turned upright by its EXIF; 16-bit values are scaled to 8; of several pictures in one file it is the first.
+    What is left out or assumed so is noted in `problems`. Raises ImageFileError.
+    """
+    content = read_bytes(path)
+    stored, facts = _decoded(path, content)
+    if problems is not None:
+        for note in (*facts.notes, *_notes_on_depth(stored)):
+            problems.add(("picture", note), f"{path} {note}", path)
+    rgb = cv2.cvtColor(_in_eight_bits(stored), cv2.COLOR_BGR2RGB)
+    return _upright(rgb, facts.orientation).astype(np.uint8, copy=False)
 
 
-def _decode(path: Path, mode: int) -> NDArray[Any]:
+def read_bytes(path: Path) -> bytes:
+    """A file's content; raises ImageFileError where it cannot be opened or is empty."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ImageFileError(f"The image {path} cannot be opened: {error.strerror or error}.") from error
     if not content:
         raise ImageFileError(f"The image {path} is empty.")
-    # OpenCV fills the missing part of a truncated JPEG with grey and reports success.
-    if content.startswith(JPEG_START) and JPEG_END not in content[-TRAILER_BYTES:]:
-        raise ImageFileError(f"The image {path} is cut short.")
+    return content
+
+
+def _decoded(path: Path, content: bytes) -> tuple[NDArray[Any], PictureFacts]:
+    """The stored picture, (H, W, 3) BGR in 8 or 16 bits, not turned yet."""
+    if content.startswith(JPEG_START):
+        try:
+            jpeg_extent(content)
+        except JpegError as error:
+            raise ImageFileError(f"The image {path} {error}.") from error
     if is_cut_png(content):
         raise ImageFileError(f"The image {path} is cut short or damaged.")
+    facts = _facts_of(path, content)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+        image = cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        )
     except cv2.error:
         image = None
     if image is None:
         raise ImageFileError(f"The image {path} cannot be decoded: it is damaged or not an image.")
-    return image
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageFileError(f"The image {path} has samples of {image.dtype}; expected unsigned ones of 8 or 16 bits.")
+    return image, facts
+
+
+def _facts_of(path: Path, content: bytes) -> PictureFacts:
+    """By Pillow, which reads headers alone; nothing of a format that it does not know."""
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            form, mode = header.format, header.mode
+            orientation = header.getexif().get(EXIF_ORIENTATION, UPRIGHT)
+            has_alpha = mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in header.info
+            pictures = 1 if form == _WITH_THUMBNAILS else getattr(header, "n_frames", 1)
+    except Image.DecompressionBombError as error:
+        raise ImageFileError(f"The image {path} claims more pixels than any camera has.") from error
+    except Exception:  # whatever a damaged header makes of Pillow: OpenCV decides whether the picture can be read
+        return PictureFacts()
+    if mode in _OF_NO_CAMERA:
+        raise ImageFileError(f"The image {path} has samples of 32 bits; expected 8 or 16 bits, as cameras have.")
+    notes = []
+    if orientation in _TURNS:
+        notes.append("is turned upright, as its EXIF says")
+    if has_alpha:
+        notes.append("has an alpha channel, which is ignored")
+    if mode == "CMYK":
+        notes.append("is in CMYK, and turned into RGB without a colour profile")
+    if pictures > 1:
+        notes.append("holds several pictures, of which the first is taken")
+    return PictureFacts(UPRIGHT if form == _TURNED_BY_OPENCV else orientation, tuple(notes))
+
+
+def _notes_on_depth(stored: NDArray[Any]) -> list[str]:
+    if stored.dtype == np.uint8:
+        return []
+    notes = ["has 16 bits a channel, which are scaled to 8"]
+    if stored.max() < 1 << FEWEST_BITS_USED:
+        notes.append(f"has 16 bits a channel and uses less than {FEWEST_BITS_USED} of them: it is nearly black")
+    return notes
+
+
+def _in_eight_bits(stored: NDArray[Any]) -> NDArray[np.uint8]:
+    """As image messages of 16 bits are (data/image_message.py)."""
+    if stored.dtype == np.uint8:
+        return stored
+    return cv2.convertScaleAbs(stored, alpha=255 / LARGEST_VALUE).astype(np.uint8, copy=False)
+
+
+def _upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+    mirroring, rotation = _TURNS.get(orientation, (None, None))
+    if mirroring is not None:
+        image = cv2.flip(image, mirroring)
+    return image if rotation is None else cv2.rotate(image, rotation)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.camvid import LabelledImage
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.errors import Error
 
 
@@ -50,9 +51,16 @@ class ClassesByName:
         extra = tuple(name for index, name in enumerate(model) if index not in scored)
         return cls(ids, scored, left_out, extra)
 
-    def renamed(self, frames: Iterator[LabelledImage]) -> Iterator[LabelledImage]:
-        """The frames with the model's ids in their labels."""
-        return (frame._replace(labels=self.ids[frame.labels]) for frame in frames)
+    def renamed(self, frames: Iterator[LabelledImage], problems: Problems | None = None) -> Iterator[LabelledImage]:
+        """The frames with the model's ids in their labels; how many pixels that leaves out is noted at the end."""
+        labelled = kept = 0
+        for frame in frames:
+            labels = self.ids[frame.labels]
+            labelled += np.count_nonzero(frame.labels != UNLABELLED)
+            kept += np.count_nonzero(labels != UNLABELLED)
+            yield frame._replace(labels=labels)
+        if problems is not None:
+            problems.leave_out("labelled pixels", labelled - kept, labelled)
 
     def sentences(self) -> list[str]:
         """What a reader of the scores has to know."""

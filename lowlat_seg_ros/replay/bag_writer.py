@@ -1,7 +1,7 @@
 """Making a rosbag2 bag of frames and their labels: what `ros2 bag info` lists and `ros2 bag play` sends.
 
 Topics: `/image` (bgr8) and, where there are labels, `/labels_truth` (mono8 class ids, 255 = unlabelled) with the same
-stamps. Stamps and receive times are equal, at the clip's rate from START on, so that the same frames make the same bag.
+stamps. Stamps and receive times are equal, the clip's own times from START on, so that the same frames make one bag.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def _write(writer: Writer, frames: Iterable[LabelledFrame], rate_hz: float, fram
         image_topic = _add_topic(writer, IMAGE_TOPIC)
         truth: Connection | None = None
         count = labelled = 0
-        for image, labels in frames:
-            stamp = START + round(count * NANOSECONDS_A_SECOND / rate_hz)
+        for image, labels, time in frames:
+            stamp = START + (round(count * NANOSECONDS_A_SECOND / rate_hz) if time is None else time)
             header = Header(stamp, frame_id)
             bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
             writer.write(image_topic, stamp, serialized_image(bgr, "bgr8", header))

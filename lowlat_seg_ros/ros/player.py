@@ -102,7 +102,7 @@ class ClipSource:
         """Raises ClipError for a frame that cannot be read, where all are held in memory; else `images` does."""
         self._clip = clip
         self._options = options
-        self._held = list(self._messages()) if options.in_memory else None
+        self._held = list(self._timed_messages()) if options.in_memory else None
         self.topics = {topic: topic for topic in options.topics}
         self.description = f"{clip.name}: {clip.size[0]}x{clip.size[1]} at {clip.rate_hz:g} Hz"
         self.rate_in_words = f"{clip.rate_hz:g} Hz"
@@ -110,16 +110,20 @@ class ClipSource:
 
     def images(self) -> Iterator[DueImage]:
         rounds = itertools.count() if self._options.rounds is None else range(self._options.rounds)
-        played = (self._messages() if self._held is None else self._held for _ in rounds)
-        for number, message in enumerate(itertools.chain.from_iterable(played)):
-            yield DueImage(number * self._period, message)
+        begin = 0  # of the round
+        for _ in rounds:
+            due = begin
+            for time_in_clip, message in self._timed_messages() if self._held is None else self._held:
+                due = begin + time_in_clip
+                yield DueImage(due, message)
+            begin = due + self._period
 
-    def _messages(self) -> Iterable[Image]:
+    def _timed_messages(self) -> Iterable[tuple[int, Image]]:
         header, encoding = Header(frame_id=self._options.frame_id), self._options.encoding
         conversion = FROM_RGB[encoding]
-        for frame in self._clip.frames():
+        for time_in_clip, frame in self._clip.timed_frames():
             encoded = frame if conversion is None else np.asarray(cv2.cvtColor(frame, conversion), np.uint8)
-            yield image_message(encoded, encoding, header)
+            yield time_in_clip, image_message(encoded, encoding, header)
 
 
 class BagSource:

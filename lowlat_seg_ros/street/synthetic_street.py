@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.camvid import LabelledImage
+from lowlat_seg_ros.data.problems import Problems
+from lowlat_seg_ros.data.timed_frame import NANOSECONDS_A_SECOND, TimedFrame
 from lowlat_seg_ros.street.backdrop import Backdrop
 from lowlat_seg_ros.street.camera import PinholeCamera
 from lowlat_seg_ros.street.cross_section import CAMERA_LANE, LANES_FROM_OUTSIDE
@@ -46,6 +48,7 @@ class SyntheticStreet:
         self, size: tuple[int, int] = (480, 360), seed: int = 0, frame_count: int = 150, rate_hz: float = 15.0
     ) -> None:
         _require_a_clip(size, seed, frame_count, rate_hz)
+        self.problems = Problems()  # a street has none
         self.size = size
         self.seed = seed
         self.frame_count = frame_count
@@ -70,12 +73,22 @@ class SyntheticStreet:
         for surface in surfaces:
             surface.paint(canvas, camera)
         image = self._photographed(canvas, index)
-        return LabelledImage(f"{self.name}_{index:05d}", image, np.ascontiguousarray(canvas[..., 3]))
+        labels = np.ascontiguousarray(canvas[..., 3])
+        return LabelledImage(f"{self.name}_{index:05d}", image, labels, self.time_of(index))
+
+    def time_of(self, index: int) -> int:
+        """Nanoseconds from the first frame to this one."""
+        return round(index * NANOSECONDS_A_SECOND / self.rate_hz)
 
     def frames(self, first: int = 0) -> Generator[NDArray[np.uint8], None, None]:
         """Yield the picture of every frame from number `first` on, (H, W, 3) uint8 RGB."""
         for index in range(first, self.frame_count):
             yield self[index].image
+
+    def timed_frames(self, first: int = 0) -> Generator[TimedFrame, None, None]:
+        """The same, each with its time."""
+        for index, image in enumerate(self.frames(first), start=first):
+            yield TimedFrame(self.time_of(index), image)
 
     def scene(self, index: int) -> tuple[PinholeCamera, list[Surface]]:
         """Return the camera at frame `index` and what it sees, in an order in which later surfaces hide earlier ones.

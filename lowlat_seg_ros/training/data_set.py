@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lowlat_seg_ros.data import cityscapes
-from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
-from lowlat_seg_ros.data.clips import VIDEO_SUFFIXES, Clip, ClipError, PictureFolder, Video, is_picture, open_clip
+from lowlat_seg_ros.data.clips import VIDEO_SUFFIXES, Clip, ClipError, PictureFolder, Video, open_clip
+from lowlat_seg_ros.data.folders import is_picture, label_files_in, natural_order, paired_labels, pictures_in, strays
 from lowlat_seg_ros.data.frame_source import FrameSource, VideoFrame
-from lowlat_seg_ros.data.label_ids import CAMVID_IDS, LabelIds, numbered_classes
-from lowlat_seg_ros.data.labelled_clips import LABEL_SUFFIX, label_files
+from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
+from lowlat_seg_ros.data.label_classes import LabelClasses, numbered_classes
+from lowlat_seg_ros.data.label_file import LabelFile
+from lowlat_seg_ros.data.labelled_clips import label_files
+from lowlat_seg_ros.data.parts import is_in_last
+from lowlat_seg_ros.data.problems import DataError, Problems
 from lowlat_seg_ros.training.data_plan import DataPlan, parse_hold_out
-from lowlat_seg_ros.training.frames import LONGEST_DISTANCE, LabelFile, TrainingFrame
+from lowlat_seg_ros.training.frames import LONGEST_DISTANCE, TrainingFrame
 
 SPLIT = "train"
 UNLABELLED_SPACING = 10  # frames between the later frames of an unlabelled video's pairs
@@ -30,10 +34,11 @@ class DataSet(NamedTuple):
     held_out: list[TrainingFrame]
     unlabelled: list[TrainingFrame]  # of the videos that nobody labelled
     problems: list[str]
+    notes: Problems  # what is left out or assumed, with which training goes on
 
 
-def find_data(plan: DataPlan, class_count: int) -> DataSet:
-    """The data set that the plan names.
+def find_data(plan: DataPlan, class_count: int, classes: LabelClasses | None = None) -> DataSet:
+    """The data set that the plan names; `classes` says what the numbers in `plan.labels` are, by default the model's.
 
     Raises:
         PlanError: the plan names no data set, or two.
@@ -41,8 +46,10 @@ def find_data(plan: DataPlan, class_count: int) -> DataSet:
     """
     plan.must_name_data()
     problems: list[str] = []
+    notes = Problems()
     if plan.frames is not None:
-        name, frames = _named_frames(plan, class_count, problems)
+        ids = (classes or numbered_classes(class_count)).with_void(plan.void)
+        name, frames = _named_frames(plan, ids, problems, notes)
     else:
         assert plan.root is not None
         name, frames = _known_layout(plan.root, class_count, problems)
@@ -54,20 +61,29 @@ def find_data(plan: DataPlan, class_count: int) -> DataSet:
             unlabelled += unlabelled_frames(video)
         except DataError as error:
             problems.append(str(error))
-    return DataSet(name, trained, held_out, unlabelled, problems)
+    return DataSet(name, trained, held_out, unlabelled, problems, notes)
 
 
 def _known_layout(root: Path, class_count: int, problems: list[str]) -> tuple[str, list[TrainingFrame]]:
     if cityscapes.is_cityscapes(root):
         _require_classes("Cityscapes", cityscapes.CLASS_COUNT, class_count)
-        return "Cityscapes' training split", cityscapes_frames(root, problems)
+        return "Cityscapes' training split", placed(cityscapes_frames(root, problems))
     if (root / SPLIT).is_dir() and (root / f"{SPLIT}annot").is_dir():
         _require_classes("CamVid", len(CAMVID_CLASSES), class_count)
-        return "CamVid's training split", camvid_frames(root, problems)
+        return "CamVid's training split", placed(camvid_frames(root, problems))
     raise DataError(
         f"{root} is no data set; expected the folders train and trainannot (CamVid) or leftImg8bit and gtFine "
         "(Cityscapes); of other layouts, name the folders of frames and labels"
     )
+
+
+def placed(frames: list[TrainingFrame]) -> list[TrainingFrame]:
+    """The frames with their positions in their drives, by their order."""
+    drives = [frame.drive for frame in frames]
+    return [
+        frame._replace(position=drives[:index].count(frame.drive) / drives.count(frame.drive))
+        for index, frame in enumerate(frames)
+    ]
 
 
 def _require_classes(name: str, expected: int, class_count: int) -> None:
@@ -80,14 +96,17 @@ def _require_classes(name: str, expected: int, class_count: int) -> None:
 def camvid_frames(root: Path, problems: list[str]) -> list[TrainingFrame]:
     """CamVid's training stills, a second apart: nothing is known of the frames before them."""
     images, labels = root / SPLIT, root / f"{SPLIT}annot"
-    pictures = sorted(images.glob("*.png"))
+    pictures = pictures_in(images)
     if not pictures:
-        raise DataError(f"CamVid's folder {images} holds no PNG pictures.")
+        raise DataError(f"CamVid's folder {images} holds no pictures.")
     frames = [
         TrainingFrame(
-            picture.stem, picture.stem.rpartition("_")[0], picture, LabelFile(labels / picture.name, CAMVID_IDS)
+            picture.stem,
+            picture.stem.rpartition("_")[0],
+            picture,
+            LabelFile(file or labels / f"{picture.stem}.png", CAMVID_LABELS),
         )
-        for picture in pictures
+        for picture, file in zip(pictures, paired_labels(pictures, labels), strict=True)
     ]
     return with_labels_there(frames, problems)
 
@@ -102,7 +121,7 @@ def cityscapes_frames(root: Path, problems: list[str]) -> list[TrainingFrame]:
             cityscapes.frame_name(image),
             image.parent.name,
             image,
-            LabelFile(*cityscapes.labels_of(root, image)),
+            cityscapes.labels_of(root, image),
             cityscapes.earlier_images(root, image, LONGEST_DISTANCE),
         )
         for image in images
@@ -121,17 +140,19 @@ def with_labels_there(frames: list[TrainingFrame], problems: list[str]) -> list[
     return present
 
 
-def _named_frames(plan: DataPlan, class_count: int, problems: list[str]) -> tuple[str, list[TrainingFrame]]:
+def _named_frames(
+    plan: DataPlan, ids: LabelClasses, problems: list[str], notes: Problems
+) -> tuple[str, list[TrainingFrame]]:
     assert plan.frames is not None and plan.labels is not None
     if not plan.labels.is_dir():
         raise DataError(f"The folder of labels {plan.labels} does not exist.")
-    ids = numbered_classes(class_count, plan.void)
     frames: list[TrainingFrame] = []
     for path, labels in drives_of(plan.frames, plan.labels):
         try:
             clip = open_clip(path)
             follow_each_other = plan.consecutive or isinstance(clip, Video)
             frames += clip_frames(clip, labels, ids, follow_each_other, problems)
+            notes.include(clip.problems)
         except (ClipError, DataError) as error:
             problems.append(str(error))
     return f"the frames in {plan.frames.name}", frames
@@ -145,11 +166,12 @@ def drives_of(frames: Path, labels: Path) -> list[tuple[Path, Path]]:
     videos = [path for path in frames.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES]
     if not folders and not videos:
         raise DataError(f"{frames} holds no pictures, and no drives: folders of pictures, or videos.")
-    return sorted([(path, labels / path.name) for path in folders] + [(path, labels / path.stem) for path in videos])
+    found = [(path, labels / path.name) for path in folders] + [(path, labels / path.stem) for path in videos]
+    return sorted(found, key=lambda drive: natural_order(drive[0]))
 
 
 def clip_frames(
-    clip: Clip, labels: Path, ids: LabelIds, follow_each_other: bool, problems: list[str]
+    clip: Clip, labels: Path, ids: LabelClasses, follow_each_other: bool, problems: list[str]
 ) -> list[TrainingFrame]:
     """The labelled frames of a clip. A still without labels is a problem, and so are labels without a frame."""
     sources = frame_sources(clip)
@@ -161,7 +183,7 @@ def clip_frames(
         )
         return []
     drive = clip.path.stem if isinstance(clip, Video) else clip.name
-    _note_strays(labels, {file for file in files if file is not None}, problems)
+    problems += [f"The labels {stray} belong to no frame." for stray in strays(label_files_in(labels), files)]
     if not follow_each_other:
         for source, file in zip(sources, files, strict=True):
             if file is None:
@@ -173,15 +195,11 @@ def clip_frames(
             sources[index],
             LabelFile(file, ids),
             _before(sources, index) if follow_each_other else (),
+            index / len(sources),
         )
         for index, file in enumerate(files)
         if file is not None
     ]
-
-
-def _note_strays(labels: Path, used: set[Path], problems: list[str]) -> None:
-    for stray in sorted(set(labels.glob(f"*{LABEL_SUFFIX}")) - used):
-        problems.append(f"The labels {stray} belong to no frame.")
 
 
 def frame_sources(clip: Clip) -> list[FrameSource]:
@@ -191,7 +209,7 @@ def frame_sources(clip: Clip) -> list[FrameSource]:
     if not isinstance(clip, Video):
         raise DataError(f"{clip.name} is no folder of pictures and no video file.")
     try:
-        return [VideoFrame(clip.path, index) for index, _ in enumerate(clip.frames())]
+        return [VideoFrame(clip.path, index, frame.time) for index, frame in enumerate(clip.timed_frames())]
     except ClipError as error:
         raise DataError(str(error)) from error
 
@@ -216,7 +234,7 @@ def _before(sources: list[FrameSource], index: int) -> tuple[FrameSource, ...]:
 
 
 def set_aside(frames: list[TrainingFrame], hold_out: str | None) -> tuple[list[TrainingFrame], list[TrainingFrame]]:
-    """The frames to train on and those to be scored only: none, every n-th, or a whole drive.
+    """The frames to train on and those to be scored only: none, every n-th, the last part of each drive, or a drive.
 
     Raises:
         DataError: no frame is of the drive, or nothing would be left, or a frame held out was filmed within a second
@@ -227,6 +245,8 @@ def set_aside(frames: list[TrainingFrame], hold_out: str | None) -> tuple[list[T
     kind, value = parse_hold_out(hold_out)
     if kind == "every":
         is_held = [index % int(value) == int(value) - 1 for index in range(len(frames))]
+    elif kind == "last":
+        is_held = [is_in_last(float(value), frame.position) for frame in frames]
     else:
         is_held = [frame.drive == value for frame in frames]
     held = [frame for frame, out in zip(frames, is_held, strict=True) if out]
@@ -239,6 +259,6 @@ def set_aside(frames: list[TrainingFrame], hold_out: str | None) -> tuple[list[T
     if any(frame.image in seen for frame in held):
         raise DataError(
             f"hold_out is {hold_out!r}, but these frames follow each other, and those before and after one held out "
-            "look the same as it; expected 'drive NAME'"
+            "look the same as it; expected 'last fifth' or 'drive NAME'"
         )
     return trained, held

@@ -6,26 +6,19 @@ Nothing here is read before its turn comes, so that a data set need not fit into
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.data.camvid import DataError
+from lowlat_seg_ros.data.camvid import require_size
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.frame_source import FrameSource, read_frame
-from lowlat_seg_ros.data.label_ids import LabelIds, read_classes
+from lowlat_seg_ros.data.label_file import LabelFile, ReadLabels, read_label_file
+from lowlat_seg_ros.data.problems import Problems
 
 LONGEST_DISTANCE = 10  # frames from the key frame to the labelled one, as in the paper
-
-
-class LabelFile(NamedTuple):
-    """A file of labels, and what its numbers mean."""
-
-    path: Path
-    ids: LabelIds
 
 
 class TrainingFrame(NamedTuple):
@@ -36,6 +29,7 @@ class TrainingFrame(NamedTuple):
     image: FrameSource
     labels: LabelFile | None  # None: nobody labelled it
     earlier: tuple[FrameSource, ...] = ()  # the frames before it, the nearest first; none for a still
+    position: float = 0.0  # the share of its drive's frames that lie before it
 
 
 class TrainingPicture(NamedTuple):
@@ -62,21 +56,23 @@ class Pictures(Sequence[TrainingPicture]):
 
     def __getitem__(self, index: int) -> TrainingPicture:  # type: ignore[override]  # nobody takes slices
         frame = self.frames[index]
-        image, labels = read_training_frame(frame)
+        image, (labels, _) = read_training_frame(frame)
         return TrainingPicture(
             frame.name, resized(image, self.size), resized_labels(labels, self.size), frame.earlier[:LONGEST_DISTANCE]
         )
 
 
-def read_training_frame(frame: TrainingFrame) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image and labels as they lie on disk, all unlabelled where there are none; raises DataError."""
-    image = read_frame(frame.image)
+def read_training_frame(frame: TrainingFrame, problems: Problems | None = None) -> tuple[NDArray[np.uint8], ReadLabels]:
+    """Image and labels as they lie on disk, all unlabelled where there are none; raises DataError.
+
+    What is left out of the picture or assumed of it is noted in `problems`.
+    """
+    image = read_frame(frame.image, problems)
     if frame.labels is None:
-        return image, np.full(image.shape[:2], UNLABELLED, np.uint8)
-    labels = read_classes(frame.labels.path, frame.labels.ids)
-    if labels.shape != image.shape[:2]:
-        raise DataError(f"The labels {frame.labels.path} are {size_of(labels)} but their picture is {size_of(image)}.")
-    return image, labels
+        return image, ReadLabels(np.full(image.shape[:2], UNLABELLED, np.uint8), frozenset())
+    read = read_label_file(frame.labels.path, frame.labels.classes)
+    require_size(frame.labels.path, read.labels, image)
+    return image, read
 
 
 def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -91,7 +87,3 @@ def resized_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
     if (labels.shape[1], labels.shape[0]) == size:
         return labels
     return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
-def size_of(image: NDArray[np.uint8]) -> str:
-    return f"{image.shape[1]} x {image.shape[0]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.data.label_classes import LabelClasses, numbered_classes
+from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName
 from lowlat_seg_ros.models.checkpoint import load_trainable, locate, save_checkpoint
 from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import ModelConfig, TwoNetworksConfig
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.slow.label_description import read_label_classes
 from lowlat_seg_ros.training.base import BaseStage, LowStage, class_weights, still_maker, whole_still_maker
 from lowlat_seg_ros.training.card import StageRecord, card_with
 from lowlat_seg_ros.training.data_plan import DataPlan
@@ -98,13 +102,27 @@ def prepare(run: Run, stages: Sequence[str]) -> Surveyed:
     for stage in stages:
         check_folder(run, stage)
     check_stage_before(run, stages[0])
-    data = find_data(run.data, run.config.class_count)
+    data = find_data(run.data, run.config.class_count, classes_of_labels(run))
     class_pixels = survey(data, run.folder / SURVEY_FILE)
+    for line in data.notes.lines():
+        print(line, file=sys.stderr)
     for stage in stages:
         steps_of_epoch(len(frames_for(stage, data)), run.plans[stage], run.hardware)
     if STAGES[0] in stages:
         check_batch_norm(run.plans[STAGES[0]], run.hardware)
     return Surveyed(data, class_pixels)
+
+
+def classes_of_labels(run: Run) -> LabelClasses:
+    """What the labels hold: the model's ids and colours, or what ``classes`` of the plan says, matched by name."""
+    config = run.config
+    if run.data.classes is None:
+        return numbered_classes(config.class_count, names=config.classes, colours=config.colours)
+    labels = read_label_classes(run.data.classes)
+    by_name = ClassesByName.match(config.classes, labels.names)
+    for sentence in by_name.sentences():
+        print(sentence, file=sys.stderr)
+    return labels.renamed(config.classes, by_name.ids[: len(labels.names)].tolist())
 
 
 def check_folder(run: Run, stage: str) -> None:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
-from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.documents import MOST_BYTES, read_json
 from lowlat_seg_ros.data.frame_source import FrameSource, VideoFrame, read_frame
+from lowlat_seg_ros.data.label_file import is_mask, mask_in_words, note_missing_classes, require_ids
+from lowlat_seg_ros.data.problems import DataError, Problems
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.training.data_set import DataSet
 from lowlat_seg_ros.training.frames import TrainingFrame, read_training_frame
@@ -31,35 +32,57 @@ class Finding(NamedTuple):
 
     class_pixels: NDArray[np.int64]  # (256,): pixels of each class id
     problem: str | None
+    is_mask: bool = False  # its labels are 0 and 255 alone
 
 
 def survey(data: DataSet, cache: Path) -> NDArray[np.int64]:
     """The pixels of each class id in the frames that are trained on, (256,).
 
-    Everything is decoded, but not again while no file has changed: the result is kept in the file `cache`.
+    Everything is decoded, but not again while no file has changed: the result is kept in the file `cache`. What is left
+    out or assumed, and the classes without a pixel, are in the data set's `notes` afterwards.
 
     Raises:
         DataError: a file is missing or damaged, labels do not fit their picture or have ids that the classes lack, or
             nothing is labelled. All of them in one list.
     """
     files = state_of_files(data)
-    known = _kept(cache, files)
+    known = _kept(cache, files, data.notes)
     if known is not None and not data.problems:
         return known
     problems = list(data.problems)
     class_pixels = np.zeros(256, np.int64)
-    for finding in _findings("reading the labelled frames", data.trained):
+    masks = []
+    findings = _findings("reading the labelled frames", data.trained, data.notes)
+    for frame, finding in zip(data.trained, findings, strict=True):
         class_pixels += finding.class_pixels
         problems += [finding.problem] if finding.problem else []
-    for finding in _findings("reading the frames held out", data.held_out):
+        masks += [frame.labels.path] if finding.is_mask and frame.labels else []
+    for finding in _findings("reading the frames held out", data.held_out, data.notes):
         problems += [finding.problem] if finding.problem else []
     problems += _unreadable(data)
+    problems += _note_labels(data, class_pixels, masks)
     if not problems and not class_pixels[:UNLABELLED].any():
         problems.append(f"No pixel of {data.name} has a class: all {len(data.trained)} pictures are void.")
     if problems:
         raise DataError(list_of(problems, data.name))
-    _keep(cache, files, class_pixels)
+    _keep(cache, files, class_pixels, data.notes)
     return class_pixels
+
+
+def _note_labels(data: DataSet, class_pixels: NDArray[np.int64], masks: list[Path]) -> list[str]:
+    """Note masks and classes without a pixel; where all labels are masks, that is a problem."""
+    labels = [frame.labels for frame in data.trained if frame.labels]
+    if not labels or not class_pixels.any():
+        return []
+    try:
+        require_ids(len(masks), len(labels), next(iter(masks), None))
+    except DataError as error:
+        return [str(error)]
+    for mask in masks:
+        data.notes.add("mask", mask_in_words(mask), mask)
+    if labels[0].classes.names:
+        note_missing_classes(class_pixels, labels[0].classes, data.notes, data.name)
+    return []
 
 
 def list_of(problems: list[str], name: str) -> str:
@@ -72,20 +95,22 @@ def list_of(problems: list[str], name: str) -> str:
     return "\n  ".join([f"{counted}{first}:", *shown])
 
 
-def examine(frame: TrainingFrame) -> Finding:
+def examine(frame: TrainingFrame, notes: Problems | None = None) -> Finding:
     """Read one labelled frame as training will."""
     try:
-        _, labels = read_training_frame(frame)
+        _, read = read_training_frame(frame, notes)
     except DataError as error:
         return Finding(np.zeros(256, np.int64), str(error))
-    return Finding(np.bincount(labels.ravel(), minlength=256), None)
+    looks_like_mask = frame.labels is not None and is_mask(read.stored, frame.labels.classes)
+    return Finding(np.bincount(read.labels.ravel(), minlength=256), None, looks_like_mask)
 
 
-def _findings(what: str, frames: list[TrainingFrame]) -> Iterable[Finding]:
+def _findings(what: str, frames: list[TrainingFrame], notes: Problems) -> Iterable[Finding]:
     if not frames:
         return
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # decoding leaves Python's lock alone
-        yield from tqdm(threads.map(examine, frames), what, len(frames), unit="frame", leave=False)
+        found = threads.map(lambda frame: examine(frame, notes), frames)
+        yield from tqdm(found, what, len(frames), unit="frame", leave=False)
 
 
 def _unreadable(data: DataSet) -> list[str]:
@@ -117,7 +142,7 @@ def state_of_files(data: DataSet) -> str:
             for path in paths:
                 digest.update(f"{path} {_stamp(path.video if isinstance(path, VideoFrame) else path)}\n".encode())
             if frame.labels:
-                digest.update(repr(frame.labels.ids).encode())
+                digest.update(repr(frame.labels.classes).encode())
     return digest.hexdigest()
 
 
@@ -129,13 +154,20 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _keep(cache: Path, files: str, class_pixels: NDArray[np.int64]) -> None:
-    atomic_write(cache, json.dumps({"files": files, "class_pixels": class_pixels.tolist()}).encode())
+def _keep(cache: Path, files: str, class_pixels: NDArray[np.int64], notes: Problems) -> None:
+    kept = {"files": files, "class_pixels": class_pixels.tolist(), "notes": notes.lines()}
+    atomic_write(cache, json.dumps(kept).encode())
 
 
-def _kept(cache: Path, files: str) -> NDArray[np.int64] | None:
+def _kept(cache: Path, files: str, notes: Problems) -> NDArray[np.int64] | None:
+    """What is known of these files, and into ``notes`` what was noted of them; None where that is nothing."""
     try:
         kept = read_json(cache, MOST_BYTES)
-        return np.array(kept["class_pixels"], np.int64) if kept["files"] == files else None
+        if kept["files"] != files:
+            return None
+        class_pixels, lines = np.array(kept["class_pixels"], np.int64), [str(line) for line in kept["notes"]]
     except (Error, ValueError, KeyError, TypeError, OverflowError):
         return None
+    for line in lines:
+        notes.add(line, line.removesuffix("."))
+    return class_pixels

@@ -1,0 +1,100 @@
+"""Files of every kind that readers must know, written without the readers' own libraries where that matters."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6  # colour types of PNG
+ORIENTATION = 0x0112  # EXIF's
+
+
+def png(samples: NDArray[Any], bit_depth: int = 8, colour_type: int = GREY) -> bytes:
+    """A PNG with exactly these samples: (H, W) or (H, W, channels), each less than 2 to the power of `bit_depth`."""
+    height, width = samples.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
+    rows = [b"\0" + _packed(row.reshape(-1), bit_depth) for row in samples]
+    palette = bytes(value for number in range(1 << min(bit_depth, 8)) for value in (number, 255 - number, number // 2))
+    chunks = [(b"IHDR", header), (b"PLTE", palette)][: 2 if colour_type == PALETTE else 1]
+    chunks += [(b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _packed(values: NDArray[Any], bit_depth: int) -> bytes:
+    if bit_depth == 16:
+        return values.astype(">u2").tobytes()
+    bits = (values[:, None].astype(np.uint8) >> np.arange(bit_depth - 1, -1, -1)) & 1
+    return np.packbits(bits.reshape(-1)).tobytes()
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def picture_bytes(image: Image.Image, form: str, orientation: int = 1, **options: Any) -> bytes:
+    """A picture in one of Pillow's formats, with that EXIF orientation."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, form, **({"exif": exif} if orientation != 1 else {}), **options)
+    return buffer.getvalue()
+
+
+def with_fill_bytes(jpeg: bytes, count: int) -> bytes:
+    """A JPEG with `count` fill bytes before each marker of its header and before its end marker."""
+    parts, position = [jpeg[:2]], 2
+    while jpeg[position + 1] != 0xDA:
+        length = 2 + struct.unpack_from(">H", jpeg, position + 2)[0]
+        parts.append(b"\xff" * count + jpeg[position : position + length])
+        position += length
+    return b"".join([*parts, b"\xff" * count, jpeg[position:-2], b"\xff" * count, jpeg[-2:]])
+
+
+def write_video(path: Path, frames: Sequence[NDArray[np.uint8]], times_ms: Sequence[int], codec: str) -> None:
+    """A video of (H, W, 3) RGB frames at these times, with a key frame every eight; by PyAV."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.gop_size = 8
+        for image, time in zip(frames, times_ms, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = time, stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def numbered_frame(number: int, size: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]:
+    """A picture whose number survives any codec: `number_of` reads it. Its upper left quarter is white."""
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image[: size[1] // 4, : size[0] // 4] = 255
+    for bit in range(6):
+        left = size[0] * bit // 6
+        image[size[1] // 2 :, left : left + size[0] // 6] = 255 * (number >> bit & 1)
+    return image
+
+
+def number_of(image: NDArray[np.uint8]) -> int:
+    """The number of a `numbered_frame` that has been encoded."""
+    height, width = image.shape[:2]
+    middles = [image[3 * height // 4, width * bit // 6 + width // 12].mean() for bit in range(6)]
+    return sum(int(value > 127) << bit for bit, value in enumerate(middles))
+
+
+def turned_by_a_quarter(mp4: bytes, height: int) -> bytes:
+    """An MP4 of pictures of that height whose track header says that they are to be turned clockwise."""
+    matrix_at = mp4.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    matrix = struct.pack(">9i", 0, one, 0, -one, 0, 0, height * one, 0, 1 << 30)
+    return mp4[:matrix_at] + matrix + mp4[matrix_at + len(matrix) :]
