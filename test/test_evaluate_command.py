@@ -220,10 +220,9 @@ def test_a_picture_of_another_size_is_named(
     odd = copied(clip, tmp_path)
     resize(odd / "frames" / "002.png", (48, 36))
     assert evaluate(odd, model, "--out", str(tmp_path / "out")) == 1
+    assert "002.png is 48 x 36 but the clip began with 96 x 72" in capsys.readouterr().err
+    assert evaluate(odd, model, "--stills", "--out", str(tmp_path / "out")) == 1
     assert "002.png are 96 x 72 but their picture is 48 x 36" in capsys.readouterr().err
-    resize(odd / "labels" / "002.png", (48, 36))
-    assert evaluate(odd, model, "--out", str(tmp_path / "out")) == 1
-    assert "The picture 002 is 48 x 36 but 000 is 96 x 72" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -234,7 +233,7 @@ def test_a_class_that_the_model_does_not_have_is_named(
     few = replace(few, classes=few.classes[:4], colours=few.colours[:4])
     save_checkpoint(SegmentationNetwork(few), tmp_path / "few", "# Four classes\n")
     assert evaluate(clip, tmp_path / "few", "--out", str(tmp_path / "out")) == 1
-    assert "The labels of 000 hold the class id 10, and the model's ids end at 3." in capsys.readouterr().err
+    assert "000.png hold the id 11, but the model has the classes 0 to 3." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -333,8 +332,11 @@ def test_without_labels_rows_are_scored_by_their_agreement_with_the_full_network
     assert rows["per-frame"]["mean_iou"] is None and rows["fixed"]["agreement_pixels"] < 1
     assert rows["per-frame"]["class_iou"] == [] and figures(file)["full_network_at_its_best"] is None
     assert "agreement is with the full network's own" in capsys.readouterr().out
-    assert main(["evaluate", *frames, "--analyses", "distances"]) == 1
-    assert "analyses need --labels" in capsys.readouterr().err
+    assert len(rows["fixed"]["agreement_class_iou"]) == len(figures(file)["classes"])
+    at_no_distance, *farther = figures(file)["distances"]["mean_iou"]
+    assert at_no_distance == 1 and len(farther) == FRAMES - 1 and max(farther) < 1
+    assert main(["evaluate", *frames, "--analyses", "distances,policies"]) == 1
+    assert "--analyses is 'distances,policies', which needs --labels; expected distances" in capsys.readouterr().err
     assert main(["evaluate", *frames, "--latency"]) == 1
     assert "--latency scores each network against the truth; expected --labels" in capsys.readouterr().err
 

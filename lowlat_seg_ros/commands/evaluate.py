@@ -6,8 +6,7 @@ import argparse
 import itertools
 import math
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,30 +16,33 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
-from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
 from lowlat_seg_ros.data.clips import STREET, open_clip
+from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
+from lowlat_seg_ros.data.label_classes import LabelClasses, numbered_classes
+from lowlat_seg_ros.data.parts import EXPECTED, last_share
+from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName
 from lowlat_seg_ros.evaluation.cut import CUT, FRAMES_BEFORE, cut_row
-from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
-from lowlat_seg_ros.evaluation.evaluation import ANALYSES, Evaluation, Plan, evaluate
+from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.evaluation import ANALYSES, DISTANCES, Evaluation, Plan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
+from lowlat_seg_ros.evaluation.given_frames import given_frames
 from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
 from lowlat_seg_ros.evaluation.paper_tables import NUMBERS, paper_table
 from lowlat_seg_ros.evaluation.plots import plot_files
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
 from lowlat_seg_ros.fast.network import FastNetwork
-from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.slow.label_description import read_label_classes
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.slow.registry import Tracks, load_tracks
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, PredictedDeviation
-from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         type=Path,
-        help="folder with CamVid labels of the same names; without it rows are scored by their agreement with the full "
-        "network",
+        help="folder with the labels, PNGs of the same names; without it rows are scored by their agreement with the "
+        "full network",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="what the labels hold, matched with the model's classes by name: camvid, cityscapes, voc, or a YAML; the "
+        "default is the model's own ids, of a foreign model CamVid's",
+    )
+    parser.add_argument("--void", type=int, help="the id that stands for no class in the labels, beside 255")
+    parser.add_argument(
+        "--part", metavar="WORDS", help="'last fifth' or 'last 20 %%': of the clip, as train's --hold-out leaves it"
     )
     parser.add_argument(
         "--model", default="default", help="a shipped model's name, a checkpoint's folder, or a network"
@@ -150,15 +162,13 @@ def evaluate_command(options: argparse.Namespace) -> None:
         raise SettingsError(f"the fast track of {options.model} is no checkpoint's; expected one of those")
     plan = fitting_plan(plan, network, slow, options)
     compared = compared_networks(options.compare, slow)
-    frames, by_name = frames_of(options), None
-    if has_labels(options) and slow.own_fast_network is None:
-        by_name = ClassesByName.match(slow.classes, CAMVID_CLASSES)
-        frames = by_name.renamed(frames)
-        for sentence in by_name.sentences():
-            print(sentence, file=sys.stderr)
+    given = open_clip(options.frames, rate_hz=options.given_rate, is_video=not options.stills)
+    classes = classes_of_labels(options, slow, given.problems)
+    by_name = names_matched(options, slow, classes, given.problems)
+    frames = given_frames(given, options.labels, classes, every=options.every, last=part_of(options))
     clip = EvaluatedClip(
         network,
-        frames,
+        frames if by_name is None else by_name.renamed(frames, given.problems),
         scored=None if by_name is None else by_name.scored,
         slow=slow,
         propagation=options.propagation,
@@ -170,6 +180,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         found = evaluate(clip, plan, *names) if options.table is None else evaluate_table(clip, plan, names, options)
     except FloatingPointError as error:
         raise SettingsError(f"the model {options.model} cannot be evaluated: {error}") from error
+    found.problems, found.warning = given.problems.lines(), given.problems.warning()
     if options.cut_from is not None:
         with found.timing("cut"):
             found.cut = cut_row(clip, scene_before(options.cut_from), plan.settings)
@@ -191,25 +202,50 @@ def thin_out(options: argparse.Namespace) -> None:
     """Let ``--rate`` be that of the frames that ``--every`` leaves; unless given it is the clip's own."""
     if options.every < 1:
         raise SettingsError(f"--every is {options.every}; expected 1 or more")
+    options.given_rate = options.rate
     if options.rate is None:
-        options.rate = CAMVID_HZ if options.labels is not None else open_clip(options.frames).rate_hz
+        options.rate = open_clip(options.frames).rate_hz
     require_positive("--rate", options.rate)
     options.rate /= options.every
 
 
-def frames_of(options: argparse.Namespace) -> Iterator[LabelledImage]:
-    """Each N-th frame of the folder or the video; where there are no labels, all of a frame is unlabelled."""
-    if options.labels is not None:
-        folder = LabelledFolder(Path(options.frames), options.labels)
-        return (folder[index] for index in range(0, len(folder), options.every))
-    clip = open_clip(options.frames)
-    if isinstance(clip, SyntheticStreet):
-        return (clip[index] for index in range(0, len(clip), options.every))
-    frames = itertools.islice(clip.frames(), 0, None, options.every)
-    return (
-        LabelledImage(f"frame {index * options.every}", frame, unlabelled_image(frame_size(frame)))
-        for index, frame in enumerate(frames)
-    )
+def part_of(options: argparse.Namespace) -> float | None:
+    """The share of the clip, from its end, that ``--part`` names."""
+    if options.part is None:
+        return None
+    share = last_share(options.part)
+    if share is None:
+        raise SettingsError(f"--part is {options.part!r}; expected {EXPECTED}")
+    return share
+
+
+def classes_of_labels(options: argparse.Namespace, slow: SlowNetwork, problems: Problems) -> LabelClasses:
+    """What the labels hold: as ``--classes`` says, else the model's own ids, of a foreign model CamVid's."""
+    if options.classes is not None:
+        if not has_labels(options):
+            raise SettingsError(f"--classes is {options.classes}, which explains labels; expected --labels beside it")
+        return read_label_classes(options.classes).with_void(options.void)
+    if options.frames == STREET and options.labels is None:
+        return CAMVID_LABELS
+    if slow.own_fast_network is None:
+        if options.labels is not None:
+            problems.add("classes", "The labels are taken for CamVid's ids; --classes says otherwise")
+        return CAMVID_LABELS.with_void(options.void)
+    if tuple(slow.classes) == CAMVID_CLASSES:
+        return CAMVID_LABELS.with_void(options.void)
+    return numbered_classes(len(slow.classes), options.void, slow.classes, slow.colours)
+
+
+def names_matched(
+    options: argparse.Namespace, slow: SlowNetwork, classes: LabelClasses, problems: Problems
+) -> ClassesByName | None:
+    """The labels' classes and the model's, matched by name; None where they are the same or there are no labels."""
+    if not has_labels(options) or classes.names == tuple(slow.classes):
+        return None
+    by_name = ClassesByName.match(slow.classes, classes.names)
+    for sentence in by_name.sentences():
+        problems.add(sentence, sentence.removesuffix("."))
+    return by_name
 
 
 def evaluate_table(clip: EvaluatedClip, plan: Plan, names: tuple[str, str], options: argparse.Namespace) -> Evaluation:
@@ -238,21 +274,28 @@ def fitting_plan(plan: Plan, fast: FastNetwork, slow: SlowNetwork, options: argp
     missing = {"per-frame-fused"} if fast.classes == slow.classes else {"per-frame-fused", "single-frame"}
     if options.table is not None:
         raise SettingsError(f"--table takes a model with a fast track of its own; {options.model} has none")
-    named = set((options.rows or "").split(",")) & missing
-    if named or options.analyses not in (None, "none"):
-        what = f"the rows {', '.join(sorted(named))}" if named else "--analyses"
+    rows = sorted(set((options.rows or "").split(",")) & missing)
+    analyses = [] if options.analyses in (None, "none") else [name for name in plan.analyses if name != DISTANCES]
+    named = [f"the rows {', '.join(rows)}"] if rows else []
+    named += [f"the analyses {', '.join(analyses)}"] if analyses else []
+    if named:
+        what = " and ".join(named)
         raise SettingsError(f"{what} take a model with a fast track of its own; {options.model} has none")
-    return replace(plan, rows=tuple(row for row in plan.rows if row not in missing), analyses=())
+    is_asked_for = options.analyses is not None or not has_labels(options)
+    analysed = (DISTANCES,) if is_asked_for and DISTANCES in plan.analyses else ()
+    return replace(plan, rows=tuple(row for row in plan.rows if row not in missing), analyses=analysed)
 
 
 def plan_from(options: argparse.Namespace) -> Plan:
     rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else ROWS
-    has_none = options.stills or not has_labels(options) or options.analyses == "none"
-    analyses: tuple[str, ...] = () if has_none else ANALYSES
-    if not has_labels(options) and options.analyses not in (None, "none"):
-        raise SettingsError(f"--analyses is {options.analyses!r}, and analyses need --labels; expected none")
+    has_none = options.stills or options.analyses == "none"
+    # Without labels they are the full network's, which says how far from a key frame propagation agrees with it.
+    known = ANALYSES if has_labels(options) else (DISTANCES,)
+    analyses: tuple[str, ...] = () if has_none else known
     if options.analyses not in (None, "none"):
         analyses = chosen("--analyses", options.analyses, ANALYSES)
+        if not set(analyses) <= set(known):
+            raise SettingsError(f"--analyses is {options.analyses!r}, which needs --labels; expected {DISTANCES}")
     if options.rows is not None:
         rows = chosen("--rows", options.rows, ROWS)
     settings = TrackSettings(options.interval, adaptive_policy(options), delays(options), options.slow_track_share)

@@ -41,6 +41,7 @@ class EvaluatedFrame:
     name: str
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     truth: NDArray[np.uint8]  # (H, W) class ids, 255 = unlabelled
+    time: int | None = None  # nanoseconds from the video's first frame, where that is known
 
     @cached_property
     def grey(self) -> NDArray[np.uint8]:
@@ -67,7 +68,7 @@ class EvaluatedClip:
             network: the fast track's, ready for inference, on the CPU.
             slow: the slow track's; ``network`` itself unless given.
             propagation: ``auto`` or a name of ``fast.registry.PROPAGATIONS``.
-            rate_hz: frames a second, by which they are stamped.
+            rate_hz: frames a second, by which those without times of their own are stamped.
             has_labels: whether the clip's labels are the truth. Otherwise they are not looked at, and what the full
                 network sees in a frame stands for them.
             scored: the classes that the truth may hold; all unless given.
@@ -83,7 +84,7 @@ class EvaluatedClip:
         self.classes = self.slow.classes
         self.full_rows = FULL_ROWS if slow is None or slow.own_fast_network is not None else FULL_ROWS[:1]
         self.frames = [
-            EvaluatedFrame(index, item.name, item.image, _known_classes(item, len(self.classes)))
+            EvaluatedFrame(index, item.name, item.image, _known_classes(item, len(self.classes)), item.time)
             for index, item in enumerate(clip)
         ]
         self._preprocess = Preprocessor(config.input_size, torch.device("cpu"))
@@ -124,8 +125,9 @@ class EvaluatedClip:
         return self._low[index]
 
     def stamp(self, index: int) -> int:
-        """Nanoseconds from the clip's first frame to this one."""
-        return index * self._period
+        """Nanoseconds from the clip's first frame to this one: by their own times or, without, by the rate."""
+        first, frame = self.frames[0].time, self.frames[index].time
+        return index * self._period if first is None or frame is None else frame - first
 
     def answer(self, index: int) -> Answer:
         """What the full network sees in a frame."""

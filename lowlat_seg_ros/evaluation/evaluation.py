@@ -18,7 +18,8 @@ from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint, policy_curves
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore, propagation_scores
 from lowlat_seg_ros.evaluation.rows import SINGLE_FRAME_ROWS, Row, SettingsError, TrackSettings, evaluate_rows
 
-ANALYSES: Final = ("distances", "propagation_ways", "deviations", "policies")
+DISTANCES: Final = "distances"
+ANALYSES: Final = (DISTANCES, "propagation_ways", "deviations", "policies")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Evaluation:
     latency: LatencyReport | None = None
     table: PaperTable | None = None  # of the paper, in the place of all the others but ``rows`` and ``latency``
     cut: Row | None = None  # agreement with the full network after one
+    problems: list[str] = field(default_factory=list)  # what was left out or assumed of what was given
+    warning: str | None = None  # where the figures leave out more than a hundredth of it
     seconds: dict[str, float] = field(default_factory=dict)  # that each part took
 
     @contextmanager
@@ -81,7 +84,7 @@ def evaluate(clip: EvaluatedClip, plan: Plan, model: str, clip_name: str) -> Eva
     with found.timing("rows"):
         found.rows = evaluate_rows(clip, plan.rows, plan.settings, is_video=plan.is_video)
     pairs = PairScores(clip)
-    if "distances" in plan.analyses:
+    if DISTANCES in plan.analyses:
         with found.timing("distances"):
             found.distances = distance_curve(clip, pairs)
     if "propagation_ways" in plan.analyses:

@@ -41,6 +41,8 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
         "clip": found.clip,
         "frames": found.frames,
         "classes": found.classes,
+        "problems": found.problems,
+        "warning": found.warning,
         "settings": _settings(found.plan.settings),
         "rows": [asdict(row) for row in (*found.rows, *([] if found.cut is None else [found.cut]))],
         "full_network_at_its_best": None if best is None else best.name,

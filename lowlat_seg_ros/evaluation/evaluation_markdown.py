@@ -28,14 +28,15 @@ def evaluation_markdown(found: Evaluation) -> str:
     kind = "consecutive frames" if found.plan.is_video else "stills"
     lines = [f"# {found.model} on {found.clip}", "", f"{found.frames} {kind}, the same for every row.", ""]
     lines += row_table(found.rows, found.full_rows)
-    if all(row.class_iou for row in found.rows):
+    if found.rows:
         lines += ["", *class_table(found.rows, found.classes)]
     if found.cut:
         pixels = _figure(found.cut.agreement_pixels)
         agreement = f"As the full network's own: {pixels} of the pixels of {found.cut.description}."
         lines += ["", "## After a cut", "", agreement]
     if found.distances:
-        lines += ["", "## By distance from the key frame", "", *_distances(found.distances)]
+        has_labels = all(row.class_iou for row in found.rows)
+        lines += ["", "## By distance from the key frame", "", *_distances(found.distances, has_labels)]
     if found.propagation_ways:
         lines += ["", "## Ways to propagate (mIoU without / with fusion)", "", *_propagation(found.propagation_ways)]
     if found.deviations:
@@ -44,6 +45,9 @@ def evaluation_markdown(found: Evaluation) -> str:
         lines += ["", "## Policies at the same number of key frames (mIoU)", "", *_policies(found.policies)]
     if found.latency:
         lines += ["", "## Accuracy against latency", "", *_latency(found.latency)]
+    if found.problems:
+        lines += ["", "## Problems", "", *(f"- {problem}" for problem in found.problems)]
+    lines += ["", found.warning] if found.warning else []
     return "\n".join(lines) + "\n"
 
 
@@ -80,17 +84,21 @@ def row_table(rows: Sequence[Row], full_rows: Sequence[str]) -> list[str]:
 
 
 def class_table(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
+    """IoU by class: against the labels, or where there are none against the full network's."""
+    has_labels = all(row.class_iou for row in rows)
+    by_class = [row.class_iou if has_labels else row.agreement_class_iou for row in rows]
     return table(
-        ["IoU", *(row.name for row in rows)],
-        [[name, *(_figure(row.class_iou[index]) for row in rows)] for index, name in enumerate(classes)],
+        ["IoU" if has_labels else "agreement, IoU", *(row.name for row in rows)],
+        [[name, *(_figure(iou[index]) for iou in by_class)] for index, name in enumerate(classes)],
     )
 
 
-def _distances(curve: DistanceCurve) -> list[str]:
+def _distances(curve: DistanceCurve, has_labels: bool) -> list[str]:
+    what = "mIoU" if has_labels else "agreement, mIoU"
     return [
         *table(
             ["frames since the key frame", *map(str, range(len(curve.mean_iou))), "mean", "minimum"],
-            [["mIoU", *map(_figure, (*curve.mean_iou, curve.mean, curve.minimum))]],
+            [[what, *map(_figure, (*curve.mean_iou, curve.mean, curve.minimum))]],
         ),
         "",
         f"The same {curve.frames} frames at every distance, each propagated in one step from the frame so far back. At "

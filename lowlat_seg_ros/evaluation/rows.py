@@ -51,6 +51,7 @@ class Row:
     share_of_full: float = math.nan  # of two tracks: mIoU by the full network's, given its best
     agreement_iou: float = math.nan  # mIoU against the full network's labels, where there are no others
     agreement_pixels: float = math.nan  # likewise, of pixels
+    agreement_class_iou: tuple[float, ...] = ()  # likewise, IoU by class
     propagation: str | None = None  # how labels came from key frames; None where there are none
     fast_runtime: str | None = None  # where Sl ran; None where it did not
     slow_runtime: str | None = None  # likewise of the slow network
@@ -269,7 +270,11 @@ def _scores(matrix: ConfusionMatrix, is_against_truth: bool) -> dict[str, Any]:
             "class_iou": tuple(matrix.class_iou().tolist()),
         }
     unknown = dict.fromkeys(("mean_iou", "pixel_accuracy", "class_accuracy"), math.nan)
-    agreement = {"agreement_iou": matrix.mean_iou(), "agreement_pixels": matrix.pixel_accuracy()}
+    agreement = {
+        "agreement_iou": matrix.mean_iou(),
+        "agreement_pixels": matrix.pixel_accuracy(),
+        "agreement_class_iou": tuple(matrix.class_iou().tolist()),
+    }
     return {**unknown, "class_iou": (), **agreement}
 
 
