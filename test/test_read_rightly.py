@@ -58,7 +58,7 @@ def for_all(check: Callable[..., None], examples: int, **strategies: Any) -> Non
 
 
 few_and_many = pytest.mark.parametrize("examples", [60, pytest.param(2000, marks=pytest.mark.slow)])
-THROUGH_COMMANDS = settings(QUICK, max_examples=12)
+THROUGH_COMMANDS = settings(QUICK, max_examples=6)
 
 sizes = st.tuples(st.integers(1, 24), st.integers(1, 24))  # (height, width)
 

@@ -19,7 +19,7 @@ from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 CHECKOUT = Path(__file__).parents[1]
 WALK = (CHECKOUT / "docs" / "training.md").read_text().split("\n## ")[1]
-LANGUAGES = ["python", "yaml", "sh", "sh"]
+LANGUAGES = ["python", "yaml", "sh", "sh", "sh", "sh"]
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -39,6 +39,7 @@ def run(folder: Path, *command: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_walk_ends_in_a_checkpoint_that_runs(tmp_path: Path) -> None:
     (tmp_path / "config").symlink_to(CHECKOUT / "config")
@@ -53,11 +54,14 @@ def test_the_walk_ends_in_a_checkpoint_that_runs(tmp_path: Path) -> None:
             (tmp_path / "walk" / "recipe.yaml").write_text(text)
         else:
             printed.append(run(tmp_path, *((sys.executable, "-c") if language == "python" else ("bash", "-ec")), text))
-    _, trained, evaluated = printed
+    _, surveyed, trained, evaluated, replayed = printed
+    assert "16 frames to train on, 4 held out" in surveyed and "unlabelled  0.00% of all pixels" in surveyed
     assert "epoch,loss,held_out_loss,held_out_mean_iou\n1," in trained
-    assert evaluated.count("adaptive") >= 2
+    assert evaluated.count("4 consecutive frames") == 2 and evaluated.count("| vehicle | 0.") == 2
+    assert "20 frames at 15 Hz, 20 of them with labels" in replayed and "20 with ground truth" in replayed
+    assert "WARNING" not in evaluated + replayed and "problems:" not in evaluated + replayed
     network = load_checkpoint(tmp_path / "walk" / "run" / "schedule" / "checkpoint")
     with ThreadedSlowTrack(network) as slow_track:
         engine = StreamEngine(network, slow_track, PredictedDeviation(threshold=0.1))
-        labels = engine.segment(SyntheticStreet(seed=2, frame_count=1)[0].image, 0).labels
-    assert labels.shape == (360, 480) and len(np.unique(labels)) > 1
+        labels = engine.segment(SyntheticStreet(seed=101, frame_count=1)[0].image, 0).labels
+    assert labels.shape == (360, 480) and set(np.unique(labels)) <= {0, 1, 2} and len(np.unique(labels)) > 1

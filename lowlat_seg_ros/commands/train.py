@@ -9,23 +9,25 @@ from pathlib import Path
 
 import torch
 
+from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.models.config import load_config
 from lowlat_seg_ros.models.shipped_files import shipped_config
 from lowlat_seg_ros.training.data_plan import load_data_plan
 from lowlat_seg_ros.training.plan import PlanError, load_plan
 from lowlat_seg_ros.training.processes import joined_processes
-from lowlat_seg_ros.training.run import STAGES, TABLES, Run, train_stages
+from lowlat_seg_ros.training.run import STAGES, TABLES, Run, surveyed, train_stages
 from lowlat_seg_ros.training.start import IMAGENET, NOTHING
 from lowlat_seg_ros.training.step import Hardware
 
-ALL = "all"
+ALL, SURVEY = "all", "survey"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
-        choices=(*STAGES, ALL, TABLES),
-        help=f"one stage, each after the one before, or {ALL}; {TABLES} trains what the paper's tables compare with",
+        choices=(*STAGES, ALL, TABLES, SURVEY),
+        help=f"one stage, each after the one before, or {ALL}; {TABLES} trains what the paper's tables compare with; "
+        f"{SURVEY} reads the data and says what is there",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of this training run")
     parser.add_argument("--resume", action="store_true", help="go on with what the folder of the run holds")
@@ -84,7 +86,7 @@ def train_command(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     if options.parts < 1:
         raise PlanError(f"--parts is {options.parts}; expected at least 1")
-    stages = STAGES if options.stage == ALL else (options.stage,)
+    stages = STAGES if options.stage in (ALL, SURVEY) else (options.stage,)
     plans = {stage: load_plan(options.config, stage, epochs=options.epochs) for stage in stages}
     data = load_data_plan(
         options.config,
@@ -102,9 +104,22 @@ def train_command(options: argparse.Namespace) -> None:
         hardware = Hardware(processes, options.parts, precision_for(processes.device))
         command = shlex.join(["lowlat-seg", *sys.argv[1:]])
         run = Run(options.out, config, plans, data, options.start, options.keep_high, options.resume, command, hardware)
+        if options.stage == SURVEY:
+            print_survey(run)
+            return
         folder = train_stages(run, stages)
         if processes.leads:
             print(f"the checkpoint is in {folder}")
+
+
+def print_survey(run: Run) -> None:
+    """What training would learn from: the frames, and each class's share of their labelled pixels."""
+    data, class_pixels = surveyed(run)
+    labelled = max(1, int(class_pixels[:UNLABELLED].sum()))
+    print(f"{data.name}: {len(data.trained)} frames to train on, {len(data.held_out)} held out")
+    for name, pixels in zip(run.config.classes, class_pixels.tolist(), strict=False):
+        print(f"  {name}  {pixels / labelled:.2%}")
+    print(f"  unlabelled  {class_pixels[UNLABELLED] / max(1, class_pixels.sum()):.2%} of all pixels")
 
 
 def precision_for(device: torch.device) -> torch.dtype | None:

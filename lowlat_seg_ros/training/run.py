@@ -89,9 +89,9 @@ def train_stages(run: Run, stages: Sequence[str]) -> Path:
         WeightsError: the backbone's ImageNet weights cannot be had.
     """
     processes = run.hardware.processes
-    surveyed = done_by_leader(processes, lambda: prepare(run, stages))
+    prepared = done_by_leader(processes, lambda: prepare(run, stages))
     for stage in stages:
-        train_stage(run, stage, surveyed)
+        train_stage(run, stage, prepared)
     return run.folder / stages[-1] / CHECKPOINT_FOLDER
 
 
@@ -102,14 +102,20 @@ def prepare(run: Run, stages: Sequence[str]) -> Surveyed:
     for stage in stages:
         check_folder(run, stage)
     check_stage_before(run, stages[0])
+    found = surveyed(run)
+    for stage in stages:
+        steps_of_epoch(len(frames_for(stage, found.data)), run.plans[stage], run.hardware)
+    if STAGES[0] in stages:
+        check_batch_norm(run.plans[STAGES[0]], run.hardware)
+    return found
+
+
+def surveyed(run: Run) -> Surveyed:
+    """The data, every file of them read once; what is left out or assumed is said on stderr. Raises what those say."""
     data = find_data(run.data, run.config.class_count, classes_of_labels(run))
     class_pixels = survey(data, run.folder / SURVEY_FILE)
     for line in data.notes.lines():
         print(line, file=sys.stderr)
-    for stage in stages:
-        steps_of_epoch(len(frames_for(stage, data)), run.plans[stage], run.hardware)
-    if STAGES[0] in stages:
-        check_batch_norm(run.plans[STAGES[0]], run.hardware)
     return Surveyed(data, class_pixels)
 
 
