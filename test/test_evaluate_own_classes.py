@@ -66,7 +66,7 @@ def evaluate(frames: Path, model: Path, out: Path, *options: str) -> dict[str, A
 
 def expected_iou(model: Path, frames: Path, truths: dict[int, np.ndarray]) -> float:
     network = load_checkpoint(model)
-    label = PerFrameNetwork(network)
+    label = PerFrameNetwork(network, network.forward)
     matrix = ConfusionMatrix(3)
     for number, truth in truths.items():
         matrix.add(label(read_rgb(frames / f"f{number + 1}.jpg")), truth.astype(np.uint8))

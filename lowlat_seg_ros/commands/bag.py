@@ -56,10 +56,7 @@ def make_bag(options: argparse.Namespace) -> None:
     written = write_bag(options.out, progress, clip.rate_hz, storage=options.format, compression=options.compression)
     print(f"{options.out}: {written.frames} frames at {clip.rate_hz:g} Hz, {written.labelled} of them with labels")
     if clip.problems.lines():
-        print("\n".join(["problems:", *(f"  {line}" for line in clip.problems.lines())]))
-    warning = clip.problems.warning()
-    if warning is not None:
-        print(warning)
+        print("\n".join(["problems:", *(f"  {line}" for line in clip.problems.report_lines())]))
 
 
 def classes_of_labels(options: argparse.Namespace) -> LabelClasses:

@@ -18,6 +18,7 @@ import torch
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
 from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.data.problems import WARNING
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
@@ -223,7 +224,11 @@ def run_in_node(jobs: Sequence[Job], rate: float, rounds: int, progress: Callabl
 def finish_single(out: Path) -> dict[str, Any]:
     print((out / MARKDOWN_FILE).read_text(encoding="utf-8"))
     print(f"the report is {out / PAGE_FILE}, its figures are in {out / REPORT_FILE}")
-    return read_document(out / REPORT_FILE, (FORMAT,))
+    document = read_document(out / REPORT_FILE, (FORMAT,))
+    for line in document["bag"]["problems"]:
+        if line.startswith(WARNING):
+            print(line)
+    return document
 
 
 def finish_fleet(fleet: Fleet, out: Path) -> dict[str, Any]:

@@ -133,13 +133,13 @@ class LabelCensus:
     def __init__(self, classes: LabelClasses) -> None:
         self.classes = classes
         self.pixels = np.zeros(256, np.int64)  # by class id
-        self._files = 0
+        self.files = 0
         self._masks: list[object] = []
         self._in_colours: list[object] = []
 
     def add(self, source: object, read: ReadLabels) -> None:
         """Count one file, or whatever `source` names."""
-        self._files += 1
+        self.files += 1
         self.pixels += np.bincount(read.labels.ravel(), minlength=256)
         if not read.stored:
             self._in_colours.append(source)
@@ -148,7 +148,7 @@ class LabelCensus:
 
     def require_ids(self) -> None:
         """Raises DataError where all files are masks, so that their second class would be void."""
-        require_ids(len(self._masks), self._files, next(iter(self._masks), None))
+        require_ids(len(self._masks), self.files, next(iter(self._masks), None))
 
     def tell(self, problems: Problems, where: object) -> None:
         """Note classes without a pixel and masks in `problems`."""
@@ -156,7 +156,7 @@ class LabelCensus:
             problems.add((where, "mask"), mask_in_words(mask), mask)
         for source in self._in_colours:
             problems.add((where, "colours"), f"The labels {source} are in RGB, read by the classes' colours", source)
-        if self._files and self.classes.names:
+        if self.files and self.classes.names:
             note_missing_classes(self.pixels, self.classes, problems, where)
 
 

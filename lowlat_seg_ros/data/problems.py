@@ -9,6 +9,7 @@ from lowlat_seg_ros.errors import Error, printable
 
 LONGEST_LINE: Final = 600  # characters
 NOTEWORTHY_SHARE = 0.01  # of what was given: figures that leave out more than this end with a warning
+WARNING: Final = "WARNING:"  # a line's first word
 
 
 class DataError(Error):
@@ -46,6 +47,11 @@ class Problems:
         """So many of the `given` things named `what` have no part in the figures."""
         self._left_out[what] = (count, given)
 
+    def report_lines(self) -> list[str]:
+        """All lines, and where more than a hundredth was left out the warning as the last."""
+        warning = self.warning()
+        return self.lines() if warning is None else [*self.lines(), warning]
+
     def warning(self) -> str | None:
         """The last line of figures that leave out more than a hundredth of what was given."""
         told = [
@@ -53,7 +59,7 @@ class Problems:
             for what, (count, given) in self._left_out.items()
             if given and count / given > NOTEWORTHY_SHARE
         ]
-        return f"WARNING: these figures leave out {' and '.join(told)}; the problems say why." if told else None
+        return f"{WARNING} these figures leave out {' and '.join(told)}; the problems say why." if told else None
 
 
 def _line(sentence: str, times: int) -> str:

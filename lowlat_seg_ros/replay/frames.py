@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.data.label_classes import numbered_classes
+from lowlat_seg_ros.data.label_file import LabelCensus, ReadLabels
 from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName, ClassesError
 from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
 from lowlat_seg_ros.evaluation.per_frame_network import full_network
-from lowlat_seg_ros.replay.bags import Bag, BagFrame
+from lowlat_seg_ros.replay.bags import Bag, BagFrame, truth_topic
 from lowlat_seg_ros.replay.problems import Problems
 from lowlat_seg_ros.slow.registry import Tracks
 
@@ -66,14 +68,32 @@ def arriving_frames(bag: Bag, cameras: tuple[str, ...], tracks: Tracks, problems
     """The frames of all cameras, by their arrivals, as they would have come from the vehicle's network.
 
     The truth is in the ids of the fast network's classes; where the slow one has others, they are matched by name. What
-    of it cannot be used is left out and noted in ``problems``.
+    of it cannot be used is left out and noted in ``problems``, and one that looks like a mask is noted at the end.
     """
     whole = full_network(tracks)
     truth = TruthIds(tracks, problems)
+    taken = dict.fromkeys(cameras, 0)
+    census = {camera: LabelCensus(numbered_classes(len(tracks.fast.classes))) for camera in cameras}
     streams = [enumerate(bag.frames(camera)) for camera in cameras]
     for index, frame in heapq.merge(*streams, key=lambda numbered: numbered[1].arrival):
+        taken[frame.topic] += 1
         labels = truth.usable(frame)
+        if labels is not None and frame.labels is not None:
+            stored = frozenset(np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=256)).tolist())
+            census[frame.topic].add(f"at {frame.stamp} ns on {frame.topic}", ReadLabels(frame.labels, stored))
         yield ReplayFrame(frame.topic, index, frame.arrival, frame.stamp, frame.image, labels, whole)
+    for camera, counted in census.items():
+        counted.tell(problems, camera)
+        _count_left_out(bag, camera, taken[camera], counted.files, problems)
+
+
+def _count_left_out(bag: Bag, camera: str, frames: int, truths: int, problems: Problems) -> None:
+    """How many of a camera's messages, and of its truth's, have no part in the figures."""
+    messages = {topic.name: topic.message_count for topic in bag.topics}
+    problems.leave_out(f"messages on {camera}", messages[camera] - frames, messages[camera])
+    truth = truth_topic(camera)
+    if truth in messages:
+        problems.leave_out(f"messages on {truth}", messages[truth] - truths, messages[truth])
 
 
 class TruthIds:

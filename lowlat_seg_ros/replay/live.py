@@ -77,7 +77,7 @@ def replay_bag_live(
         drive.finish()
         reports, pictures = drive.report({camera: bag.clock(camera).source for camera in seen})
         report = Report(
-            bag=BagReport(bag.name, fingerprint(bag.path), [*bag.problems, *problems.lines(), *_delays(play)]),
+            bag=BagReport(bag.name, fingerprint(bag.path), [*bag.problems, *_delays(play), *problems.report_lines()]),
             model=model.to_report(),
             settings={**job.settings.to_mapping(), "live": {"rate": options.rate, "rounds": options.rounds}},
             profile=job.profile.to_mapping(),

@@ -100,7 +100,7 @@ def replay_bag(
             raise BagError(f"{path} holds no picture that can be read: {' '.join(bag.problems)}")
         reports, pictures = drive.report({camera: bag.clock(camera).source for camera in seen})
         report = Report(
-            bag=BagReport(bag.name, fingerprint(bag.path), [*bag.problems, *problems.lines()]),
+            bag=BagReport(bag.name, fingerprint(bag.path), [*bag.problems, *problems.report_lines()]),
             model=model.to_report(),
             settings=settings.to_mapping(),
             profile=profile.to_mapping(),
