@@ -83,7 +83,7 @@ def _decoded(path: Path, content: bytes) -> tuple[NDArray[Any], PictureFacts]:
         except JpegError as error:
             raise ImageFileError(f"The image {path} {error}.") from error
     if is_cut_png(content):
-        raise ImageFileError(f"The image {path} is cut short or damaged.")
+        raise ImageFileError(f"The image {path} cannot be decoded: it is cut short or damaged.")
     facts = _facts_of(path, content)
     try:
         image = cv2.imdecode(
