@@ -167,7 +167,7 @@ def test_a_slow_network_that_hangs_is_a_warning_and_then_an_error_while_labels_g
             slow.let_through(100)
 
 
-@pytest.mark.parametrize(("step", "failed"), [("image_message", "1"), ("key_frame_message", "0")])
+@pytest.mark.parametrize(("step", "failed"), [("outputs.image_message", "1"), ("camera.key_frame_message", "0")])
 def test_an_image_that_the_node_fails_on_is_counted_once_and_the_next_one_labelled(
     chain: Chain, monkeypatch: pytest.MonkeyPatch, step: str, failed: str
 ) -> None:
@@ -177,7 +177,7 @@ def test_an_image_that_the_node_fails_on_is_counted_once_and_the_next_one_labell
     first, second, third = moving_frames(3)
     chain.fake.segment(first)
     with monkeypatch.context() as broken:
-        broken.setattr(f"lowlat_seg_ros.ros.camera.{step}", lambda *_: 1 / 0)
+        broken.setattr(f"lowlat_seg_ros.ros.{step}", lambda *_: 1 / 0)
         chain.fake.send(second)
         chain.fake.bench.spin_until(lambda: chain.camera.faults.count == 1, "the fault")
     chain.fake.segment(third)
@@ -196,7 +196,7 @@ def test_a_lost_cuda_context_passes_the_cameras_boundary(
     if step == "the fast track":
         chain.fast_network.gives_nan = True
     else:
-        monkeypatch.setattr("lowlat_seg_ros.ros.camera.image_message", lambda *_: 1 / 0)
+        monkeypatch.setattr("lowlat_seg_ros.ros.outputs.image_message", lambda *_: 1 / 0)
     chain.fake.send(moving_frames(1)[0])
     with pytest.raises(Fatal, match="the CUDA context is lost"):
         chain.fake.bench.spin_until(lambda: False, "the end")
