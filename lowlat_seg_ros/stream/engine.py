@@ -20,8 +20,8 @@ from lowlat_seg_ros.fast.pictures import Preprocessor, Size, check_frame, frame_
 from lowlat_seg_ros.fast.propagation import ClassifierState
 from lowlat_seg_ros.fast.registry import AUTO, PropagationKind, build_propagation, propagation_in_use
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
-from lowlat_seg_ros.stream.answer_ages import AnswerAges
 from lowlat_seg_ros.stream.key_frames import (
+    AnswerAges,
     FeatureDifference,
     KeyFrameCache,
     KeyFrameDecision,
