@@ -286,10 +286,8 @@ def test_the_command_makes_a_bag_and_lists_it(tmp_path: Path, capsys: pytest.Cap
     listed = capsys.readouterr().out
     assert "6 messages in 0.200 s, from 2001-09-09 01:46:40 UTC" in listed
     assert "/image  sensor_msgs/msg/Image  3 messages" in listed
-    assert (
-        "/image  16x12 bgr8, 10.00 Hz by the header stamps, 3 frames, about 0 lost, frame_id 'camera', truth on /labels_truth"
-        in listed
-    )
+    camera = "/image  16x12 bgr8, 10.00 Hz by the header stamps, 3 frames, about 0 lost, frame_id 'camera'"
+    assert f"{camera}, truth on /labels_truth" in listed
     assert "none found" in listed
 
 

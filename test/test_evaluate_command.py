@@ -363,7 +363,7 @@ def test_a_videos_own_rate_counts_unless_another_is_given(
         (("--every", "0"), "--every is 0; expected 1 or more"),
         (
             ("--propagation", "clockwise"),
-            "propagation is 'clockwise'; expected one of auto, adaptive, copy, just_in_time",
+            "propagation is 'clockwise'; expected one of auto, adaptive, clockwork, copy, just_in_time",
         ),
     ],
 )

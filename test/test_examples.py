@@ -49,5 +49,5 @@ def test_your_own_network_prints_what_it_sees(material: Path) -> None:
 
 
 def test_every_example_is_run() -> None:
-    text = Path(__file__).read_text()
-    assert all(f'"{file.name}"' in text for file in (CHECKOUT / "examples").glob("*.py"))
+    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+    assert all(file.name in tests for file in (CHECKOUT / "examples").glob("*.py"))

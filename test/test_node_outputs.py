@@ -115,8 +115,8 @@ def test_confidence_colours_and_overlays_belong_to_the_labels_of_their_stamp(
     assert np.array_equal(pixels(messages["color"], 3), colours[labels])
     assert messages["overlay/compressed"].format == "bgr8; jpeg compressed bgr8"
     decoded: Any = cv2.imdecode(np.frombuffer(messages["overlay/compressed"].data, np.uint8), cv2.IMREAD_COLOR)
-    as_jpeg = cv2.imencode(".jpg", pixels(messages["overlay"], 3))[1]
-    assert np.array_equal(decoded, cv2.imdecode(as_jpeg, cv2.IMREAD_COLOR))
+    expected: Any = cv2.imdecode(cv2.imencode(".jpg", pixels(messages["overlay"], 3))[1], cv2.IMREAD_COLOR)
+    assert np.array_equal(decoded, expected)
     for each in (*listeners.values(), classes):
         each.close()
 

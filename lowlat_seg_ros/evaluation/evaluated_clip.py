@@ -126,6 +126,8 @@ class EvaluatedClip:
 
     def stamp(self, index: int) -> int:
         """Nanoseconds from the clip's first frame to this one: by their own times or, without, by the rate."""
+        if index < 0:  # of another scene, before a cut
+            return index * self._period
         first, frame = self.frames[0].time, self.frames[index].time
         return index * self._period if first is None or frame is None else frame - first
 

@@ -287,7 +287,7 @@ class KeyFrameCache:
 
 
 class AnswerAges:
-    """How old the newest accurate key frame is, and for how long a newer one has been due: a slow track that lags shows.
+    """How old the newest accurate key frame is, and for how long a newer one has been due, so that a lag shows.
 
     Fed by the engine with each frame; all times are nanoseconds on a clock that never goes back. Ages are up to
     the last frame: a camera that is silent is no fault of the slow track.
