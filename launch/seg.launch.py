@@ -1,28 +1,53 @@
-"""Start the node: `ros2 launch lowlat_seg_ros seg.launch.py image:=/camera/image_raw rviz:=true`."""
+"""Start the node: `ros2 launch lowlat_seg_ros seg.launch.py image:=/camera/image_raw rviz:=true`.
 
-import os
+With several cameras: `cameras:="[front, rear]" image:="[/front/image_raw, /rear/image_raw]"`.
+"""
+
 from pathlib import Path
+from typing import Any
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler, TimerAction
+from launch.event_handlers import OnProcessExit, OnProcessIO
+from launch.events.process import ProcessExited, ProcessIO
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory("lowlat_seg_ros"))
+PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # of Kilted's Fast DDS, and of Jazzy's
+READY = b"ready on"  # in the node's log, once it takes images
+SECONDS_TO_RESPAWN = 2.0
 
 ARGUMENTS = {
-    "image": ("image", "Topic of the camera's images (sensor_msgs/msg/Image)."),
+    "image": (
+        "",
+        "Topic of the camera's images; of several cameras a list in their order, as in [/a/image, /b/image].",
+    ),
+    "camera_info": ("", "Topic of the camera's CameraInfo, or a list; by default beside the images."),
+    "cameras": ("", "Overrides the parameter file's cameras: a list of names, as in [front, rear]."),
     "namespace": ("", "Namespace of the node, and of every topic that does not start with a slash."),
+    "name": ("lowlat_seg", "Name of the node."),
     "params_file": (str(SHARE / "config" / "seg.yaml"), "Parameter file."),
     "model": (
         "",
         "Overrides the parameter file's model: a shipped model's name, a checkpoint's path or a network of your own.",
     ),
     "device": ("", "Overrides the parameter file's device: auto, cpu, cuda or cuda:N."),
+    "use_sim_time": ("", "Overrides the parameter file's use_sim_time: true takes the time from /clock."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
+    "respawn": ("true", "true: a node that dies once it was ready is started again."),
     "rviz": ("false", "true: show camera and overlay in RViz."),
+    "share_profile": (
+        "false",
+        "true: all that is launched after this, such as a camera's driver, gets config/fastdds.xml too.",
+    ),
 }
+
+
+class LaunchError(RuntimeError):
+    """Ends `ros2 launch` with this sentence and a code other than 0."""
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -37,39 +62,135 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The processes, once the arguments' values are known."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    use_transport_profile(context)
+    remappings = remapped(camera_names(value), value)
+    if is_true(value, "share_profile"):
+        for name in PROFILES:
+            context.environment.setdefault(name, str(SHARE / "config" / "fastdds.xml"))
+    started = supervised(value, remappings)
+    return [*started, rviz(value, dict(remappings))] if is_true(value, "rviz") else started
+
+
+def supervised(value: dict[str, str], remappings: list[tuple[str, str]]) -> list[LaunchDescriptionEntity]:
+    """The node, started again when it dies once it was ready; before that its end is the launch's.
+
+    launch's own `respawn` would start a node with a misspelt parameter again for ever.
+    """
+    node = segmentation_node(value, remappings)
+    was_ready = False
+
+    def note_output(event: ProcessIO) -> None:
+        nonlocal was_ready
+        was_ready = was_ready or READY in event.text
+
+    def after_exit(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity] | None:
+        if event.returncode == 0 or context.is_shutdown:
+            return None
+        if not was_ready:
+            raise LaunchError(f"seg_node ended with code {event.returncode} before it was ready; its log says why")
+        if not is_true(value, "respawn"):
+            return None
+        return [TimerAction(period=SECONDS_TO_RESPAWN, actions=supervised(value, remappings))]
+
+    output = OnProcessIO(target_action=node, on_stdout=note_output, on_stderr=note_output)
+    return [
+        RegisterEventHandler(output),
+        RegisterEventHandler(OnProcessExit(target_action=node, on_exit=after_exit)),
+        node,
+    ]
+
+
+def segmentation_node(value: dict[str, str], remappings: list[tuple[str, str]]) -> Node:
+    """The node's process."""
     # An argument that was not given must not hide what the parameter file says.
-    overrides = {name: value[name] for name in ("model", "device") if value[name]}
-    node = Node(
+    overrides: dict[str, Any] = {name: value[name] for name in ("model", "device") if value[name]}
+    if value["use_sim_time"]:
+        overrides["use_sim_time"] = is_true(value, "use_sim_time")
+    if value["cameras"]:
+        overrides["cameras"] = as_list("cameras", value["cameras"])
+    return Node(
         package="lowlat_seg_ros",
         executable="seg_node",
+        name=value["name"],
         namespace=value["namespace"],
         parameters=[value["params_file"], overrides],
-        remappings=[("image", value["image"])],
+        remappings=remappings,
         arguments=["--ros-args", "--log-level", value["log_level"]],
         output="screen",
     )
-    return [node, rviz(value["namespace"], value["image"])] if value["rviz"] == "true" else [node]
 
 
-def use_transport_profile(context: LaunchContext) -> None:
-    """Give every process started here the shared-memory segment that images need, unless the user chose a profile."""
-    older = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
-    chosen = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
-    if not any(name in context.environment for name in chosen):
-        context.environment[chosen[1 if older else 0]] = str(SHARE / "config" / "fastdds.xml")
+def camera_names(value: dict[str, str]) -> list[str]:
+    """Of the argument, else of the parameter file, which must exist and be read."""
+    file = Path(value["params_file"])
+    try:
+        sections = yaml.safe_load(file.read_text()) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise LaunchError(f"params_file {str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
+    if value["cameras"]:
+        return as_list("cameras", value["cameras"])
+    names = [""]
+    for section in sections.values() if isinstance(sections, dict) else ():
+        names = (section or {}).get("ros__parameters", {}).get("cameras", names)
+    return names
 
 
-def rviz(namespace: str, image: str) -> Node:
-    """RViz with its two displays on this node's topics."""
-    node = f"/{namespace}/lowlat_seg".replace("//", "/")
+def remapped(cameras: list[str], value: dict[str, str]) -> list[tuple[str, str]]:
+    """Each camera's image and camera_info to the topics that were given for them."""
+    images, infos = (as_list(name, value[name]) for name in ("image", "camera_info"))
+    for name, topics in (("image", images), ("camera_info", infos)):
+        if topics and len(topics) != len(cameras):
+            known = ", ".join(camera or "one without a name" for camera in cameras)
+            raise LaunchError(
+                f"{name} names {len(topics)} topic(s) for {len(cameras)} camera(s) ({known}); expected one each, "
+                f'as in {name}:="[/a/{name}, /b/{name}]"'
+            )
+    infos = infos or [beside(image) for image in images]
+    pairs = [*zip(image_names(cameras, "image"), images, strict=False)]  # none where no topic was given
+    return [*pairs, *zip(image_names(cameras, "camera_info"), infos, strict=False)]
+
+
+def image_names(cameras: list[str], topic: str) -> list[str]:
+    """What the node calls that topic of each camera."""
+    return [f"{camera}/{topic}".lstrip("/") for camera in cameras]
+
+
+def beside(image: str) -> str:
+    """Where a driver publishes CameraInfo with the images of that topic."""
+    namespace, slash, _ = image.rpartition("/")
+    return f"{namespace}{slash}camera_info"
+
+
+def rviz(value: dict[str, str], remappings: dict[str, str]) -> Node:
+    """RViz with its displays on this node's topics; of several cameras on the first one's."""
+    camera = next(iter(camera_names(value)))
+    image = f"{camera}/image".lstrip("/")
+    node = "/".join(["", *(part for part in (value["namespace"].strip("/"), value["name"], camera) if part)])
     return Node(
         package="rviz2",
         executable="rviz2",
-        namespace=namespace,
+        namespace=value["namespace"],
         arguments=["-d", str(SHARE / "rviz" / "seg.rviz")],
         remappings=[
-            ("/image", image),
+            ("/image", remappings.get(image, image)),
             ("/lowlat_seg/overlay", f"{node}/overlay"),
         ],
     )
+
+
+def is_true(value: dict[str, str], name: str) -> bool:
+    """As launch's own conditions read it."""
+    word = value[name].strip().lower()
+    if word not in ("true", "1", "false", "0"):
+        raise LaunchError(f"{name} is {value[name]!r}; expected true or false")
+    return word in ("true", "1")
+
+
+def as_list(name: str, text: str) -> list[str]:
+    """One value, or several in brackets; none of an empty text."""
+    try:
+        read = yaml.safe_load(text) if text.strip().startswith("[") else [text] if text else []
+    except yaml.YAMLError:
+        read = None
+    if not isinstance(read, list) or not all(isinstance(each, str) for each in read):
+        raise LaunchError(f"{name} is {text!r}; expected a name, or several in brackets, as in [a, b]")
+    return read
