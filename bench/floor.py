@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from rclpy.node import Node
-from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Image
 
-from lowlat_seg_ros.ros.camera import NEWEST_IMAGE_ONLY
 from lowlat_seg_ros.ros.conversions import image_message, nanoseconds
-from lowlat_seg_ros.ros.diagnostics import DropCounter
-from lowlat_seg_ros.ros.outputs import OUTPUT
+from lowlat_seg_ros.ros.endpoints import newest_only, output
+from lowlat_seg_ros.ros.losses import Arrival, LossCounter
 
 
 class Floor:
@@ -23,23 +22,22 @@ class Floor:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._sequence = 0
-        self._drops = DropCounter()
+        self._losses = LossCounter()
         self._copy = np.empty(0, np.uint8)
         self._labels = np.empty((0, 0), np.uint8)
-        self._publisher = self._node.create_publisher(Image, "~/labels", OUTPUT)
-        self._key_frames = self._node.create_publisher(KeyFrameDiagnostics, "~/keyframe", OUTPUT)
+        self._publisher = self._node.create_publisher(Image, "~/labels", output())
+        self._key_frames = self._node.create_publisher(KeyFrameDiagnostics, "~/keyframe", output())
         self._diagnostics = self._node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._images = self._node.create_subscription(Image, "image", self._on_image, NEWEST_IMAGE_ONLY)
+        self._images = self._node.create_subscription(Image, "image", self._on_image, newest_only())
         self._node.create_timer(1.0, self._publish_diagnostics)
 
-    def _on_image(self, message: Image, information: MessageInfo) -> None:
+    def _on_image(self, message: Image, information: dict[str, Any]) -> None:
         entry = time.perf_counter()
         age = self._node.get_clock().now().nanoseconds - nanoseconds(message.header.stamp)
         copied = self._copied(message)
         self._publisher.publish(image_message(self._labels, "mono8", message.header))
         total = time.perf_counter() - entry
-        publisher = information["publisher_gid"]["data"]
-        self._drops.received(publisher, information["publication_sequence_number"])
+        self._losses.received(Arrival.of(information, nanoseconds(message.header.stamp)), publisher_count=1)
         self._key_frames.publish(
             KeyFrameDiagnostics(
                 header=message.header,
@@ -47,7 +45,7 @@ class Floor:
                 age_ms=age / 1e6,
                 low_ms=copied * 1000,
                 total_ms=total * 1000,
-                frames_dropped=self._drops.total,
+                frames_dropped=self._losses.total or 0,
             )
         )
         self._sequence += 1

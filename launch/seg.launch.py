@@ -15,8 +15,9 @@ from launch.events.process import ProcessExited, ProcessIO
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from lowlat_seg_ros.ros.process_setup import profile_variable
+
 SHARE = Path(get_package_share_directory("lowlat_seg_ros"))
-PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # of Kilted's Fast DDS, and of Jazzy's
 READY = b"ready on"  # in the node's log, once it takes images
 SECONDS_TO_RESPAWN = 2.0
 
@@ -64,8 +65,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     remappings = remapped(camera_names(value), value)
     if is_true(value, "share_profile"):
-        for name in PROFILES:
-            context.environment.setdefault(name, str(SHARE / "config" / "fastdds.xml"))
+        context.environment.setdefault(profile_variable(), str(SHARE / "config" / "fastdds.xml"))
     started = supervised(value, remappings)
     return [*started, rviz(value, dict(remappings))] if is_true(value, "rviz") else started
 

@@ -12,7 +12,6 @@ the outer process waits for the keeper, passes signals on, and cleans up in its 
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import signal
 import socket
@@ -21,7 +20,9 @@ import sys
 import time
 from pathlib import Path
 
-SHARED_MEMORY = Path("/dev/shm")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lowlat_seg_ros.ros.shared_memory import SHARED_MEMORY, remove_dead_files
+
 DOMAINS = range(1, 101)  # those whose ports lie below the ports that Linux hands out by itself
 COORDINATION_PORT = 22119  # ROS 2's own test tools claim domain N by binding this port + N
 DDS_PORT = 7400  # participants of domain N listen from this port + 250 N + 10 on
@@ -135,28 +136,12 @@ def descendants() -> list[int]:
 def remove_dead_shared_memory(tracing_files_before: set[Path]) -> None:
     """Remove this user's Fast DDS files that no living process holds, and LTTng's if they are new and unused.
 
-    Fast DDS removes its own files unless it is killed. A living participant holds a lock on the file's companion `_el`
-    or `_sl`, which is seen from other containers that share /dev/shm, too.
+    Fast DDS removes its own files unless it is killed.
     """
-    names = {file.name for kind in ("fastdds_", "fastrtps_") for file in SHARED_MEMORY.glob(f"{kind}*")}
-    for name in {name.removesuffix("_el").removesuffix("_sl") for name in names}:
-        file, semaphore = SHARED_MEMORY / name, SHARED_MEMORY / f"sem.{name}_mutex"
-        locks = [SHARED_MEMORY / f"{name}_el", SHARED_MEMORY / f"{name}_sl"]
-        if not is_mapped(file) and all(is_mine_and_unlocked(held) for held in (file, *locks) if held.exists()):
-            for dead in (file, semaphore, *locks):
-                dead.unlink(missing_ok=True)
+    remove_dead_files(minimum_age_seconds=0.0)
     for file in tracing_files() - tracing_files_before:
         if not is_mapped(file):
             file.unlink(missing_ok=True)
-
-
-def is_mine_and_unlocked(file: Path) -> bool:
-    try:
-        with file.open() as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.fstat(opened.fileno()).st_uid == os.getuid()
-    except OSError:
-        return False
 
 
 def tracing_files() -> set[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ import pytest
 pytest.importorskip("rclpy")
 
 import torch
+from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import FakeCamera, TestBench, own_namespace
 from rclpy.node import Node
+from rclpy.utilities import get_rmw_implementation_identifier
+from std_msgs.msg import Header
 from stream_setup import GatedSlowNetwork, moving_frames, stream_network
 from test_parameters import settings
 from torch import Tensor
@@ -22,6 +26,7 @@ from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated
 from lowlat_seg_ros.ros.boundary import Fatal
 from lowlat_seg_ros.ros.camera import Camera
+from lowlat_seg_ros.ros.conversions import image_message, stamp_of
 from lowlat_seg_ros.ros.diagnostics import ERROR, OK, WARN
 from lowlat_seg_ros.ros.presented_model import presented
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -127,10 +132,38 @@ def test_images_lost_on_the_way_are_counted_and_explained(chain: Chain) -> None:
     chain.fake.segment(first)
     chain.fake.send(lost)
     stamp = chain.fake.segment(third)
-    assert chain.fake.key_frames[stamp].frames_dropped == 1
+    told = chain.fake.key_frames[stamp].frames_dropped
+    if get_rmw_implementation_identifier() == "rmw_cyclonedds_cpp":  # without sequence numbers, after three images
+        assert told == KeyFrameDiagnostics.FRAMES_DROPPED_NOT_KNOWN
+        assert chain.camera.report().values["images dropped"] == "not known"
+        return
+    assert told == 1
     health = chain.camera.report()
     assert health.values["images dropped"] == "1"
-    assert len(chain.log) == 1 and health.advice in chain.log[0]
+    (line,) = chain.log
+    assert "1 images on" in line and "were lost: " in line
+
+
+@pytest.mark.parametrize(
+    "information",
+    [
+        {},  # no RMW at all
+        dict.fromkeys(("publication_sequence_number", "reception_sequence_number", "publisher_gid")),  # CycloneDDS
+        {"publication_sequence_number": 1},  # Jazzy: no publisher_gid
+    ],
+)
+def test_an_image_is_labelled_whatever_the_middleware_tells_of_it(chain: Chain, information: dict[str, Any]) -> None:
+    """As rclpy hands it on, beside the message that has just come."""
+    (frame,) = moving_frames(1)
+    message = image_message(frame, "rgb8", Header(stamp=stamp_of(7_000_000_000)))
+    subscription = chain.camera._subscription
+    assert subscription is not None
+    subscription._on_message(message, information)
+    chain.fake.bench.spin_until(lambda: 7_000_000_000 in chain.fake.key_frames, "the key-frame message")
+    dropped = chain.fake.key_frames[7_000_000_000].frames_dropped
+    not_known = KeyFrameDiagnostics.FRAMES_DROPPED_NOT_KNOWN
+    assert dropped == (0 if information.get("publication_sequence_number") else not_known)
+    assert not chain.log
 
 
 def test_the_published_labels_are_the_engines(chain: Chain) -> None:

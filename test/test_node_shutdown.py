@@ -18,6 +18,7 @@ from stream_setup import moving_frames, stream_network
 
 from lowlat_seg_ros.errors import ParameterError
 from lowlat_seg_ros.models.checkpoint import CheckpointError, save_checkpoint
+from lowlat_seg_ros.ros.main import misplaced_argument
 from lowlat_seg_ros.ros.node import SegmentationNode
 
 
@@ -89,6 +90,22 @@ def test_arguments_that_cannot_be_parsed_are_a_line_too(tmp_path: Path) -> None:
     assert node.wait_for_end() == 1
     assert not node.lines_with("Traceback"), node.lines()
     assert node.lines_with("/no/such/file.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--ros-args image:=/x", "'image:=/x' stands without -r (a topic) or -p (a parameter); expected -r image:=/x"),
+        ("image:=/x", "expected --ros-args -r image:=/x"),
+        ("--loud", "'--loud' is no argument of seg_node"),
+        ("--ros-args -r image:=/x --params-file a.yaml -p model:=b --log-level info --disable-stdout-logs", ""),
+        ("--ros-args -r image:=/x -- --ros-args -p model:=b", ""),
+        ("", ""),
+    ],
+)
+def test_an_argument_that_ros_would_ignore_is_a_sentence(arguments: str, sentence: str) -> None:
+    problem = misplaced_argument(["seg_node", *arguments.split()])
+    assert sentence in problem and bool(sentence) == bool(problem)
 
 
 @pytest.mark.parametrize(

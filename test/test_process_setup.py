@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lowlat_seg_ros.ros import process_setup
 from lowlat_seg_ros.ros.process_setup import choose_transport_profile, transport_profile
 from lowlat_seg_ros.runtime.threads import let_threads_sleep
 
@@ -34,10 +37,35 @@ def chosen() -> dict[str, str]:
     return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
+OURS = CHECKOUT / "config" / "fastdds.xml"
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], None]:
+    """Say how many megabytes of /dev/shm are free."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def set_free(megabytes: int) -> None:
+        monkeypatch.setattr(process_setup, "free_bytes", lambda: megabytes * MEGABYTE)
+
+    set_free(1000)
+    return set_free
+
+
+@pytest.mark.usefixtures("free")
 def test_the_checkouts_profile_is_used_where_nothing_is_installed(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("AMENT_PREFIX_PATH", "")
+    environment.setattr(sys, "prefix", "/nothing/here")
     choose_transport_profile()
-    assert chosen() == {VARIABLES[0]: str(CHECKOUT / "config" / "fastdds.xml")}
+    assert chosen() == {VARIABLES[0]: str(OURS)}
+
+
+@pytest.mark.usefixtures("free")
+def test_jazzys_fast_dds_reads_the_older_variable(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "share" / "fastrtps").mkdir(parents=True)
+    environment.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    choose_transport_profile()
+    assert chosen() == {VARIABLES[1]: str(OURS)}
 
 
 def test_the_installed_profile_comes_first(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -48,17 +76,31 @@ def test_the_installed_profile_comes_first(environment: pytest.MonkeyPatch, tmp_
     assert transport_profile() == installed
 
 
-def test_jazzy_reads_the_older_variable(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("ROS_DISTRO", "jazzy")
-    choose_transport_profile()
-    assert list(chosen()) == [VARIABLES[1]]
-
-
+@pytest.mark.usefixtures("free")
 @pytest.mark.parametrize("name", VARIABLES)
 def test_what_the_user_chose_stays(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.setenv(name, "mine")
     choose_transport_profile()
     assert chosen() == {name: "mine"}
+
+
+@pytest.mark.parametrize(("megabytes", "segment"), [(64, 16), (50, 16), (20, 8), (3, 2), (300, 64)])
+def test_the_segment_is_as_large_as_there_is_room_for(
+    environment: pytest.MonkeyPatch, free: Callable[[int], None], megabytes: int, segment: int
+) -> None:
+    """Docker gives 64 MB to all processes of a container. Our own profile, set by a launch file, is fitted too."""
+    environment.setenv(VARIABLES[0], str(OURS))
+    free(megabytes)
+    choose_transport_profile()
+    (size,) = re.findall(r"<segment_size>(\d+)<", Path(chosen()[VARIABLES[0]]).read_text())  # without a prefix
+    assert int(size) == segment * MEGABYTE
+
+
+def test_without_any_room_images_travel_by_udp(environment: pytest.MonkeyPatch, free: Callable[[int], None]) -> None:
+    free(1)
+    choose_transport_profile()
+    transports = Path(chosen()[VARIABLES[0]]).read_text().partition("userTransports")[2]
+    assert "udp" in transports and "shared_memory_for_images<" not in transports
 
 
 def test_threads_sleep_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:

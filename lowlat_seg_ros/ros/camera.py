@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.subscription import MessageInfo, Subscription
+from rclpy.subscription import Subscription
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lowlat_seg_ros.data.compressed_image import compressed_image_to_rgb
@@ -22,9 +22,11 @@ from lowlat_seg_ros.ros.conversions import (
     ChainTimes,
     age_seconds,
     key_frame_message,
-    nanoseconds,
 )
 from lowlat_seg_ros.ros.diagnostics import CameraHealth, Health, SlowTrackHealth
+from lowlat_seg_ros.ros.endpoints import ImageSubscription, infos, overrides_of, subscription
+from lowlat_seg_ros.ros.loss_causes import remedy, segment_trouble
+from lowlat_seg_ros.ros.losses import Arrival
 from lowlat_seg_ros.ros.outputs import Outputs, joined
 from lowlat_seg_ros.ros.parameters import Settings
 from lowlat_seg_ros.ros.presented_model import PresentedModel
@@ -33,11 +35,6 @@ from lowlat_seg_ros.ros.silence import COMPRESSED_IMAGE, IMAGE, what_is_on
 from lowlat_seg_ros.runtime.device import cuda_context_is_lost
 from lowlat_seg_ros.stream.engine import NO_ANSWER_YET, StreamEngine
 from lowlat_seg_ros.stream.result import SegmentationResult
-
-NEWEST_IMAGE_ONLY: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Takes from every publisher, and never holds an image that a newer one has overtaken."""
-
-INFOS: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 COMPRESSED: Final = "compressed"  # what image_transport appends to the topic, and a value of the parameter of its name
 
@@ -55,50 +52,61 @@ class Camera:
         self._settings = settings
         self.name = name
         self._raw_topic = node.resolve_topic_name(joined(name, "image"))
-        self.topic = joined(self._raw_topic, COMPRESSED if settings.image_transport == COMPRESSED else "")
+        self._compressed_topic = joined(self._raw_topic, COMPRESSED)
+        self.topic = self._compressed_topic if settings.image_transport == COMPRESSED else self._raw_topic
         self._outputs = Outputs(node, name, model.colours)
         self._warnings = RepeatedWarnings(self._log_warning, time.monotonic)
         self._lost_image_warnings = RepeatedWarnings(self._log_warning, time.monotonic, LOST_IMAGES_REPEAT_SECONDS)
         self._health = CameraHealth(self.topic, time.monotonic())
         self.faults = Faults(self._log_error)
-        self._subscription: Subscription[Any] | None = None
+        self._subscription: ImageSubscription | None = None
         self._infos: Subscription[CameraInfo] | None = None
         self._is_resting = False
         self._has_told_silence = False
         self._last_result: SegmentationResult | None = None
+        self._segment_trouble = ""
+
+    @property
+    def later_overrides(self) -> set[str]:
+        """Names of the `qos_overrides` that count once images are taken from the camera's other topic."""
+        others = {self._raw_topic, self._compressed_topic} - {self.topic}
+        return set().union(*map(overrides_of, others)) if self._settings.image_transport == "auto" else set()
 
     def subscribe(self) -> None:
         """Accept images from now on; the stream begins with the next one."""
         self._engine.forget()
         self._health.begin(time.monotonic())
+        self._segment_trouble = segment_trouble(get_rmw_implementation_identifier())  # stays so: looked up once
+        if self._segment_trouble:
+            self._log_warning(self._segment_trouble)
         self._subscribe_to_images()
-        self._infos = self._node.create_subscription(
-            CameraInfo, joined(self.name, "camera_info"), self._outputs.pass_on, INFOS
+        self._infos = subscription(
+            self._node, CameraInfo, joined(self.name, "camera_info"), self._outputs.pass_on, infos()
         )
 
     def _subscribe_to_images(self) -> None:
-        is_compressed = self.topic != self._raw_topic
-        self._subscription = self._node.create_subscription(
-            CompressedImage if is_compressed else Image, self.topic, self._on_image, NEWEST_IMAGE_ONLY
-        )
+        message_type = Image if self.topic == self._raw_topic else CompressedImage
+        reliability = self._settings.image_reliability
+        self._subscription = ImageSubscription(self._node, message_type, self.topic, self._on_image, reliability)
 
     def _choose_transport(self) -> None:
         """Take compressed images where nobody sends others, and these as soon as somebody does."""
         if self._settings.image_transport != "auto" or self._subscription is None:
             return
-        compressed = joined(self._raw_topic, COMPRESSED)
+        compressed = self._compressed_topic
         has_raw, has_compressed = (self._node.count_publishers(topic) > 0 for topic in (self._raw_topic, compressed))
         topic = compressed if has_compressed and not has_raw else self._raw_topic
         if topic != self.topic and (has_raw or has_compressed):
             self._node.get_logger().info(f"taking images from {topic}")
-            self._node.destroy_subscription(self._subscription)
+            self._subscription.close()
             self.topic = topic
+            self._health.topic_changed(topic)
             self._subscribe_to_images()
 
     def unsubscribe(self) -> None:
         """Accept no images."""
         if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+            self._subscription.close()
             self._subscription = None
         if self._infos is not None:
             self._node.destroy_subscription(self._infos)
@@ -120,15 +128,19 @@ class Camera:
         """How this camera fares since the last report."""
         self._choose_transport()
         connections = {
-            "image publishers": 0 if self._subscription is None else self._subscription.get_publisher_count(),
+            "image publishers": self._publisher_count(),
             **self._outputs.subscriber_counts(),
         }
         now = time.monotonic()
         if self._subscription is None:
             return self._health.report_inactive(now, connections)
-        health = self._health.report(now, connections, self._settings.limits(), self._slow_track_health())
-        if health.advice:
-            self._lost_image_warnings.warn(health.advice)
+        self._subscription.fit()
+        trouble = self._subscription.trouble or self._segment_trouble
+        limits, slow_track = self._settings.limits(), self._slow_track_health()
+        health = self._health.report(now, connections, limits, slow_track, trouble)
+        if health.dropped:
+            advice = remedy(self._subscription.circumstances(health.busy_share))
+            self._lost_image_warnings.warn(f"{health.dropped} images on {self.topic} were lost: {advice}")
         self._tell_silence(health)
         values = {**health.values, "resting": str(self._is_resting).lower(), **_worth_of_labels(self._last_result)}
         is_calm = self._is_resting and not health.troubles
@@ -145,10 +157,10 @@ class Camera:
             self._log_warning(printable(f"no image has come on {self.topic}: {cause}", LONGEST))
         self._has_told_silence = health.is_silent
 
-    def _on_image(self, message: Image | CompressedImage, information: MessageInfo) -> None:
+    def _on_image(self, message: Image | CompressedImage, arrival: Arrival) -> None:
         segmented = self._health.segmented
         try:
-            self._segment(message, information)
+            self._segment(message, arrival)
         except Exception as error:
             if cuda_context_is_lost(self._engine.device):
                 raise Fatal(f"the CUDA context is lost: {describe(error)}") from error
@@ -158,12 +170,12 @@ class Camera:
             what = "what goes with the labels of" if are_labels_out else "an image on"
             self.faults.note(f"{what} {self.topic}", error)
 
-    def _segment(self, message: Image | CompressedImage, information: MessageInfo) -> None:
+    def _segment(self, message: Image | CompressedImage, arrival: Arrival) -> None:
         """An image's whole way."""
         entry = time.perf_counter()
-        stamp = nanoseconds(message.header.stamp)
+        stamp = arrival.stamp
         age = age_seconds(stamp, self._node.get_clock().now().nanoseconds)
-        self._note_arrival(information)
+        self._health.image_arrived(time.monotonic(), arrival, self._publisher_count())
         if self._rests():
             return
         frame = None if self._is_out_of_order(stamp) else self._decode(message)
@@ -207,9 +219,8 @@ class Camera:
         self._warnings.warn(f"skipping an image on {self.topic} whose stamp is before the last one's")
         return True
 
-    def _note_arrival(self, information: MessageInfo) -> None:
-        publisher = information["publisher_gid"]["data"]
-        self._health.image_arrived(time.monotonic(), publisher, information["publication_sequence_number"])
+    def _publisher_count(self) -> int:
+        return 0 if self._subscription is None else self._subscription.publisher_count
 
     def _decode(self, message: Image | CompressedImage) -> NDArray[np.uint8] | None:
         try:

@@ -41,7 +41,7 @@ def _play(arguments: list[str], signals: StopSignals) -> int:
     )
     with player_node("camera_player", arguments, signals) as node:
         try:
-            Player(node, ClipSource(clip, how), options.supervised).run()
+            Player(node, ClipSource(clip, how), options.supervised, reliability=options.reliability).run()
         except ClipError as error:
             node.get_logger().fatal(str(error))
             return 1
@@ -55,6 +55,9 @@ def _parser(encodings: Iterable[str]) -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, help="frames a second (default: the clip's own)")
     parser.add_argument("--encoding", choices=encodings, default="bgr8", help="of the images (default: bgr8)")
     parser.add_argument("--frame-id", default="camera", help="of the images (default: camera)")
+    parser.add_argument(
+        "--reliability", choices=("reliable", "best_effort"), default="reliable", help="offered (default: reliable)"
+    )
     parser.add_argument("--loop", action="store_true", help="play again and again")
     parser.add_argument("--rounds", type=_rounds, default=1, help="how often the clip is played (default: 1)")
     parser.add_argument("--in-memory", action="store_true", help="read all frames before the first is sent")

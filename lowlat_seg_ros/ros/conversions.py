@@ -42,7 +42,7 @@ class ChainTimes:
 
 
 def key_frame_message(
-    result: SegmentationResult, header: Header, times: ChainTimes, frames_dropped: int
+    result: SegmentationResult, header: Header, times: ChainTimes, frames_dropped: int | None
 ) -> KeyFrameDiagnostics:
     """What the two tracks did with the image of that header."""
     return KeyFrameDiagnostics(
@@ -73,7 +73,7 @@ def key_frame_message(
         publish_ms=times.publish * 1000,
         total_ms=times.total * 1000,
         slow_track_ms=result.slow_track.last_milliseconds,
-        frames_dropped=frames_dropped,
+        frames_dropped=KeyFrameDiagnostics.FRAMES_DROPPED_NOT_KNOWN if frames_dropped is None else frames_dropped,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
+from lowlat_seg_ros.ros.endpoints import AUTO_RELIABILITY, IMAGE_RELIABILITIES
 from lowlat_seg_ros.stream.engine import BACKWARD_STAMP_TOLERANCE
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, POLICIES, FixedInterval
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
@@ -240,6 +241,11 @@ DECLARATIONS: Final = (
         True,
         "true: images are left out while nobody listens to labels, confidence, color, overlay or keyframe.",
         changes_at_run_time=True,
+    ),
+    Declaration(
+        "image_reliability",
+        AUTO_RELIABILITY,
+        f"Reliability asked of the images' publishers: {', '.join(IMAGE_RELIABILITIES)}. auto takes what they offer.",
     ),
 )
 

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from lowlat_seg_ros.ros.losses import NOT_KNOWN, Arrival, LossCounter
+
 OK, WARN, ERROR, STALE = range(4)
 """Levels of diagnostic_msgs/msg/DiagnosticStatus; `docs/node.md` says what is which."""
 
@@ -21,12 +23,6 @@ STALE_TIMEOUTS: Final = 5
 
 WINDOW_FRAMES: Final = 300
 """How many of the last frames the percentiles are over: ten seconds at 30 Hz."""
-
-REMEMBERED_PUBLISHERS: Final = 16
-"""More than ever send to one topic at once; cameras that come and go must not pile up."""
-
-BUSY: Final = 0.8
-"""From this share of its time in callbacks on, a node loses images because it is too slow for its camera."""
 
 
 @dataclass(frozen=True)
@@ -52,32 +48,6 @@ class LatencyWindow:
             return LatencyPercentiles(float("nan"), float("nan"), float("nan"))
         p50, p99, maximum = np.percentile(np.fromiter(self._milliseconds, float), (50, 99, 100))
         return LatencyPercentiles(float(p50), float(p99), float(maximum))
-
-
-class DropCounter:
-    """Images that were sent but never reached the callback, from the gaps between publication sequence numbers.
-
-    Every publisher counts on its own and starts again when it restarts, so each is followed by its identity. What it
-    sent before its first image arrived here is not counted: the node may have started later than the camera.
-    """
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._last: dict[bytes, int] = {}
-
-    def received(self, publisher: bytes, sequence_number: int) -> int:
-        """Note an image; returns how many were lost between this publisher's previous one and it."""
-        last = self._last.pop(publisher, sequence_number - 1)
-        self._last[publisher] = sequence_number
-        if len(self._last) > REMEMBERED_PUBLISHERS:
-            del self._last[next(iter(self._last))]  # the one heard of longest ago
-        lost = max(sequence_number - last - 1, 0)
-        self.total += lost
-        return lost
-
-    def forget_publishers(self) -> None:
-        """What they send until their next image arrives here is not counted."""
-        self._last.clear()
 
 
 @dataclass(frozen=True)
@@ -135,8 +105,9 @@ class Health:
     level: int
     summary: str
     troubles: tuple[str, ...]
-    advice: str
     values: dict[str, str]
+    dropped: int = 0  # images since the last report
+    busy_share: float = 0.0  # of the time since then, in callbacks
     is_silent: bool = False  # no image has come for longer than the limit
 
 
@@ -145,7 +116,7 @@ class CameraHealth:
 
     def __init__(self, topic: str, now: float) -> None:
         self._topic = topic
-        self._drops = DropCounter()
+        self._losses = LossCounter()
         self._latency = LatencyWindow()
         self._segmented = 0
         self._refused = 0
@@ -161,9 +132,9 @@ class CameraHealth:
         self._reported_at = now
 
     @property
-    def frames_dropped(self) -> int:
-        """Images lost on their way since the node started."""
-        return self._drops.total
+    def frames_dropped(self) -> int | None:
+        """Images lost on their way since the node started; None: not known."""
+        return self._losses.total
 
     @property
     def segmented(self) -> int:
@@ -172,14 +143,19 @@ class CameraHealth:
 
     def begin(self, now: float) -> None:
         """Images are accepted from now on: those before were neither lost nor is their absence silence."""
-        self._drops.forget_publishers()
+        self._losses.forget()
         self._last_image = self._last_labels = self._reported_at = now
         self._at_last_labels = self._reported = self._counts()
 
-    def image_arrived(self, now: float, publisher: bytes, sequence_number: int) -> None:
-        """An image reached the callback, good or bad."""
+    def topic_changed(self, topic: str) -> None:
+        """Images come from another topic from now on; what was sent there before was not lost."""
+        self._topic = topic
+        self._losses.forget()
+
+    def image_arrived(self, now: float, arrival: Arrival, publisher_count: int) -> None:
+        """An image reached the callback, good or bad; so many send to its topic."""
         self._last_image = now
-        self._drops.received(publisher, sequence_number)
+        self._losses.received(arrival, publisher_count)
 
     def image_left_out(self, now: float) -> None:
         """Nobody waits for its labels."""
@@ -212,11 +188,17 @@ class CameraHealth:
         self._last_labels, self._at_last_labels = now, self._counts()
 
     def report(
-        self, now: float, connections: dict[str, int], limits: Limits, slow_track: SlowTrackHealth = NO_SLOW_TRACK
+        self,
+        now: float,
+        connections: dict[str, int],
+        limits: Limits,
+        slow_track: SlowTrackHealth = NO_SLOW_TRACK,
+        transport_trouble: str = "",
     ) -> Health:
         """How the camera fares; rates and troubles are over the time since the report before.
 
-        `connections` are counts of publishers and subscribers by name, handed on as they are.
+        `connections` are counts of publishers and subscribers by name, handed on as they are; so is what keeps images
+        from coming at all, or from coming by shared memory.
         """
         counts = self._counts()
         period, seconds = counts.since(self._reported), now - self._reported_at
@@ -224,21 +206,20 @@ class CameraHealth:
         silence = self._silence(now, limits.image_timeout)
         troubles = [
             *silence,
+            *([Trouble(WARN, transport_trouble)] if transport_trouble else []),
             *self._nothing_labelled(now, counts, limits.image_timeout),
             *_slow_track_troubles(slow_track, limits),
             *_troubles(period),
         ]
-        advice = (
-            f"{period.dropped} images on {self._topic} were lost: {_advice(period, seconds)}" if period.dropped else ""
-        )
         values = self._values(counts, period, seconds, slow_track)
         sentences = tuple(trouble.sentence for trouble in troubles)
         return Health(
             level=max((trouble.level for trouble in troubles), default=OK),
             summary="; ".join(sentences) or self._calm(counts, values["rate (Hz)"]),
             troubles=sentences,
-            advice=advice,
             values={**values, **{name: str(count) for name, count in connections.items()}},
+            dropped=period.dropped,
+            busy_share=period.busy_seconds / seconds if seconds > 0 else 0.0,
             is_silent=bool(silence),
         )
 
@@ -248,12 +229,12 @@ class CameraHealth:
         self._reported, self._reported_at = counts, now
         values = self._values(counts, Counts(), 0.0, NO_SLOW_TRACK)
         values.update((name, str(count)) for name, count in connections.items())
-        return Health(OK, "inactive: no images are taken", (), "", values)
+        return Health(OK, "inactive: no images are taken", (), values)
 
     def _counts(self) -> Counts:
         return Counts(
             self._segmented,
-            self._drops.total,
+            self._losses.total or 0,
             self._refused,
             self._failed,
             self._out_of_order,
@@ -289,7 +270,8 @@ class CameraHealth:
             "latency p99 (ms)": f"{latency.p99:.1f}",
             "latency max (ms)": f"{latency.maximum:.1f}",
             "images segmented": str(counts.segmented),
-            "images dropped": str(counts.dropped),
+            "images dropped": NOT_KNOWN if self._losses.total is None else str(counts.dropped),
+            "images dropped by": self._losses.basis,
             "images refused": str(counts.refused),
             "images failed": str(counts.failed),
             "images out of order": str(counts.out_of_order),
@@ -321,13 +303,3 @@ def _troubles(period: Counts) -> list[Trouble]:
         (period.slow_track_failed, "slow-track failures"),
     )
     return [Trouble(WARN, f"{what} since the last report: {count}") for count, what in counted if count]
-
-
-def _advice(period: Counts, seconds: float) -> str:
-    """What to do about lost images, by their likelier cause."""
-    if period.busy_seconds >= BUSY * seconds:
-        return "the node is slower than the camera: lower the camera's rate, or the parameter input_size"
-    return (
-        "if that goes on, the sender's shared memory is too small for its images: start the camera's driver with "
-        "FASTDDS_DEFAULT_PROFILES_FILE set to config/fastdds.xml of this package"
-    )

@@ -12,8 +12,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 
 from lowlat_seg_ros.ros.diagnostics import ERROR, OK, WARN
+from lowlat_seg_ros.ros.endpoints import publisher
 
 PERIOD_SECONDS: Final = 1.0
 
@@ -32,7 +34,7 @@ class Heartbeat:
         """`collect` is called in the executor's thread; the first status that it gives is the node's own."""
         self._node = node
         self._collect = collect
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._publisher = publisher(node, DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
         self._newest: list[DiagnosticStatus] = []
         self._reported = time.monotonic()
         self._published = -LATE_SECONDS

@@ -6,9 +6,9 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.ros.endpoints import latched, publisher
 from lowlat_seg_ros.ros.outputs import joined
 
 UNLABELLED_NAME = "unlabelled"
@@ -27,9 +27,8 @@ def publish_label_info(node: Node, cameras: tuple[str, ...], classes: tuple[str,
     named = [*enumerate(classes), (UNLABELLED, UNLABELLED_NAME)]
     message = LabelInfo(class_map=[VisionClass(class_id=number, class_name=name) for number, name in named])
     message.header.stamp = node.get_clock().now().to_msg()
-    latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     topics = sorted({joined("~", name, "label_info") for name in ("", *cameras)})
-    publishers = [node.create_publisher(LabelInfo, topic, latched) for topic in topics]
-    for publisher in publishers:
-        publisher.publish(message)
+    publishers = [publisher(node, LabelInfo, topic, latched()) for topic in topics]
+    for each in publishers:
+        each.publish(message)
     return publishers

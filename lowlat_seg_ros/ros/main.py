@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from lowlat_seg_ros.ros.process_setup import set_up_process
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
+
+_WITH_VALUE: Final = (
+    *("-r", "--remap", "-p", "--param", "--params-file", "-e", "--enclave"),
+    *("--log-level", "--log-config-file", "--log-file-name"),
+)
+"""ROS's options that an argument follows."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -29,6 +35,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str], signals: StopSignals) -> int:
+    if problem := misplaced_argument(arguments):
+        print(f"seg_node: {problem}", file=sys.stderr)
+        return 1
     # Imported here: what set_up_process sets is read when Fast DDS is loaded, and a signal in these seconds must count.
     import rclpy
     from rclpy.signals import SignalHandlerOptions
@@ -44,6 +53,30 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
         return _run_node(signals)
     finally:
         rclpy.try_shutdown()
+
+
+def misplaced_argument(arguments: list[str]) -> str:
+    """A sentence on the first argument that ROS would ignore or refuse in words of its own; empty if there is none.
+
+    Args:
+        arguments: the program's name, then what was typed.
+    """
+    is_ros, takes_value = False, False
+    for argument in arguments[1:]:
+        if takes_value:
+            takes_value = False
+        elif argument == "--ros-args" and not is_ros:
+            is_ros = True
+        elif argument == "--" and is_ros:
+            is_ros = False
+        elif ":=" in argument and not argument.startswith("-"):
+            option = "-r" if is_ros else "--ros-args -r"
+            return f"{argument!r} stands without -r (a topic) or -p (a parameter); expected {option} {argument}"
+        elif not is_ros:
+            return f"{argument!r} is no argument of seg_node; expected only ROS's own, after --ros-args"
+        else:
+            takes_value = argument in _WITH_VALUE
+    return ""
 
 
 def _run_node(signals: StopSignals) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lowlat_seg_ros.ros.pipeline import Pipeline
 
 NODE_NAME: Final = "lowlat_seg"
+QOS_OVERRIDES: Final = "qos_overrides."
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -69,7 +70,8 @@ class SegmentationNode(GuardedNode):
             if autostart:
                 raise
         for name in unknown_parameters(self):
-            self.get_logger().warning(f"there is no parameter {printable(name)!r}; its value is ignored")
+            if not name.startswith(QOS_OVERRIDES):
+                self.get_logger().warning(f"there is no parameter {printable(name)!r}; its value is ignored")
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         return autostart
@@ -152,8 +154,14 @@ class SegmentationNode(GuardedNode):
         freeze_gc()
 
     def _activate(self) -> None:
+        from lowlat_seg_ros.ros.parameters import unknown_parameters
+
         assert self._pipeline is not None
         self._pipeline.subscribe()
+        later = set().union(*(camera.later_overrides for camera in self._pipeline.cameras))
+        for name in unknown_parameters(self):  # only now: endpoints declare theirs
+            if name.startswith(QOS_OVERRIDES) and name not in later:
+                self.get_logger().warning(f"{printable(name)} is of no endpoint of this node; its value is ignored")
         self.get_logger().info(self._pipeline.in_words())
 
     def _deactivate(self) -> None:

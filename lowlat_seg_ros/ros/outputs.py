@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -19,10 +18,8 @@ from lowlat_seg_ros.fast.pictures import Size, frame_size
 from lowlat_seg_ros.models.config import Colour
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from lowlat_seg_ros.ros.conversions import image_message, nanoseconds, set_data
+from lowlat_seg_ros.ros.endpoints import output, publisher
 from lowlat_seg_ros.stream.result import SegmentationResult
-
-OUTPUT: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-"""Reaches reliable subscribers (RViz' default) and best-effort ones; a slow one does not hold the node up."""
 
 TYPES: Final[dict[str, Any]] = {
     "labels": Image,
@@ -47,22 +44,20 @@ class Outputs:
         self._colours = list(colours)
         topics = {topic: joined("~", name, topic) for topic in TYPES}
         self._publishers: dict[str, Publisher[Any]] = {
-            topic: node.create_publisher(TYPES[topic], full, OUTPUT) for topic, full in topics.items()
+            topic: publisher(node, TYPES[topic], full, output()) for topic, full in topics.items()
         }
-        self._info = node.create_publisher(CameraInfo, joined("~", name, CAMERA_INFO), OUTPUT)
+        self._info = publisher(node, CameraInfo, joined("~", name, CAMERA_INFO), output())
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()  # by stamp, whose labels have not come
         self._sizes: OrderedDict[int, Size] = OrderedDict()  # of labels by stamp, whose calibration has not come
 
     @property
     def are_wanted(self) -> bool:
         """Whether anybody listens to what takes work."""
-        return any(publisher.get_subscription_count() for publisher in self._publishers.values())
+        return any(each.get_subscription_count() for each in self._publishers.values())
 
     def subscriber_counts(self) -> dict[str, int]:
         """For diagnostics."""
-        return {
-            f"{topic} subscribers": publisher.get_subscription_count() for topic, publisher in self._publishers.items()
-        }
+        return {f"{topic} subscribers": each.get_subscription_count() for topic, each in self._publishers.items()}
 
     def publish_labels(self, labels: NDArray[np.uint8], header: Header) -> None:
         """First of all: what everybody waits for."""
@@ -119,8 +114,8 @@ class Outputs:
 
     def close(self) -> None:
         """End all topics."""
-        for publisher in (*self._publishers.values(), self._info):
-            self._node.destroy_publisher(publisher)
+        for each in (*self._publishers.values(), self._info):
+            self._node.destroy_publisher(each)
 
 
 def scaled(info: CameraInfo, size: Size) -> CameraInfo:

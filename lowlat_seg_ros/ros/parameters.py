@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 from lowlat_seg_ros.errors import ParameterError, printable, quoted
 from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, IMAGE_TRANSPORTS, LEFT_TO_THE_MODEL, Declaration
 from lowlat_seg_ros.ros.diagnostics import Limits
+from lowlat_seg_ros.ros.endpoints import IMAGE_RELIABILITIES, given_values
 from lowlat_seg_ros.stream.key_frames import POLICIES, KeyFramePolicy, policy_named
 from lowlat_seg_ros.stream.key_frames import Limits as KeyFrameLimits
 
@@ -53,6 +54,7 @@ class Settings:
     autostart: bool
     image_transport: str
     rest_without_subscribers: bool
+    image_reliability: str
 
     def __post_init__(self) -> None:
         check_camera_names(self.cameras)
@@ -61,6 +63,9 @@ class Settings:
         if self.image_transport not in IMAGE_TRANSPORTS:
             expected = ", ".join(IMAGE_TRANSPORTS)
             raise ParameterError(f"image_transport is {quoted(self.image_transport)}; expected one of {expected}")
+        if self.image_reliability not in IMAGE_RELIABILITIES:
+            expected = ", ".join(IMAGE_RELIABILITIES)
+            raise ParameterError(f"image_reliability is {quoted(self.image_reliability)}; expected one of {expected}")
         for limit in ("interval", "key_period"):
             minimum, maximum = getattr(self, f"minimum_{limit}"), getattr(self, f"maximum_{limit}")
             if 0 < maximum < minimum:
@@ -98,7 +103,7 @@ class Settings:
 
 def given_autostart(node: Node) -> bool:
     """Whether the node starts by itself; where what was given is no answer, so that its start says so and fails."""
-    return _given_values(node).get("autostart", True) is not False
+    return given_values(node).get("autostart", True) is not False
 
 
 def read_settings(node: Node) -> Settings:
@@ -116,7 +121,7 @@ def _value(node: Node, declaration: Declaration) -> Any:
     try:
         return node.declare_parameter(declaration.name, declaration.default, declaration.descriptor()).value
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        given = printable(repr(_given_values(node).get(declaration.name)))
+        given = printable(repr(given_values(node).get(declaration.name)))
         raise ParameterError(f"{declaration.name} is {given}; expected {declaration.expected()}") from error
 
 
@@ -136,7 +141,7 @@ def own_values(parameters: Sequence[Parameter[Any]]) -> dict[str, object]:
 
 def unknown_parameters(node: Node) -> list[str]:
     """Names that were given at start-up but that the node does not have: misspelt ones, most likely."""
-    return sorted(name for name in _given_values(node) if not node.has_parameter(name))
+    return sorted(name for name in given_values(node) if not node.has_parameter(name))
 
 
 def check_camera_names(names: Sequence[str]) -> None:
@@ -152,11 +157,6 @@ def check_camera_names(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ParameterError(f"cameras contains {twice[0]!r} more than once; expected every name once")
-
-
-def _given_values(node: Node) -> dict[str, Any]:
-    # Public only by declaring each name, which is what has failed or not happened where this is asked.
-    return {name: parameter.value for name, parameter in getattr(node, "_parameter_overrides", {}).items()}
 
 
 def _frozen(value: Any) -> Any:

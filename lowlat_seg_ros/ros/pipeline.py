@@ -9,12 +9,12 @@ import cv2
 import torch
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import propagation_in_use
 from lowlat_seg_ros.ros.camera import Camera
+from lowlat_seg_ros.ros.endpoints import latched, publisher
 from lowlat_seg_ros.ros.label_info import publish_label_info
 from lowlat_seg_ros.ros.parameters import Settings
 from lowlat_seg_ros.ros.presented_model import PresentedModel, presented
@@ -57,17 +57,16 @@ class Pipeline:
             share=settings.slow_track_share,
             renew=lambda: load_model(settings.model, self._device),
         )
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._classes = node.create_publisher(String, "~/classes", latched)
+        self._classes = publisher(node, String, "~/classes", latched())
         try:
             for name in settings.cameras:
                 self.cameras.append(self._camera(name, fast))
+            self._label_info = publish_label_info(node, settings.cameras, self.model.classes)
         except BaseException:  # a signal to stop, too
             self.close()
             raise
         self._slow_track.hang_seconds = settings.error_key_age  # only now: a first run may take any time
         self._publish_classes()
-        self._label_info = publish_label_info(node, settings.cameras, self.model.classes)
 
     def subscribe(self) -> None:
         """Take images from now on."""
@@ -90,8 +89,8 @@ class Pipeline:
         """End both tracks; returns whether the slow one's thread ended, which it does between two operators of Sh."""
         for camera in self.cameras:
             camera.close()
-        for publisher in (self._classes, *self._label_info):
-            self._node.destroy_publisher(publisher)
+        for each in (self._classes, *self._label_info):
+            self._node.destroy_publisher(each)
         return self._slow_track.close(timeout=SLOW_TRACK_SECONDS_TO_END)
 
     def in_words(self) -> str:

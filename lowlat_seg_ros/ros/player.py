@@ -36,9 +36,6 @@ FROM_RGB: Final[dict[str, int | None]] = {
 }
 """The encodings that a clip can be sent in, and OpenCV's way to each."""
 
-RELIABLE: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-"""Takes nothing from best-effort subscribers, and lets reliable ones (RViz) connect."""
-
 SECONDS_TO_BE_TAKEN: Final = 1.0
 """The last image lies in this process's shared memory until the subscriber has taken it."""
 
@@ -194,19 +191,29 @@ class Schedule:
 class Player:
     """Publishes what a source has, each image when it is due."""
 
-    def __init__(self, node: Node, source: Source, is_supervised: bool, has_clock: bool = False) -> None:
+    def __init__(
+        self,
+        node: Node,
+        source: Source,
+        is_supervised: bool,
+        has_clock: bool = False,
+        reliability: str = "reliable",
+    ) -> None:
         """
         Args:
             node: of this process.
             source: what is played.
             is_supervised: play at every line on standard input until it is closed, and tell of every frame.
             has_clock: publish the drive's time on /clock.
+            reliability: that the images are offered with. "reliable" takes nothing from best-effort subscribers, and
+                lets reliable ones (RViz) connect.
         """
         self._node = node
         self._source = source
         self._is_supervised = is_supervised
+        offered = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
         self._publishers = {
-            camera: node.create_publisher(Image, topic, RELIABLE) for camera, topic in source.topics.items()
+            camera: node.create_publisher(Image, topic, offered) for camera, topic in source.topics.items()
         }
         self._clock = node.create_publisher(Clock, "/clock", 10) if has_clock else None
 

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from xml.etree import ElementTree
 
+from lowlat_seg_ros.ros.shared_memory import PROFILE_VARIABLES, free_bytes, remove_dead_files, segment_size
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
 from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
 from lowlat_seg_ros.runtime.threads import let_threads_sleep
 
-_PROFILE: Final = "FASTDDS_DEFAULT_PROFILES_FILE"
-_PROFILE_UP_TO_JAZZY: Final = "FASTRTPS_DEFAULT_PROFILES_FILE"
+_FAST_DDS_2: Final = Path("share", "fastrtps")
+
+_TRANSPORTS: Final = "FASTDDS_BUILTIN_TRANSPORTS"
+
+_SHARED_MEMORY_TRANSPORT: Final = "shared_memory_for_images"
+
+_XML: Final = "{http://www.eprosima.com}"
 
 
 def set_up_process() -> None:
@@ -43,12 +51,60 @@ def run_process(run: Callable[[list[str], StopSignals], int], arguments: list[st
 
 
 def choose_transport_profile() -> None:
-    """Point Fast DDS to our profile, unless the user chose one or named the transports to use."""
-    if any(name in os.environ for name in (_PROFILE, _PROFILE_UP_TO_JAZZY, "FASTDDS_BUILTIN_TRANSPORTS")):
-        return
+    """Point Fast DDS to our profile, unless the user chose one or named the transports to use.
+
+    Only this process's and its children's environment changes. The profile's segment is as large as /dev/shm allows;
+    what dead processes of this user have left there is removed first.
+    """
     profile = transport_profile()
-    if profile is not None:
-        os.environ[_profile_variable()] = str(profile)
+    if profile is None or is_chosen_by_user(profile):
+        return
+    remove_dead_files()
+    os.environ[profile_variable()] = str(fitting_profile(profile, segment_size(free_bytes())))
+
+
+def is_chosen_by_user(ours: Path) -> bool:
+    """Whether Fast DDS was told by others how to send; our own profile as it is does not count."""
+    chosen = [Path(os.environ[name]) for name in PROFILE_VARIABLES if name in os.environ]
+    return _TRANSPORTS in os.environ or any(not file.is_file() or not file.samefile(ours) for file in chosen)
+
+
+def fitting_profile(profile: Path, segment: int) -> Path:
+    """Our profile, or a copy of it in the folder for temporary files, with a segment of that size.
+
+    Args:
+        profile: our own.
+        segment: bytes; 0: without shared memory.
+    """
+    ElementTree.register_namespace("", _XML.strip("{}"))  # Fast DDS' reader knows no prefixes
+    root = ElementTree.fromstring(profile.read_bytes())
+    size = root.find(f".//{_XML}segment_size")
+    assert size is not None
+    if int(size.text or 0) == segment:
+        return profile
+    size.text = str(segment)
+    if segment == 0:
+        transports = root.find(f".//{_XML}userTransports")
+        assert transports is not None
+        for transport in [each for each in transports if each.text == _SHARED_MEMORY_TRANSPORT]:
+            transports.remove(transport)
+    folder = Path(tempfile.gettempdir(), f"lowlat_seg_ros-{os.getuid()}")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            return profile  # another user's trap, or accident
+        return _written(folder / f"fastdds_{segment >> 20}_mb.xml", ElementTree.tostring(root))
+    except OSError:
+        return profile  # it will not fit, which is said once Fast DDS has tried
+
+
+def _written(file: Path, content: bytes) -> Path:
+    """Written whole or not at all: another node may read it."""
+    handle, name = tempfile.mkstemp(dir=file.parent)
+    with os.fdopen(handle, "wb") as opened:
+        opened.write(content)
+    os.replace(name, file)
+    return file
 
 
 def transport_profile() -> Path | None:
@@ -56,8 +112,10 @@ def transport_profile() -> Path | None:
     return _first_file([*_share_folders(), Path(__file__).parents[2]], Path("config", "fastdds.xml"))
 
 
-def _profile_variable() -> str:
-    return _PROFILE_UP_TO_JAZZY if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else _PROFILE
+def profile_variable() -> str:
+    """The one that the installed Fast DDS reads; Kilted's warns of the other."""
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    return PROFILE_VARIABLES[any(Path(prefix, _FAST_DDS_2).is_dir() for prefix in prefixes if prefix)]
 
 
 def _share_folders() -> list[Path]:

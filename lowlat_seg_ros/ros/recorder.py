@@ -69,8 +69,9 @@ class Recording:
 
     @property
     def dropped_count(self) -> int:
-        """Images that the node said were lost on their way to it."""
-        return int(self._messages[-1].frames_dropped) if self._messages else 0
+        """Images that the node said were lost on their way to it; 0 where it does not know."""
+        dropped = int(self._messages[-1].frames_dropped) if self._messages else 0
+        return 0 if dropped == KeyFrameDiagnostics.FRAMES_DROPPED_NOT_KNOWN else dropped
 
     def accounts_for(self, sent_count: int) -> bool:
         """Whether that many images have their labels or were reported lost."""
