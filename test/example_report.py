@@ -53,6 +53,8 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
             "low_latency": True,
             "slow_track_share": 0.5,
             "cameras": [],
+            "propagation": "auto",
+            "fast_model": "default",
             **({"live": {"rate": 0.5, "rounds": 2}} if live else {}),
         },
         profile={
