@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.fast.registry import AUTO
-from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.config import Colour
+from lowlat_seg_ros.runtime.choice import AS_LOADED, Wish
 from lowlat_seg_ros.runtime.device import choose_device
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.network import SlowNetwork
-from lowlat_seg_ros.slow.registry import load_model
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, KeyFramePolicy
+from lowlat_seg_ros.stream.networks import Wishes, load_networks
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineLane, InlineSlowTrack
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
@@ -61,6 +61,10 @@ class Segmenter:
         policy: KeyFramePolicy = DEFAULT_POLICY,
         fast_track_threads: int = 0,
         slow_track_threads: int = 0,
+        fast_runtime: str = AS_LOADED.runtime,
+        slow_runtime: str = AS_LOADED.runtime,
+        fast_precision: str = AS_LOADED.precision,
+        slow_precision: str = AS_LOADED.precision,
     ) -> None:
         """Load the model and run every path once, so that no frame waits for that.
 
@@ -71,16 +75,22 @@ class Segmenter:
             propagation: how a frame gets its labels from the key frame: ``auto`` or a name of
                 ``fast.registry.PROPAGATIONS``.
             fast_model: whose Sl carries the labels of a model that has no fast track of its own.
+            fast_runtime, slow_runtime: where each track's network runs: ``torch`` (of an ONNX file: ONNX Runtime),
+                ``openvino``, ``onnxruntime``, ``tensorrt``, or ``auto``, which chooses by the CPU of what is installed
+                (``docs/runtimes.md``).
+            fast_precision, slow_precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
             policy: when a frame becomes a key frame; the node's default unless given.
             fast_track_threads, slow_track_threads: CPU threads of each track; 0 chooses by the number of cores, as the
                 node does.
 
         Raises:
-            Error: the device is not there, the model cannot be loaded, or the propagation cannot carry what it gives.
+            Error: the device is not there, the model cannot be loaded or cannot run where it is asked for, or the
+                propagation cannot carry what it gives.
         """
         self._device = choose_device(device)
-        self._slow = load_model(model, self._device) if isinstance(model, str) else model
-        self._fast = self._slow.own_fast_network or load_checkpoint(fast_model, self._device)
+        wishes = Wishes(Wish("fast", fast_runtime, fast_precision), Wish("slow", slow_runtime, slow_precision))
+        networks = load_networks(model, fast_model, self._device, wishes)
+        self._slow, self._fast = networks.slow, networks.fast
         self._policy, self._propagation = policy, propagation
         self.classes: tuple[str, ...] = self._slow.classes
         self.colours: tuple[Colour, ...] = self._slow.colours

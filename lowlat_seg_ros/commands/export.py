@@ -27,7 +27,7 @@ from lowlat_seg_ros.models.checkpoint import load_trainable
 from lowlat_seg_ros.models.config import ModelConfig
 from lowlat_seg_ros.models.inference import fold_batch_norms
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.slow.extras import import_extra
+from lowlat_seg_ros.runtime.extras import import_extra
 
 EXTRA = "onnx"
 INPUT, OUTPUT = "image", "logits"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 
@@ -12,7 +13,8 @@ def atomic_write(path: Path, content: bytes) -> None:
     The folder is made if it is missing. Raises OSError; nothing but the old file is then left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    # A name of this writer's own: two may write the same file at once.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.unfinished")
     try:
         with unfinished.open("wb") as file:
             file.write(content)

@@ -100,12 +100,15 @@ class InvertedResidual(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """(B, in_channels, h, w) to (B, channels, h / stride, w / stride), rounded up."""
-        if self._packed and cpp.can_run(feature, self.project_conv.weight) and not cpp.needs_gradient(feature):
+        if self._packed and self._runs_in_cpp(feature):
             return cpp.inverted_residual(feature, self._sizes, self._packed)
         hidden = self.activation(self.bn0(self.expand_conv(feature))) if self.is_expanding else feature
         hidden = self.activation(self.bn1(self.depthwise_conv(hidden)))
         projected = self.bn2(self.project_conv(hidden))
         return feature + projected if self.is_residual else projected
+
+    def _runs_in_cpp(self, feature: Tensor) -> bool:
+        return cpp.can_run(feature, self.project_conv.weight) and not cpp.needs_gradient(feature)
 
 
 def packed_weights(block: InvertedResidual) -> list[Tensor]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from lowlat_seg_ros.models.backbone import build_split_backbone
 from lowlat_seg_ros.models.config import ConfigError, SharedBackboneConfig
 from lowlat_seg_ros.models.layers import Normalising, PyramidPooling, conv_norm_relu
-from lowlat_seg_ros.models.tracks import Tracks
+from lowlat_seg_ros.models.tracks import Grid, Tracks
 
 
 class HighHead(nn.Module):
@@ -60,10 +60,16 @@ class SharedBackbone(Tracks):
     def backbones(self) -> list[tuple[str, nn.Module]]:
         return [(self.backbone_name, self.backbone)]
 
-    def low(self, image: Tensor) -> Tensor:
-        return self.backbone.low(self.normalise(image))
+    def low_input(self, image: Tensor) -> Tensor:
+        return self.normalise(image)
 
-    def high(self, image: Tensor, low: Tensor | None) -> Tensor:
+    def low_of(self, low_input: Tensor, grid: Grid) -> Tensor:
+        return self.backbone.low(low_input)
+
+    def high_input(self, image: Tensor, low: Tensor | None) -> Tensor:
         if low is None:
             raise ValueError("this Sh goes on where Sl ends; expected the low-level feature")
-        return self.high_head(self.backbone.high(low), low)
+        return low
+
+    def high_of(self, high_input: Tensor, grid: Grid) -> Tensor:
+        return self.high_head(self.backbone.high(high_input), high_input)

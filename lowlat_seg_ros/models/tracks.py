@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+Grid = tuple[int, int]  # (height, width) of the features
+Runner = Callable[[Tensor, Grid], Tensor]
+"""What computes ``low_of`` or ``high_of`` in the place of torch's layers."""
+
+
+class Runners(NamedTuple):
+    """Where the layers run: None for torch's own."""
+
+    low: Runner | None = None
+    high: Runner | None = None
+
 
 class Tracks(nn.Module, ABC):
-    """Sl and Sh. Both features lie on one grid of ``stride`` image pixels an element, sizes rounded up."""
+    """Sl and Sh. Both features lie on one grid of ``stride`` image pixels an element, sizes rounded up.
+
+    Each is an input that is made of the image in torch, and layers that any runtime may compute.
+    """
 
     stride: int
     low_channels: int
     high_needs_low: bool  # whether Sh uses F_l; where not, the full network runs without Sl
+    runners: Runners = Runners()
 
     @abstractmethod
     def backbones(self) -> list[tuple[str, nn.Module]]:
@@ -26,16 +44,51 @@ class Tracks(nn.Module, ABC):
         """The parts of Sl that can learn while Sh stays as it is; none where Sh goes on where Sl ends."""
         return []
 
-    @abstractmethod
     def low(self, image: Tensor) -> Tensor:
         """Sl. ``image`` (B, 3, H, W), uint8 or float and normalised, to F_l (B, low_channels, h, w)."""
+        return (self.runners.low or self.low_of)(self.low_input(image), self.grid(image))
 
-    @abstractmethod
     def high(self, image: Tensor, low: Tensor | None) -> Tensor:
         """Sh, of the image, of its F_l, or of both: F_h (B, high_channels, h, w).
 
         ``low`` may be None where ``high_needs_low`` is false.
         """
+        return (self.runners.high or self.high_of)(self.high_input(image, low), self.grid(image))
+
+    def grid(self, image: Tensor) -> Grid:
+        """Of both features of an image."""
+        height, width = (math.ceil(pixels / self.stride) for pixels in image.shape[-2:])
+        return height, width
+
+    @abstractmethod
+    def low_input(self, image: Tensor) -> Tensor:
+        """What Sl's layers look at, (B, C, h, w) float."""
+
+    @abstractmethod
+    def low_of(self, low_input: Tensor, grid: Grid) -> Tensor:
+        """Sl's layers: F_l, (B, low_channels, *grid)."""
+
+    @abstractmethod
+    def high_input(self, image: Tensor, low: Tensor | None) -> Tensor:
+        """What Sh's layers look at, (B, C, h, w) float."""
+
+    @abstractmethod
+    def high_of(self, high_input: Tensor, grid: Grid) -> Tensor:
+        """Sh's layers: F_h, (B, high_channels, *grid)."""
+
+
+class TrackLayers(nn.Module):
+    """The layers of one track alone, for one size: what other runtimes are given."""
+
+    def __init__(self, tracks: Tracks, track: Literal["low", "high"], grid: Grid) -> None:
+        super().__init__()
+        self.tracks = tracks
+        self._compute = tracks.low_of if track == "low" else tracks.high_of
+        self._grid = grid
+
+    def forward(self, layers_input: Tensor) -> Tensor:
+        """What ``low_of`` or ``high_of`` gives."""
+        return self._compute(layers_input, self._grid)
 
 
 class SplitBackbone(nn.Module, ABC):

@@ -6,8 +6,6 @@ and Sl looks at a smaller image than any network that must be good alone could.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,7 +13,7 @@ from torch.nn import functional
 from lowlat_seg_ros.models.backbone import build_pyramid_backbone
 from lowlat_seg_ros.models.config import ConfigError, TwoNetworksConfig
 from lowlat_seg_ros.models.layers import Normalising, PyramidPooling, conv_norm_relu
-from lowlat_seg_ros.models.tracks import Tracks
+from lowlat_seg_ros.models.tracks import Grid, Tracks
 
 FROZEN_STRIDE = 4  # up to which Sh's backbone stays as ImageNet left it
 DETAIL_CHANNELS = 16  # of the feature twice as fine as the ladder's end
@@ -135,17 +133,24 @@ class TwoNetworks(Tracks):
     def low_parts(self) -> list[nn.Module]:
         return [self.low_network]
 
-    def low(self, image: Tensor) -> Tensor:
-        return self._onto_grid(self.low_network(self.normalise(image, self.low_scale)), image)
+    def low_input(self, image: Tensor) -> Tensor:
+        return self.normalise(image, self.low_scale)
 
-    def high(self, image: Tensor, low: Tensor | None) -> Tensor:
-        return self.settle(self._onto_grid(self.high_network(self.normalise(image, self.high_scale)), image))
+    def low_of(self, low_input: Tensor, grid: Grid) -> Tensor:
+        return onto_grid(self.low_network(low_input), grid)
 
-    def _onto_grid(self, feature: Tensor, image: Tensor) -> Tensor:
-        grid = tuple(math.ceil(pixels / self.stride) for pixels in image.shape[-2:])
-        if tuple(feature.shape[-2:]) == grid:
-            return feature
-        return functional.interpolate(feature, grid, mode="bilinear", align_corners=False)
+    def high_input(self, image: Tensor, low: Tensor | None) -> Tensor:
+        return self.normalise(image, self.high_scale)
+
+    def high_of(self, high_input: Tensor, grid: Grid) -> Tensor:
+        return self.settle(onto_grid(self.high_network(high_input), grid))
+
+
+def onto_grid(feature: Tensor, grid: Grid) -> Tensor:
+    """(B, C, …) to (B, C, *grid), where it is not there already."""
+    if tuple(feature.shape[-2:]) == grid:
+        return feature
+    return functional.interpolate(feature, grid, mode="bilinear", align_corners=False)
 
 
 def ladder_end(stride: int, scale: float) -> int:

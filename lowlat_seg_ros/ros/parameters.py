@@ -15,8 +15,10 @@ from lowlat_seg_ros.errors import ParameterError, printable, quoted
 from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, IMAGE_TRANSPORTS, LEFT_TO_THE_MODEL, Declaration
 from lowlat_seg_ros.ros.diagnostics import Limits
 from lowlat_seg_ros.ros.endpoints import IMAGE_RELIABILITIES, given_values
+from lowlat_seg_ros.runtime.choice import Wish
 from lowlat_seg_ros.stream.key_frames import POLICIES, KeyFramePolicy, policy_named
 from lowlat_seg_ros.stream.key_frames import Limits as KeyFrameLimits
+from lowlat_seg_ros.stream.networks import Wishes
 
 _CAMERA_NAME: Final = re.compile(r"|[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
@@ -30,6 +32,10 @@ class Settings:
     fast_model: str
     propagation: str
     device: str
+    fast_runtime: str
+    slow_runtime: str
+    fast_precision: str
+    slow_precision: str
     input_size: tuple[int, ...]
     class_names: tuple[str, ...]
     class_colours: tuple[str, ...]
@@ -58,6 +64,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_camera_names(self.cameras)
+        self.wishes()
         if self.policy not in POLICIES:
             raise ParameterError(f"policy is {quoted(self.policy)}; expected one of {', '.join(POLICIES)}")
         if self.image_transport not in IMAGE_TRANSPORTS:
@@ -90,6 +97,11 @@ class Settings:
     def changed(self, values: Mapping[str, Any]) -> Settings:
         """These settings with some values replaced, checked as a whole; raises ParameterError."""
         return replace(self, **{name: _frozen(value) for name, value in values.items()})
+
+    def wishes(self) -> Wishes:
+        """Where the tracks are to run; raises ParameterError."""
+        fast = Wish("fast", self.fast_runtime, self.fast_precision)
+        return Wishes(fast, Wish("slow", self.slow_runtime, self.slow_precision))
 
     def key_frame_policy(self) -> KeyFramePolicy:
         """A policy of the chosen kind."""

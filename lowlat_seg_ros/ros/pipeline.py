@@ -17,11 +17,11 @@ from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.ros.endpoints import latched, publisher
 from lowlat_seg_ros.ros.label_info import publish_label_info
 from lowlat_seg_ros.ros.parameters import Settings
-from lowlat_seg_ros.ros.presented_model import PresentedModel, presented
+from lowlat_seg_ros.ros.presented_model import PresentedModel, asked_input_size, presented
 from lowlat_seg_ros.runtime.device import choose_device, in_words
 from lowlat_seg_ros.runtime.threads import thread_counts
-from lowlat_seg_ros.slow.registry import load_model, load_tracks
 from lowlat_seg_ros.stream.engine import StreamEngine
+from lowlat_seg_ros.stream.networks import load_networks, load_slow
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 SLOW_TRACK_SECONDS_TO_END: Final = 0.2
@@ -47,7 +47,11 @@ class Pipeline:
         self.threads = thread_counts(settings.fast_track_threads, settings.slow_track_threads)
         torch.set_num_threads(self.threads.fast)
         cv2.setNumThreads(self.threads.fast)  # it takes every core otherwise, the slow track's too
-        slow, fast = load_tracks(settings.model, settings.fast_model, self._device)
+        wishes, size = settings.wishes(), asked_input_size(settings)
+        networks = load_networks(settings.model, settings.fast_model, self._device, wishes, size)
+        slow, fast = networks.slow, networks.fast
+        for choice in (networks.fast_choice, networks.slow_choice):
+            node.get_logger().info(choice.in_words())
         self.model = presented(slow, fast, settings)
         self._propagation = propagation_in_use(settings.propagation, slow)
         self._slow_track = ThreadedSlowTrack(
@@ -55,7 +59,7 @@ class Pipeline:
             self._device,
             intra_op_threads=self.threads.slow,
             share=settings.slow_track_share,
-            renew=lambda: load_model(settings.model, self._device),
+            renew=lambda: load_slow(settings.model, wishes.slow, self._device, size),
         )
         self._classes = publisher(node, String, "~/classes", latched())
         try:

@@ -38,7 +38,7 @@ def presented(slow: SlowNetwork, fast: FastNetwork, settings: Settings) -> Prese
     """
     class_count = len(slow.classes)
     return PresentedModel(
-        input_size=_input_size(settings.input_size) or fast.config.input_size,
+        input_size=asked_input_size(settings) or fast.config.input_size,
         classes=_one_a_class("class_names", settings.class_names, class_count) or slow.classes,
         colours=_colours(_one_a_class("class_colours", settings.class_colours, class_count)) or slow.colours,
     )
@@ -51,7 +51,9 @@ def parameters_of(model: PresentedModel) -> list[Parameter[Any]]:
     return [Parameter(name, value=value) for name, value in zip(LEFT_TO_THE_MODEL, in_use, strict=True)]
 
 
-def _input_size(size: tuple[int, ...]) -> tuple[int, int] | None:
+def asked_input_size(settings: Settings) -> tuple[int, int] | None:
+    """(width, height), or None for the model's own; raises ParameterError for what is no size."""
+    size = settings.input_size
     if list(size) == MODELS_OWN_SIZE:
         return None
     if len(size) != 2 or not all(_SMALLEST_INPUT <= length <= _LARGEST_INPUT for length in size):

@@ -8,6 +8,9 @@ from pathlib import Path
 import torch
 
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.placing import Placer
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.choice import Choice, Wish
 from lowlat_seg_ros.slow import hugging_face, onnx_file, refused
 from lowlat_seg_ros.slow.description import Description, DescriptionError, read_description
 from lowlat_seg_ros.slow.foreign import ForeignNetwork, Source, checked
@@ -47,7 +50,20 @@ def _load_ours(source: str, device: torch.device | str, description: Description
         raise DescriptionError(f"{source} has its own classes, mean and std; merge and ignore change what is published")
     network = load_checkpoint(source, device)
     config = network.config
+
+    def placed(wish: Wish, device: torch.device) -> tuple[SegmentationNetwork, Choice]:
+        # Both halves of it are the slow track's here.
+        elsewhere, _, choice = Placer(network, device).placed(wish, wish)
+        assert choice is not None
+        return elsewhere, choice
+
     foreign = Source(
-        config.classes, network, lambda picture: config.input_size, config.mean, config.std, config.colours
+        config.classes,
+        network,
+        lambda picture: config.input_size,
+        config.mean,
+        config.std,
+        config.colours,
+        placed=placed,
     )
     return checked(ForeignNetwork(foreign, description, source), source, device)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.fast.frames import Answer
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.models.config import Colour
+from lowlat_seg_ros.runtime.choice import Choice, Wish, choose, torch_alone
 from lowlat_seg_ros.slow.description import Description, DescriptionError, Grouping, group_classes
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB in 0 to 255
@@ -41,6 +43,8 @@ class Source:
     resample: str = "bilinear"  # of functional.interpolate
     multiple: int = 1  # that both sides of an input must be of
     has_fixed_size: bool = False
+    # ``run`` in another runtime; None where the network is torch's own.
+    placed: Callable[[Wish, torch.device], tuple[Callable[[Tensor], Tensor], Choice]] | None = None
 
 
 class ForeignNetwork:
@@ -84,6 +88,17 @@ class ForeignNetwork:
         published = grouped(averaged(logits), self._grouping)
         ids = tuple(range(len(self.classes)))
         return Answer(published, ids=(*ids, UNLABELLED) if published.shape[1] > len(ids) else None)
+
+    def placed(self, wish: Wish, device: torch.device) -> tuple[ForeignNetwork, Choice]:
+        """The network where it is wished. Raises ParameterError where that cannot be."""
+        if self._source.placed is None:
+            return self, choose(wish, torch_alone)
+        run, choice = self._source.placed(wish, device)
+        if run is self._source.run:
+            return self, choice
+        other = copy.copy(self)
+        other._source = replace(self._source, run=run)
+        return checked(other, f"{self._name} in {' '.join(choice.place)}", device), choice
 
     def _view(self, image: Tensor, scale: float, is_mirrored: bool) -> Tensor:
         height, width = image.shape[-2:]

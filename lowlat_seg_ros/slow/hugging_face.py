@@ -19,8 +19,8 @@ from torch import Tensor
 from lowlat_seg_ros.data.documents import read_json
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.fast.pictures import Size
+from lowlat_seg_ros.runtime.extras import import_extra
 from lowlat_seg_ros.slow.description import Description
-from lowlat_seg_ros.slow.extras import import_extra
 from lowlat_seg_ros.slow.foreign import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from lowlat_seg_ros.fast.frames import Answer
     from lowlat_seg_ros.fast.network import FastNetwork
     from lowlat_seg_ros.models.config import Colour
+    from lowlat_seg_ros.runtime.choice import Choice, Wish
 
 
 class FeatureHead(NamedTuple):
@@ -19,6 +21,15 @@ class FeatureHead(NamedTuple):
     stride: int  # pixels of the image per element of the feature
     classify: Callable[[Tensor], Tensor]  # F_h, (B, C_h, h, w), accurate or carried, to logits (B, classes, …)
     classify_beside: Callable[[Tensor, Tensor], Tensor] | None = None  # F_h and F_l side by side, where it was trained
+
+
+@runtime_checkable
+class CanBePlaced(Protocol):
+    """A slow network that may run elsewhere than in torch; others are left where they are."""
+
+    def placed(self, wish: Wish, device: torch.device) -> tuple[SlowNetwork, Choice]:
+        """The network where it is wished, and where that is. Raises ParameterError where that cannot be."""
+        ...
 
 
 class SlowNetwork(Protocol):

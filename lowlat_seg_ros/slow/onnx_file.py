@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,12 @@ from torch.nn import functional
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.fast.pictures import Size
+from lowlat_seg_ros.runtime import in_onnxruntime
+from lowlat_seg_ros.runtime.choice import RUNTIMES, TORCH, Choice, Place, Wish, choose, refusal_here
+from lowlat_seg_ros.runtime.extras import import_extra
+from lowlat_seg_ros.runtime.onnx_program import OnnxFile
+from lowlat_seg_ros.runtime.runtime import InThread, Session
 from lowlat_seg_ros.slow.description import Description, completed_by_metadata, read_description
-from lowlat_seg_ros.slow.extras import import_extra
 from lowlat_seg_ros.slow.foreign import IMAGENET_MEAN, IMAGENET_STD, ForeignNetwork, Source, checked
 
 logger = logging.getLogger(__name__)
@@ -28,6 +34,7 @@ MULTIPLE = 32  # of the sides of an input whose size is left open: what encoders
 ENDLESS = ("Loop", "Scan")
 LARGEST_INFERRED = 1 << 26  # bytes of a file whose tensors' sizes are looked at: larger ones cost what they hold anyway
 LARGEST_TENSOR = 1 << 29  # numbers: the logits of 150 classes for 2048x1024 pixels are 3e8
+NOT_IN_TORCH = "an ONNX file does not run in torch"
 CERTAIN = 10.0  # the logit of a class where the network gives ids and no logits
 
 
@@ -60,7 +67,7 @@ def load(model: str, device: torch.device | str, description: Description | None
     classes = description.classes
     if classes is None:
         raise OnnxError(f"{model} names no classes; expected classes in its metadata or in {beside.name} beside it")
-    runner = OnnxRunner(session, description, model, device)
+    runner = OnnxRunner(session, description, model, device, path)
     mean, std = runner.mean_and_std(description)
     own_colours = None
     if not says_colours and len(description.colours or ()) == len(classes):
@@ -76,6 +83,7 @@ def load(model: str, device: torch.device | str, description: Description | None
         is_bgr=description.channels == "bgr",
         multiple=1 if runner.size else MULTIPLE,
         has_fixed_size=runner.size is not None,
+        placed=runner.placed,
     )
     _log_defaults(description, model)
     return checked(ForeignNetwork(source, description, model), model, device)
@@ -132,19 +140,17 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 def open_session(path: Path, device: torch.device | str) -> Any:
     """ONNX Runtime's session, which runs in the thread that asks."""
-    runtime = import_extra("onnxruntime", EXTRA, f"the model {str(path)!r}")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1  # threads of its own would be neither the slow track's number nor as nice as it
-    options.log_severity_level = 3  # errors alone
-    on_gpu = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
-    wanted = [*on_gpu, "CPUExecutionProvider"]
-    providers = [provider for provider in wanted if provider in runtime.get_available_providers()]
-    if len(providers) < len(wanted):
+    import_extra("onnxruntime", EXTRA, f"the model {str(path)!r}")
+    on_gpu = [in_onnxruntime.CUDA] if torch.device(device).type == "cuda" else []
+    wanted = [*on_gpu, in_onnxruntime.CPU]
+    there = in_onnxruntime.providers()
+    if not set(wanted) <= set(there):
         logger.warning("this onnxruntime has no CUDA: %s runs on the CPU", path)
     try:
-        return runtime.InferenceSession(path, options, providers=providers)
-    except Exception as error:  # of its own kinds, which share no base
-        raise OnnxError(f"{path} cannot be loaded: {in_one_line(error)}") from error
+        # One thread: others of its own would be neither the slow track's number nor as nice as it.
+        return in_onnxruntime.open_session(str(path), 1, [provider for provider in wanted if provider in there])
+    except Error as error:
+        raise OnnxError(f"{path} cannot be loaded: {error}") from error
 
 
 class OnnxRunner:
@@ -152,14 +158,16 @@ class OnnxRunner:
 
     size: Size | None = None  # (width, height), where the file fixes it
 
-    def __init__(self, session: Any, description: Description, name: str, device: torch.device | str) -> None:
+    def __init__(
+        self, session: Any, description: Description, name: str, device: torch.device | str, path: Path
+    ) -> None:
         """Raises OnnxError where its input is no picture, or not laid out as the description says."""
-        self._session, self._name, self._device = session, name, device
+        self._path, self._name, self._device = path, name, device
+        self._run: Session = partial(in_onnxruntime.run, session)
         self._class_count = len(description.classes or ())
         inputs = session.get_inputs()
         if len(inputs) != 1:
             raise OnnxError(f"{name} has {len(inputs)} inputs; expected one, a picture")
-        self._input = inputs[0].name
         if inputs[0].type not in INPUT_TYPES:
             expected = "tensor(float), tensor(float16) or tensor(uint8)"
             raise OnnxError(f"{name} takes a {inputs[0].type}; expected {expected}")
@@ -205,8 +213,29 @@ class OnnxRunner:
         laid_out = pixels.permute(0, 2, 3, 1) if self._is_channels_last else pixels
         values = laid_out.round() if self._dtype == np.uint8 else laid_out
         fed = np.ascontiguousarray(values.cpu().numpy().astype(self._dtype))
-        found = self._session.run([self._session.get_outputs()[0].name], {self._input: fed})[0]
-        return self._as_logits(np.asarray(found)).to(self._device)
+        return self._as_logits(self._run(fed)).to(self._device)
+
+    def placed(self, wish: Wish, device: torch.device) -> tuple[OnnxRunner, Choice]:
+        """Itself, or a runner in another runtime. Raises ParameterError where that cannot be."""
+        as_loaded = Place("onnxruntime", "fp32")
+        if wish.is_default:
+            return self, Choice("slow", as_loaded, (f"not in torch fp32: {NOT_IN_TORCH}",))
+
+        def refuse(place: Place) -> str:
+            if place == as_loaded:
+                return ""
+            if place.runtime == TORCH:
+                return NOT_IN_TORCH
+            return (
+                "a file runs in onnxruntime fp32 unless told otherwise" if wish.is_open else refusal_here(place, device)
+            )
+
+        choice = choose(wish, refuse)
+        if choice.place == as_loaded:
+            return self, choice
+        other = copy.copy(self)
+        other._run = InThread(OnnxFile(self._path), RUNTIMES[choice.place.runtime], choice.place.precision)
+        return other, choice
 
     def _as_logits(self, found: np.ndarray) -> Tensor:
         if np.issubdtype(found.dtype, np.integer):

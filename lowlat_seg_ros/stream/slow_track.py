@@ -20,6 +20,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from lowlat_seg_ros.errors import printable
+from lowlat_seg_ros.runtime.stopping import Stop, stopped_by
 from lowlat_seg_ros.runtime.track_stream import SLOW_PRIORITY, TrackStream
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.stream.slow_lane import (
@@ -107,6 +108,7 @@ class ThreadedSlowTrack:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
+        self._worker.stop.set()
         self._worker.thread.join(timeout)
         atexit.unregister(self.close)
         return not self._worker.thread.is_alive()
@@ -193,7 +195,11 @@ class ThreadedSlowTrack:
         try:
             if worker.network is None:
                 self._load_anew(worker)
-            with worker.stream.in_use(), _BetweenOperators(lambda: self._stop_if_dismissed(worker)):
+            with (
+                worker.stream.in_use(),
+                stopped_by(worker.stop),
+                _BetweenOperators(lambda: self._stop_if_dismissed(worker)),
+            ):
                 while self._serve_next(worker):
                     pass
         except BaseException as error:  # the thread ends with it, and `watch` says so
@@ -299,6 +305,7 @@ class _Worker:
     is_loading: bool
     thread: threading.Thread = field(init=False)
     is_settled: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)  # of what runs in no torch operator
     lane: ThreadedLane | None = None  # whose job was the last
     doing: str = ""
     began: int = 0  # monotonic nanoseconds

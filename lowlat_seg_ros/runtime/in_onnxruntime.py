@@ -1,0 +1,97 @@
+"""``onnxruntime`` on the CPU, and ``tensorrt`` on a GPU by its provider."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lowlat_seg_ros.errors import Error, in_one_line
+from lowlat_seg_ros.runtime.extras import import_extra
+from lowlat_seg_ros.runtime.onnx_program import EXTRA, Layers, OnnxFile
+from lowlat_seg_ros.runtime.runtime import Session, why_not_installed
+from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
+
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+TENSORRT: Final = "TensorrtExecutionProvider"
+_ERRORS_ALONE: Final = 3
+
+
+class OnnxRuntime:
+    """Runs in the thread that asks, where that has one thread; between two operators a run can be stopped."""
+
+    name = "onnxruntime"
+    precisions: tuple[str, ...] = ("fp32",)
+    needed_to_convert: tuple[str, ...] = ("onnx",)
+
+    def refusal(self, precision: str, device: torch.device) -> str:
+        why_not = why_not_installed("onnxruntime", EXTRA)
+        if not why_not and device.type == "cuda" and CUDA not in providers():
+            return f"this onnxruntime has no {CUDA}, and the device is {device}"
+        return why_not
+
+    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shape: tuple[int, ...]) -> Session:
+        return session_of(network, threads, [provider for provider in (CUDA, CPU) if provider in providers()])
+
+
+class TensorRt:
+    """By ONNX Runtime's provider, which compiles a network when it first sees it: minutes, at start."""
+
+    name = "tensorrt"
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    needed_to_convert: tuple[str, ...] = ("onnx",)
+
+    def refusal(self, precision: str, device: torch.device) -> str:
+        if device.type != "cuda":
+            return f"tensorrt runs on a GPU, and the device is {device}"
+        why_not = why_not_installed("onnxruntime", EXTRA)
+        if not why_not and TENSORRT not in providers():
+            return f"this onnxruntime has no {TENSORRT} (it is in onnxruntime-gpu)"
+        return why_not
+
+    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shape: tuple[int, ...]) -> Session:
+        settings = {"trt_fp16_enable": str(precision == "fp16")}
+        return session_of(network, threads, [(TENSORRT, settings), CUDA, CPU])
+
+
+def providers() -> list[str]:
+    """That this ONNX Runtime was built with."""
+    return list(_library().get_available_providers())
+
+
+def _library() -> Any:
+    return import_extra("onnxruntime", EXTRA, "the runtime onnxruntime")
+
+
+def open_session(model: str | bytes, threads: int, providers: list[Any]) -> Any:
+    """ONNX Runtime's own session; raises Error where it cannot take the network."""
+    options = _library().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ALONE
+    # Waiting threads of its pool would take the other track's core.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return _library().InferenceSession(model, options, providers=providers)
+    except Exception as error:  # of its own kinds, which share no base
+        raise Error(f"onnxruntime cannot take the network: {in_one_line(error)}") from error
+
+
+def session_of(network: Layers | OnnxFile, threads: int, providers: list[Any]) -> Session:
+    model = str(network.path) if isinstance(network, OnnxFile) else network.onnx()
+    return functools.partial(run, open_session(model, threads, providers))
+
+
+def run(session: Any, fed: NDArray[Any]) -> NDArray[Any]:
+    """The first output for the only input."""
+    options = _library().RunOptions()
+    names = [session.get_outputs()[0].name], {session.get_inputs()[0].name: np.ascontiguousarray(fed)}
+    stop = stop_of_this_thread()
+    if stop is None:
+        return np.asarray(session.run(*names)[0])
+    with stop.cancelling(lambda: setattr(options, "terminate", True)):
+        return np.asarray(session.run(*names, options)[0])

@@ -1,0 +1,250 @@
+"""Layers of ours written as ONNX, which every other runtime reads.
+
+What the layers do is recorded while they run once. Torch's exporter, which `lowlat-seg export` uses, does the same for
+every network there is: in ten seconds of a core, with a thread pool that stays; this takes as long as the layers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.runtime.cache import cached
+from lowlat_seg_ros.runtime.extras import import_extra
+
+EXTRA: Final = "onnx"
+INPUT: Final = "input"
+OPSET: Final = 18
+IR_VERSION: Final = 9  # of the file format: the oldest that has this opset
+WRITER_VERSION: Final = "1"  # to be raised where ``_RULES`` change
+CONVERTED_BY: Final = ("torch", "onnx")
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Layers of ours for one size of their input."""
+
+    name: str  # of a file of theirs
+    module: nn.Module  # from one tensor to one tensor, in the operators of ``_RULES``
+    shape: tuple[int, ...]  # of the input
+    grid: tuple[int, int]  # (height, width) of the result, which the input's shape alone does not tell
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the weights."""
+        hashed = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            hashed.update(name.encode())
+            hashed.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return hashed.hexdigest()
+
+    def onnx(self) -> bytes:
+        """Written once for these weights and this size; raises Error where that cannot be done."""
+        made_from = [self.fingerprint, str(self.shape), str(self.grid), WRITER_VERSION]
+        return cached(self.name, made_from, CONVERTED_BY, lambda: written(self.module, self.shape))
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """Somebody's network."""
+
+    path: Path
+
+
+def written(module: nn.Module, shape: tuple[int, ...]) -> bytes:
+    """A module in evaluation mode as an ONNX file; raises Error where it uses an operator that is not in ``_RULES``."""
+    recorder = _Recorder()
+    # With a gradient asked for a layer takes torch's operators, none of ours; in inference mode torch would not split
+    # them up, whoever has turned that on.
+    with torch.inference_mode(False), torch.enable_grad():
+        example = torch.zeros(shape, requires_grad=True)
+        recorder.name(example, INPUT)
+        with recorder:
+            result = module(example)
+    return recorder.model(example, result)
+
+
+class _Recorder(TorchDispatchMode):
+    """Writes down every operator that depends on the input; what does not is a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._onnx = import_extra("onnx", EXTRA, "bringing layers to another runtime")
+        self._names: dict[int, str] = {}
+        self._alive: list[Tensor] = []  # so that no other tensor comes to an id
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        result = operator(*arguments, **(keywords or {}))
+        flat = [part for value in arguments for part in (value if isinstance(value, (list, tuple)) else [value])]
+        if any(isinstance(part, Tensor) and id(part) in self._names for part in flat):
+            rule = _RULES.get(operator.overloadpacket)
+            if rule is None or keywords:
+                raise Error(f"{operator} has no counterpart in ONNX here")
+            first = result[0] if isinstance(result, tuple) else result
+            self.name(first, rule(self, first, *arguments))
+        return result
+
+    def name(self, tensor: Tensor, name: str) -> None:
+        """What the tensor holds from now on is that value."""
+        self._names[id(tensor)] = name
+        self._alive.append(tensor)
+
+    def of(self, tensor: Tensor) -> str:
+        """The value's name; of a constant, once it is written."""
+        if id(tensor) not in self._names:
+            self.name(tensor, self.constant(tensor.detach().cpu().contiguous().numpy()))
+        return self._names[id(tensor)]
+
+    def constant(self, values: NDArray[Any]) -> str:
+        name = f"constant{len(self._constants)}"
+        self._constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """One node; returns the name of its output."""
+        name = f"value{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def model(self, example: Tensor, result: Tensor) -> bytes:
+        """The whole file."""
+        if id(result) not in self._names:
+            raise Error("the layers' result does not depend on their input")
+        helper, real = self._onnx.helper, self._onnx.TensorProto.FLOAT
+        ends = [
+            [helper.make_tensor_value_info(self._names[id(end)], real, list(end.shape))] for end in (example, result)
+        ]
+        graph = helper.make_graph(self._nodes, "layers", *ends, self._constants)
+        opset = [helper.make_opsetid("", OPSET)]
+        serialized: bytes = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION).SerializeToString()
+        return serialized
+
+
+# --- operators: each writes its nodes and returns the name of their result --------------------------------------------
+
+Rule = Callable[..., str]
+
+
+def _convolution(
+    to: _Recorder,
+    result: Tensor,
+    picture: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    is_transposed: bool,
+    output_padding: list[int],
+    groups: int,
+) -> str:
+    if is_transposed:
+        raise Error("a transposed convolution has no counterpart in ONNX here")
+    inputs = [to.of(value) for value in (picture, weight, bias) if value is not None]
+    return to.add("Conv", inputs, strides=stride, pads=[*padding, *padding], dilations=dilation, group=groups)
+
+
+def _relu(to: _Recorder, result: Tensor, picture: Tensor) -> str:
+    return to.add("Relu", [to.of(picture)])
+
+
+def _clip(to: _Recorder, result: Tensor, picture: Tensor, low: float = -1.0, high: float = 1.0) -> str:
+    return to.add("Clip", [to.of(picture), *(to.constant(np.array(limit, np.float32)) for limit in (low, high))])
+
+
+def _sum(to: _Recorder, result: Tensor, first: Tensor, second: Tensor) -> str:
+    return to.add("Add", [to.of(first), to.of(second)])
+
+
+def _concatenation(to: _Recorder, result: Tensor, parts: list[Tensor], dimension: int = 0) -> str:
+    return to.add("Concat", [to.of(part) for part in parts], axis=dimension)
+
+
+def _enlarged(
+    to: _Recorder, result: Tensor, picture: Tensor, size: object, are_corners_aligned: bool, *scales: object
+) -> str:
+    if are_corners_aligned:
+        raise Error("interpolation between aligned corners has no counterpart in ONNX here")
+    sizes = to.constant(np.array(result.shape, np.int64))
+    where = {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}
+    return to.add("Resize", [to.of(picture), "", "", sizes], **where)
+
+
+def _pooled(to: _Recorder, result: Tensor, picture: Tensor, size: list[int]) -> str:
+    """Averages over cells that may overlap, as two products with constant matrices."""
+    rows, columns = (
+        _averaging(length, cells) for length, cells in zip(picture.shape[-2:], result.shape[-2:], strict=True)
+    )
+    by_rows = to.add("MatMul", [to.constant(rows), to.of(picture)])
+    return to.add("MatMul", [by_rows, to.constant(columns.T)])
+
+
+def _averaging(length: int, cells: int) -> NDArray[np.float32]:
+    """(cells, length): what torch's adaptive pooling takes the mean of."""
+    matrix = np.zeros((cells, length), np.float32)
+    for cell in range(cells):
+        first, end = cell * length // cells, -(-(cell + 1) * length // cells)
+        matrix[cell, first:end] = 1 / (end - first)
+    return matrix
+
+
+def _mean(to: _Recorder, result: Tensor, picture: Tensor, dimensions: list[int], are_kept: bool = False) -> str:
+    axes = to.constant(np.array(dimensions, np.int64))
+    return to.add("ReduceMean", [to.of(picture), axes], keepdims=int(are_kept))
+
+
+def _padded(to: _Recorder, result: Tensor, picture: Tensor, padding: list[int], value: float = 0.0) -> str:
+    left, right, top, bottom = (*padding, 0, 0)[:4]
+    pads = to.constant(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
+    return to.add("Pad", [to.of(picture), pads, to.constant(np.array(value, np.float32))])
+
+
+def _largest(
+    to: _Recorder, result: Tensor, picture: Tensor, size: list[int], stride: list[int], padding: list[int]
+) -> str:
+    return to.add("MaxPool", [to.of(picture)], kernel_shape=size, strides=stride, pads=[*padding, *padding])
+
+
+def _itself(to: _Recorder, result: Tensor, picture: Tensor) -> str:
+    return to.of(picture)
+
+
+def _laid_out(to: _Recorder, result: Tensor, picture: Tensor, size: list[int], strides: list[int]) -> str:
+    """As pooling lays out a single element in memory; its place is the same."""
+    if result.numel() != result.shape[0] * result.shape[1]:
+        raise Error("a view has no counterpart in ONNX here")
+    return to.of(picture)
+
+
+_aten: Final = torch.ops.aten
+_RULES: Final[dict[Any, Rule]] = {
+    _aten.convolution: _convolution,
+    _aten.relu: _relu,
+    _aten.relu_: _relu,
+    _aten.hardtanh: _clip,
+    _aten.hardtanh_: _clip,
+    _aten.add: _sum,
+    _aten.add_: _sum,
+    _aten.cat: _concatenation,
+    _aten.upsample_bilinear2d: _enlarged,
+    _aten._adaptive_avg_pool2d: _pooled,
+    _aten.mean: _mean,
+    _aten.constant_pad_nd: _padded,
+    _aten.max_pool2d_with_indices: _largest,
+    _aten.as_strided_: _laid_out,
+    _aten.detach: _itself,
+    _aten.clone: _itself,
+}

@@ -1,0 +1,82 @@
+"""Both tracks' networks, loaded and brought to where each is to run."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+
+from lowlat_seg_ros.fast.network import FastNetwork
+from lowlat_seg_ros.fast.pictures import Size
+from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.placing import Placer
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.choice import Choice, Wish, choose, torch_alone
+from lowlat_seg_ros.slow.network import CanBePlaced, SlowNetwork
+from lowlat_seg_ros.slow.registry import load_model
+
+
+class Wishes(NamedTuple):
+    """Where the tracks are to run."""
+
+    fast: Wish = Wish("fast")
+    slow: Wish = Wish("slow")
+
+
+DEFAULT: Final = Wishes()
+
+
+class Networks(NamedTuple):
+    """Both tracks', ready for inference; where the model is ours both are one."""
+
+    fast: FastNetwork
+    slow: SlowNetwork
+    fast_choice: Choice
+    slow_choice: Choice
+
+
+def load_networks(
+    model: str | SlowNetwork,
+    fast_model: str,
+    device: torch.device,
+    wishes: Wishes = DEFAULT,
+    size: Size | None = None,
+) -> Networks:
+    """The networks that the parameters of these names ask for.
+
+    Args:
+        model: as ``slow.registry.load_model`` takes it, or a network that is loaded already.
+        fast_model: a checkpoint of ours, for a model that has no fast track of its own.
+        size: (width, height) of the images that are to come; the fast network's own unless given.
+
+    Raises:
+        Error: a model cannot be loaded, or cannot run where it is wished.
+    """
+    slow = load_model(model, device) if isinstance(model, str) else model
+    own = slow.own_fast_network
+    if isinstance(own, SegmentationNetwork) and own is slow:
+        both, fast_choice, slow_choice = Placer(own, device, size).placed(wishes.fast, wishes.slow)
+        assert fast_choice is not None and slow_choice is not None
+        return Networks(both, both, fast_choice, slow_choice)
+    fast = load_checkpoint(fast_model, device) if own is None else own
+    slow, slow_choice = place_slow(slow, wishes.slow, device)
+    if not isinstance(fast, SegmentationNetwork):
+        return Networks(fast, slow, choose(wishes.fast, torch_alone), slow_choice)
+    fast, placed_choice, _ = Placer(fast, device, size).placed(wishes.fast, None)
+    assert placed_choice is not None
+    return Networks(fast, slow, placed_choice, slow_choice)
+
+
+def load_slow(model: str, wish: Wish, device: torch.device, size: Size | None = None) -> SlowNetwork:
+    """The slow track's network alone; raises what ``load_networks`` does."""
+    slow = load_model(model, device)
+    if isinstance(slow, SegmentationNetwork):
+        return Placer(slow, device, size).placed(None, wish)[0]
+    return place_slow(slow, wish, device)[0]
+
+
+def place_slow(slow: SlowNetwork, wish: Wish, device: torch.device) -> tuple[SlowNetwork, Choice]:
+    """A slow network that is not ours; raises ParameterError where it cannot run there."""
+    if isinstance(slow, CanBePlaced):
+        return slow.placed(wish, device)
+    return slow, choose(wish, torch_alone)
