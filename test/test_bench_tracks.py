@@ -88,7 +88,8 @@ def test_waiting_key_frames_run_sh_within_their_own_call(rig: TracksRig) -> None
 
 def test_scheduled_key_frames_are_handed_to_the_slow_track(rig: TracksRig) -> None:
     turn = rig.turn(Case(LOW_LATENCY, "as scheduled"), FRAMES_A_TURN)
-    assert sum(frame.is_key_frame for frame in turn.frames) > 1
+    # One at least: the test's pacer lets no time pass, and while Sh is at work the next one is put off.
+    assert any(frame.is_key_frame for frame in turn.frames)
     assert not [frame for frame in turn.frames if frame.result and frame.result.waited_for_slow_track]
 
 
