@@ -12,7 +12,7 @@ ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),--python "$(PYTHON)") $(if
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
 
-.PHONY: help setup test test-all test-jazzy fuzz demo replay figures bench bench-soak lint clean
+.PHONY: help setup test test-all test-jazzy test-numeric fuzz demo replay figures bench bench-soak lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,16 +42,18 @@ replay: setup ## play a drive from a bag, simulated and live, and write a page f
 test: setup ## the tests, six minutes
 	@exec $(CONTAINED) python -m pytest -m "not slow" test
 
-# Adds the slow tests, and the numeric ones as other CPUs run them: on torch's paths for lesser ones, and on each copy of
-# our own kernels.
-test-all: test ## adds the slow ones, and the numeric ones as other CPUs run them
+test-all: test ## adds the slow ones, Jazzy, the numeric ones as other CPUs run them, and a minute of fuzz
 	@$(CONTAINED) python -m pytest -m slow test
 	@$(MAKE) --no-print-directory test-jazzy
+	@$(MAKE) --no-print-directory test-numeric
+	@rm -rf fuzz_out/minute && $(CONTAINED) python test/fuzz.py --seconds 60 --out fuzz_out/minute
+
+# On torch's paths for lesser CPUs, and on each copy of our own kernels.
+test-numeric: setup ## the numeric tests as other CPUs run them
 	@for path in default avx2; do echo "torch's path for CPUs of kind $$path:"; \
 	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest -m numeric test || exit 1; done
 	@for copy in "any CPU" AVX2 AVX-512; do echo "our kernels' copy for $$copy:"; \
 	  KERNEL_COPY="$$copy" $(CONTAINED) python -m pytest -m numeric test || exit 1; done
-	@rm -rf fuzz_out/minute && $(CONTAINED) python test/fuzz.py --seconds 60 --out fuzz_out/minute
 
 # On from where the last ten minutes ended: docs/reliability.md.
 fuzz: setup ## ten minutes of damaged files of every kind
