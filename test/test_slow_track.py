@@ -164,7 +164,7 @@ def niceness(thread):
     return os.getpriority(os.PRIO_PROCESS, thread.native_id)
 main = threading.main_thread()
 before = niceness(main)
-with ThreadedSlowTrack(None, niceness=3):
+with ThreadedSlowTrack(object(), niceness=3):
     (slow,) = [thread for thread in threading.enumerate() if thread is not main]
     print([niceness(slow) - before, niceness(main) - before])
 """
