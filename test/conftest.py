@@ -1,4 +1,4 @@
-"""What holds for every test, and the fixtures of both browser tests."""
+"""What holds for every test, and the fixtures that several files share."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ def pytest_sessionstart() -> None:
     why_not = use_copy(wanted) if wanted else None
     if why_not is not None:
         pytest.exit(f"all tests are skipped: {why_not}", returncode=0)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small untrained network, which a node loads in a moment."""
+    from stream_setup import stream_network
+
+    from lowlat_seg_ros.models.checkpoint import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("small") / "model"
+    save_checkpoint(stream_network(), folder, "a small untrained network")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ pytest.importorskip("rclpy")
 
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import PATIENCE, wait_until
-from stream_setup import moving_frames, stream_network
+from stream_setup import moving_frames
 
 from bench.chain import FrameWay, answered
 from bench.environment import environment, machine_name
@@ -23,7 +23,6 @@ from bench.node import NodeLoad, measure_node, quarters_ratio
 from bench.report import node_table, overhead_table, scale_table, stages_table
 from bench.run import ResultsError, require_addable, write_results
 from bench.scale import ScaleLoad, enlarged, measure_scale, scale_loads
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 CHECKOUT = Path(__file__).parents[1]
 SIZES = ((96, 72), (128, 96))
@@ -32,10 +31,8 @@ MILLISECOND = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("bench") / "model"
-    save_checkpoint(stream_network(), folder, "a small untrained network")
-    return str(folder)
+def model(checkpoint: Path) -> str:
+    return str(checkpoint)
 
 
 @pytest.mark.parametrize("sizes", [SIZES[:1], pytest.param(SIZES, marks=slow)])

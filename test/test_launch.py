@@ -15,9 +15,6 @@ from pathlib import Path
 
 import pytest
 from node_setup import PATIENCE, wait_until
-from stream_setup import stream_network
-
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,10 +23,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(stream_network(), folder, "a small untrained network")
-    return f"model:={folder}"
+def model(checkpoint: Path) -> str:
+    return f"model:={checkpoint}"
 
 
 class Launched:

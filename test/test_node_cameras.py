@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,23 +11,19 @@ import pytest
 pytest.importorskip("rclpy")
 
 from node_setup import FakeCamera, TestBench, own_namespace, running_node
-from stream_setup import moving_frames, stream_network
-
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
+from stream_setup import moving_frames
 
 NAMES = ("front", "vehicle/rear", "")
 
 
 @pytest.fixture(scope="module")
-def cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, FakeCamera]]:
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(stream_network(), folder, "a small untrained network")
+def cameras(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iterator[dict[str, FakeCamera]]:
     namespace = own_namespace("cameras")
     # Nobody publishes /clock: simulated time stands still, and diagnostics must come all the same.
-    parameters = {"model": folder, "cameras": list(NAMES), "policy": "fixed_interval", "interval": 2}
+    parameters = {"model": checkpoint, "cameras": list(NAMES), "policy": "fixed_interval", "interval": 2}
     parameters["use_sim_time"] = True
     parameters["low_latency"] = False  # which frame is a key frame then does not depend on how long Sh takes
-    with running_node(folder / "log", namespace, parameters):
+    with running_node(tmp_path_factory.mktemp("log") / "log", namespace, parameters):
         bench = TestBench(namespace)
         cameras = {name: FakeCamera(bench, name) for name in NAMES}
         for camera in cameras.values():

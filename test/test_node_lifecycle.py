@@ -15,18 +15,9 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from node_setup import FakeCamera, NodeProcess, TestBench, own_namespace
 from std_srvs.srv import SetBool
-from stream_setup import moving_frames, stream_network
-
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
+from stream_setup import moving_frames
 
 FRAMES = moving_frames(3)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(stream_network(), folder, "a small untrained network")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -23,21 +23,13 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from stream_setup import moving_frames, stream_network
+from stream_setup import moving_frames
 
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
 from lowlat_seg_ros.ros.boundary import MOST_IN_A_ROW, Fatal, Faults, spin_guarded
 from lowlat_seg_ros.ros.guarded_node import GuardedNode
 
 UNKNOWN_TYPE = ParameterMessage(name="interval", value=ParameterValue(type=200))
 (PICTURE,) = moving_frames(1)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(stream_network(), folder, "a small untrained network")
-    return folder
 
 
 @pytest.fixture(scope="module")

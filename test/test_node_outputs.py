@@ -21,19 +21,11 @@ from std_msgs.msg import Header, String
 from stream_setup import stream_network
 from test_node_stream import picture
 
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
 from lowlat_seg_ros.ros.conversions import nanoseconds, set_data, stamp_of
 from lowlat_seg_ros.ros.outputs import scaled
 
 LATCHED = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """As nav2::qos::LatchedSubscriptionQoS(5)."""
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(stream_network(), folder, "a small untrained network")
-    return folder
 
 
 @pytest.fixture(scope="module")

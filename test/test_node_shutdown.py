@@ -14,19 +14,12 @@ import rclpy
 import torch
 from node_setup import FakeCamera, NodeProcess, TestBench, own_namespace, wait_until
 from rclpy.parameter import Parameter
-from stream_setup import moving_frames, stream_network
+from stream_setup import moving_frames
 
 from lowlat_seg_ros.errors import ParameterError
-from lowlat_seg_ros.models.checkpoint import CheckpointError, save_checkpoint
+from lowlat_seg_ros.models.checkpoint import CheckpointError
 from lowlat_seg_ros.ros.main import misplaced_argument
 from lowlat_seg_ros.ros.node import SegmentationNode
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(stream_network(), folder, "a small untrained network")
-    return folder
 
 
 def assert_ended_well(node: NodeProcess) -> None:

@@ -18,16 +18,7 @@ from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import STEP, FakeCamera, NodeProcess, TestBench, own_namespace, running_node
 from stream_setup import stream_network
 
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
-
 CLASSES = 11
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(stream_network(), folder, "a small untrained network")
-    return folder
 
 
 @pytest.fixture(scope="module")

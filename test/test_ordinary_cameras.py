@@ -15,9 +15,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from node_setup import wait_until
-from stream_setup import stream_network
 
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
 from lowlat_seg_ros.ros.harness import NODE, Harness, Player
 from lowlat_seg_ros.ros.recorder import Recording
 from lowlat_seg_ros.ros.shared_memory import PROFILE_VARIABLES
@@ -31,13 +29,6 @@ NO_PROFILE = '<?xml version="1.0"?><profiles xmlns="http://www.eprosima.com"/>'
 VGA, FULL_HD = (640, 480), (1920, 1080)
 ALL = itertools.product((VGA, FULL_HD), ("reliable", "best_effort"), ("our profile", "no profile"), ("node", "camera"))
 QUICK = ((VGA, "reliable", "no profile", "camera"), (VGA, "best_effort", "our profile", "node"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(stream_network(), folder, "a small untrained network")
-    return folder
 
 
 def clip(folder: Path, size: tuple[int, int]) -> Path:
