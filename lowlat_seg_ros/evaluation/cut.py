@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip, EvaluatedFrame
-from lowlat_seg_ros.evaluation.rows import Labeller, Row, TrackSettings, in_engine, scored_against_full
+from lowlat_seg_ros.evaluation.rows import Labeller, Row, TrackSettings, in_engine, late, scored_against_full
 from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
 
 CUT: Final = "cut"
@@ -31,7 +31,6 @@ def cut_row(clip: EvaluatedClip, before: Sequence[NDArray[np.uint8]], settings: 
     for index, picture in enumerate(before, start=-len(before)):
         image = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         label(EvaluatedFrame(index, f"{index}", image, unlabelled_image(size)))
-    late = f"Sh {delay} frame{'s' if delay > 1 else ''} late"
-    description = f"the first {FRAMES_AFTER} frames after a cut from another scene, {late}"
+    description = f"the first {FRAMES_AFTER} frames after a cut from another scene, {late(delay)}"
     labeller = Labeller(CUT, description, label, clip.propagation_name)
     return scored_against_full(clip, labeller, clip.frames[:FRAMES_AFTER])

@@ -154,7 +154,7 @@ def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> lis
 def _low_latency(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> Labeller:
     return Labeller(
         f"low-latency-{delay}",
-        f"{settings.in_words()}, nobody waits, {_late(delay)}",
+        f"{settings.in_words()}, nobody waits, {late(delay)}",
         in_engine(clip, settings, settings.adaptive, delay_frames=delay),
         clip.propagation_name,
     )
@@ -172,13 +172,14 @@ def _just_in_time(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> L
 def _just_in_time_alone(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> Labeller:
     return Labeller(
         "just-in-time-alone",
-        f"Sl with the just-in-time classifier alone, {_late(delay)}",
+        f"Sl with the just-in-time classifier alone, {late(delay)}",
         in_engine(clip, settings, settings.adaptive, delay_frames=delay, propagation=JustInTimeAlone),
         JUST_IN_TIME,
     )
 
 
-def _late(delay: int) -> str:
+def late(delay: int) -> str:
+    """When the slow track's answer is there, in words."""
     return f"Sh {delay} frame{'s' if delay > 1 else ''} late"
 
 

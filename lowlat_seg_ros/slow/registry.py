@@ -55,12 +55,12 @@ class Tracks(NamedTuple):
     fast: FastNetwork
 
 
-def load_tracks(model: str, fast_model: str = "default", device: torch.device | str = "cpu") -> Tracks:
+def load_tracks(model: str | SlowNetwork, fast_model: str = "default", device: torch.device | str = "cpu") -> Tracks:
     """The model's network, and what carries its labels: its own fast track or, where it has none, ``fast_model``'s.
 
-    Raises what ``load_model`` does.
+    Raises what ``load_model`` does. ``model`` may be loaded already.
     """
-    slow = load_model(model, device)
+    slow = load_model(model, device) if isinstance(model, str) else model
     return Tracks(slow, slow.own_fast_network or load_checkpoint(fast_model, device))
 
 

@@ -8,12 +8,11 @@ import torch
 
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Size
-from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.placing import Placer
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.choice import Choice, Wish, choose, torch_alone
 from lowlat_seg_ros.slow.network import CanBePlaced, SlowNetwork
-from lowlat_seg_ros.slow.registry import load_model
+from lowlat_seg_ros.slow.registry import load_model, load_tracks
 
 
 class Wishes(NamedTuple):
@@ -52,13 +51,11 @@ def load_networks(
     Raises:
         Error: a model cannot be loaded, or cannot run where it is wished.
     """
-    slow = load_model(model, device) if isinstance(model, str) else model
-    own = slow.own_fast_network
-    if isinstance(own, SegmentationNetwork) and own is slow:
-        both, fast_choice, slow_choice = Placer(own, device, size).placed(wishes.fast, wishes.slow)
+    slow, fast = load_tracks(model, fast_model, device)
+    if isinstance(fast, SegmentationNetwork) and fast is slow:
+        both, fast_choice, slow_choice = Placer(fast, device, size).placed(wishes.fast, wishes.slow)
         assert fast_choice is not None and slow_choice is not None
         return Networks(both, both, fast_choice, slow_choice)
-    fast = load_checkpoint(fast_model, device) if own is None else own
     slow, slow_choice = place_slow(slow, wishes.slow, device)
     if not isinstance(fast, SegmentationNetwork):
         return Networks(fast, slow, choose(wishes.fast, torch_alone), slow_choice)
