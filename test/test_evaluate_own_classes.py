@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foreign_networks import onnx_network
 from PIL import Image
 from small_networks import small_network
 from written_files import PALETTE, RGB, png
@@ -147,6 +148,15 @@ def test_what_does_not_fit_is_one_sentence(
     given = [str(labels) if option == "LABELS" else option for option in options]
     assert main(["evaluate", "--frames", str(frames), "--model", str(model), *FEW, *given]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_rows_name_the_runtime_of_a_foreign_network(frames: Path, model: Path, tmp_path: Path) -> None:
+    plain = {"mean": [0, 0, 0], "std": [1, 1, 1], "classes": ["a", "b", "c"]}
+    file = onnx_network(tmp_path / "x.onnx", plain, classes=3)
+    found = evaluate(frames, file, tmp_path / "x.json", "--fast-model", str(model), "--rows", "per-frame,fixed")
+    keys = ("fast_runtime", "slow_runtime", "slow_precision")
+    rows = [[row[key] for key in keys] for row in found["rows"]]
+    assert rows == [[None, "onnxruntime", "fp32"], ["torch", "onnxruntime", "fp32"]]
 
 
 @pytest.mark.slow
