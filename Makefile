@@ -40,7 +40,7 @@ replay: setup ## play a drive from a bag, simulated and live, and write a page f
 	@[ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] || .venv/bin/python -m webbrowser "file://$(CURDIR)/replay_out/live/index.html"
 
 test: setup ## the tests, six minutes
-	@exec $(CONTAINED) python -m pytest -m "not slow" test
+	@exec $(CONTAINED) python -m pytest -n 2 --dist loadfile -m "not slow" test
 
 test-all: test ## adds the slow ones, Jazzy, the numeric ones as other CPUs run them, and a minute of fuzz
 	@$(CONTAINED) python -m pytest -m slow test

@@ -37,8 +37,7 @@ def main(command: list[str]) -> int:
         print("usage: run_contained.py COMMAND...", file=sys.stderr)
         return 2
     tracing_files_before = tracing_files()
-    claim = claim_domain()
-    os.environ["ROS_DOMAIN_ID"] = str(claim.getsockname()[1] - COORDINATION_PORT)
+    claim = use_own_domain()
     stand_guard()
     keeper = os.fork()
     if keeper == 0:
@@ -48,7 +47,19 @@ def main(command: list[str]) -> int:
         status = wait_passing_signals_on(keeper)
     end_descendants()
     remove_dead_shared_memory(tracing_files_before)
+    remove_ports(claim)
     return status
+
+
+def use_own_domain() -> socket.socket:
+    """Let this process and those that it starts use a ROS domain of their own, for as long as the socket is open."""
+    claim = claim_domain()
+    os.environ["ROS_DOMAIN_ID"] = str(domain_of(claim))
+    return claim
+
+
+def domain_of(claim: socket.socket) -> int:
+    return int(claim.getsockname()[1]) - COORDINATION_PORT
 
 
 def claim_domain() -> socket.socket:
@@ -141,6 +152,14 @@ def remove_dead_shared_memory(tracing_files_before: set[Path]) -> None:
     remove_dead_files(minimum_age_seconds=0.0)
     for file in tracing_files() - tracing_files_before:
         if not is_mapped(file):
+            file.unlink(missing_ok=True)
+
+
+def remove_ports(claim: socket.socket) -> None:
+    """Remove Fast DDS' files for the ports of a domain of which no participant is left."""
+    first = DDS_PORT + 250 * domain_of(claim)
+    for port in range(first, first + 250):
+        for file in SHARED_MEMORY.glob(f"*fast*_port{port}*"):
             file.unlink(missing_ok=True)
 
 

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from cpu_copies import use_copy
+from run_contained import remove_ports, use_own_domain
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 # The networks under test are small and the cores few and shared: threads that wait for each other cost tenfold.
 torch.set_num_threads(1)
+
+# Tests call make and pytest, which must not take part in the run that called them.
+for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTEST_ADDOPTS"):
+    os.environ.pop(inherited, None)
+
+# Workers of one run must not see each other's cameras and nodes.
+claimed_domain = use_own_domain() if "PYTEST_XDIST_WORKER" in os.environ else None
 
 
 def pytest_sessionstart() -> None:
@@ -24,6 +32,11 @@ def pytest_sessionstart() -> None:
     why_not = use_copy(wanted) if wanted else None
     if why_not is not None:
         pytest.exit(f"all tests are skipped: {why_not}", returncode=0)
+
+
+def pytest_sessionfinish() -> None:
+    if claimed_domain is not None:
+        remove_ports(claimed_domain)
 
 
 @pytest.fixture(scope="session")

@@ -237,8 +237,9 @@ def test_a_result_from_before_a_reset_is_dropped() -> None:
     with two_tracks(FixedInterval(2)) as tracks:
         frames = moving_frames(7)
         tracks.slow_network.shut()
-        segment_all(tracks.engine, frames[:5])  # frame 2 in work
-        tracks.wait_for_start(2)
+        segment_all(tracks.engine, frames[:3])
+        tracks.wait_for_start(2)  # frame 2 in work
+        segment_all(tracks.engine, frames[3:5], first=3)
         tracks.engine.reset("the test wants it")
         tracks.slow_network.let_through(2)
         wait_until(lambda: not tracks.lane.counts().busy, "the job from before the reset done")
