@@ -11,6 +11,7 @@ ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),--python "$(PYTHON)") $(if
 
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
+PYTEST := $(CONTAINED) python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup test test-all test-jazzy test-numeric fuzz demo replay figures bench bench-soak lint clean
 .DEFAULT_GOAL := help
@@ -40,10 +41,10 @@ replay: setup ## play a drive from a bag, simulated and live, and write a page f
 	@[ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] || .venv/bin/python -m webbrowser "file://$(CURDIR)/replay_out/live/index.html"
 
 test: setup ## the tests, six minutes
-	@exec $(CONTAINED) python -m pytest -n 2 --dist loadfile -m "not slow" test
+	@exec $(PYTEST) -m "not slow" test
 
 test-all: test ## adds the slow ones, Jazzy, the numeric ones as other CPUs run them, and a minute of fuzz
-	@$(CONTAINED) python -m pytest -m slow test
+	@$(PYTEST) -m slow test
 	@$(MAKE) --no-print-directory test-jazzy
 	@$(MAKE) --no-print-directory test-numeric
 	@rm -rf fuzz_out/minute && $(CONTAINED) python test/fuzz.py --seconds 60 --out fuzz_out/minute
@@ -51,9 +52,9 @@ test-all: test ## adds the slow ones, Jazzy, the numeric ones as other CPUs run 
 # On torch's paths for lesser CPUs, and on each copy of our own kernels.
 test-numeric: setup ## the numeric tests as other CPUs run them
 	@for path in default avx2; do echo "torch's path for CPUs of kind $$path:"; \
-	  ATEN_CPU_CAPABILITY=$$path $(CONTAINED) python -m pytest -m numeric test || exit 1; done
+	  ATEN_CPU_CAPABILITY=$$path $(PYTEST) -m numeric test || exit 1; done
 	@for copy in "any CPU" AVX2 AVX-512; do echo "our kernels' copy for $$copy:"; \
-	  KERNEL_COPY="$$copy" $(CONTAINED) python -m pytest -m numeric test || exit 1; done
+	  KERNEL_COPY="$$copy" $(PYTEST) -m numeric test || exit 1; done
 
 # On from where the last ten minutes ended: docs/reliability.md.
 fuzz: setup ## ten minutes of damaged files of every kind
@@ -68,7 +69,7 @@ test-jazzy: ## the node's tests on ROS 2 Jazzy, in .venv-jazzy
 	@if [ -n "$$AMENT_PREFIX_PATH" ]; then echo "SKIPPED on Jazzy: a ROS 2 is sourced"; \
 	elif ! ROS_WHEELS=jazzy $(MAKE) --no-print-directory setup; then \
 	  [ ! -e .venv-jazzy/stamps/requirements ] && echo "SKIPPED on Jazzy: its wheels could not be installed"; \
-	else ROS_WHEELS=jazzy $(CONTAINED) python -m pytest -m "not slow" $(NODE_TESTS); fi
+	else ROS_WHEELS=jazzy $(PYTEST) -m "not slow" $(NODE_TESTS); fi
 
 lint: setup ## ruff and mypy
 	@.venv/bin/ruff check .
