@@ -11,8 +11,8 @@ import json
 import random
 import shutil
 import struct
+import zlib
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,16 +22,22 @@ import torch
 import yaml
 from bag_parts import compressed, encoded, image, labels, write_bag_of
 from example_report import example_report
+from foreign_networks import onnx_network
+from known_damage import damaged_bags, digest
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 from rosbags.rosbag2 import Reader
 from small_networks import small_network
+from written_files import GREY, PALETTE, RGB, RGB_ALPHA, picture_bytes, png
 
 from lowlat_seg_ros.commands.bag import bag_info
+from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.documents import DocumentError, parse_yaml
+from lowlat_seg_ros.data.image_file import read_rgb
 from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
 from lowlat_seg_ros.data.label_file import read_label_file
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.data.png import PNG_START
+from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.config import load_config
@@ -43,6 +49,7 @@ from lowlat_seg_ros.replay.problems import DamagedMessage
 from lowlat_seg_ros.replay.profile import load_profile, reference_profile
 from lowlat_seg_ros.replay.report import FORMAT
 from lowlat_seg_ros.replay.report_files import read_document
+from lowlat_seg_ros.slow import onnx_file
 from lowlat_seg_ros.slow.description import group_classes, read_description
 from lowlat_seg_ros.training.data_plan import load_data_plan
 from lowlat_seg_ros.training.plan import load_plan
@@ -66,6 +73,7 @@ class Kind(NamedTuple):
     read: Callable[[Path, str], None]  # a damaged file, and which good one it was
     hostile: tuple[str | bytes, ...] = ()  # what is put in the place of a value
     share: int = 1  # how many of the inputs are of this kind
+    is_damaged: bool = False  # already, as made: nothing more happens to it
 
 
 # --- Damage -----------------------------------------------------------------------------------------------------------
@@ -89,6 +97,24 @@ def damaged(rng: Rng, content: bytes, others: list[bytes], hostile: tuple[str | 
         else:
             ACCIDENTS[rng.randrange(len(ACCIDENTS))](rng, data, others)
     return bytes(data)
+
+
+def damaged_inside(rng: Rng, content: bytes) -> bytes:
+    """A PNG of one chunk of samples after accidents to its header, palette or samples: all checksums are right."""
+    chunks, place = [], len(PNG_START)
+    while place < len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        chunks.append((content[place + 4 : place + 8], content[place + 8 : place + 8 + length]))
+        place += length + 12
+    victim = rng.randrange(len(chunks))
+    packed = []
+    for number, (kind, data) in enumerate(chunks):
+        inside = bytearray(zlib.decompress(data) if kind == b"IDAT" else data)
+        if number == victim:
+            rng.choice((_flip, _overwrite_number, _remove, _cut))(rng, inside, [])
+        data = zlib.compress(inside) if kind == b"IDAT" else bytes(inside)
+        packed.append(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+    return PNG_START + b"".join(packed)
 
 
 def with_hostile_value(rng: Rng, text: bytes, value: str | bytes) -> bytes:
@@ -156,9 +182,8 @@ ACCIDENTS = (_flip, _flip, _cut, _overwrite_number, _overwrite_number, _repeat, 
 
 def _bags(folder: Path) -> dict[str, bytes]:
     made = {}
-    smooth = np.dstack([*np.meshgrid(np.arange(48), np.arange(32)), np.full((32, 48), 200)]).astype(np.uint8)
     drive = [each for number in range(FRAMES) for each in (image(number), labels(number))]
-    drive += [compressed(number, encoded(smooth, ".png"), "png") for number in range(FRAMES)]
+    drive += [compressed(number, encoded(_smooth(), ".png"), "png") for number in range(FRAMES)]
     for storage, compression in STORED:
         bag = write_bag_of(folder / f"{storage}_{compression}", drive, storage, compression)
         for file in bag.iterdir():
@@ -202,16 +227,30 @@ def _compare_with_rosbags(folder: Path, found: set[tuple[str, int, bytes]], prob
         raise Misread(f"{len(stale)} messages are not as rosbags reads them, without a word")
 
 
+def _known_bags(folder: Path) -> dict[str, bytes]:
+    return {f"{path.stem}/{path.name}": path.read_bytes() for path in damaged_bags(folder)}
+
+
+@functools.cache
+def _known_values() -> dict[str, str]:
+    return dict(json.loads((ROOT / "test" / "damaged_bag_values.json").read_text()))
+
+
+def read_known_bag(path: Path, name: str) -> None:
+    """What the reader of commit 240b7a4 gave of the same damaged bag."""
+    if digest(open_bag, path) != _known_values()[path.stem]:
+        raise Misread(f"{name} is not read as the reader of commit 240b7a4 did")
+
+
 # --- Messages ---------------------------------------------------------------------------------------------------------
 
 
 def _messages(folder: Path) -> dict[str, bytes]:
-    smooth = np.dstack([*np.meshgrid(np.arange(48), np.arange(32)), np.full((32, 48), 200)]).astype(np.uint8)
     return {
         "image": image(0).data,
         "labels": labels(0).data,
-        "png": compressed(0, encoded(smooth, ".png"), "png").data,
-        "jpeg": compressed(0, encoded(smooth, ".jpg"), "jpeg").data,
+        "png": compressed(0, encoded(_smooth(), ".png"), "png").data,
+        "jpeg": compressed(0, encoded(_smooth(), ".jpg"), "jpeg").data,
     }
 
 
@@ -233,7 +272,7 @@ def read_message(path: Path, name: str) -> None:
 def _compare_with_pillow(content: bytes, frame: NDArray[np.uint8]) -> None:
     try:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
-        theirs = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        theirs = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
     except Exception:  # stricter than OpenCV about what is no pixel
         return
     if theirs.shape != frame.shape:
@@ -242,20 +281,83 @@ def _compare_with_pillow(content: bytes, frame: NDArray[np.uint8]) -> None:
         raise Misread("Pillow reads other pixels")
 
 
+# --- Pictures and videos ----------------------------------------------------------------------------------------------
+
+PICTURES: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: Pillow's format, mode, options
+    "rgb.png": ("PNG", "RGB", {}),
+    "palette.png": ("PNG", "P", {}),
+    "alpha.png": ("PNG", "RGBA", {}),
+    "plain.jpg": ("JPEG", "RGB", {}),
+    "progressive.jpg": ("JPEG", "RGB", {"progressive": True}),
+    "grey.jpg": ("JPEG", "L", {}),
+    "a.webp": ("WEBP", "RGB", {"lossless": True}),
+    "a.bmp": ("BMP", "RGB", {}),
+    "a.tif": ("TIFF", "RGB", {}),
+    "a.ppm": ("PPM", "RGB", {}),
+}
+
+
+def _smooth() -> NDArray[np.uint8]:
+    return np.dstack([*np.meshgrid(np.arange(48), np.arange(32)), np.full((32, 48), 200)]).astype(np.uint8)
+
+
+def _pictures(folder: Path) -> dict[str, bytes]:
+    return {
+        f"{name}/{name}": picture_bytes(Image.fromarray(_smooth()).convert(mode), form, _turn_of(form), **options)
+        for name, (form, mode, options) in PICTURES.items()
+    }
+
+
+def _turn_of(form: str) -> int:
+    """An EXIF orientation: JPEGs lie on their side."""
+    return 6 if form == "JPEG" else 1
+
+
+def read_picture(path: Path, name: str) -> None:
+    problems = Problems()
+    frame = read_rgb(path, problems)
+    require_clean(problems.report_lines())
+    if "16 bits a channel" not in " ".join(problems.lines()):  # of which Pillow keeps the upper byte
+        _compare_with_pillow(path.read_bytes(), frame)
+
+
+def _videos(folder: Path) -> dict[str, bytes]:
+    made = {}
+    for name, codec in (("a.avi", "MJPG"), ("a.mp4", "mp4v")):
+        writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter.fourcc(*codec), 10, (48, 32))
+        for number in range(FRAMES):
+            writer.write(_smooth() + np.uint8(10 * number))
+        writer.release()
+        made[f"{name}/{name}"] = (folder / name).read_bytes()
+    return made
+
+
+def read_video(path: Path, name: str) -> None:
+    clip = open_clip(path)
+    last = -1
+    for time, frame in clip.timed_frames():
+        if time <= last or frame.ndim != 3 or frame.dtype != np.uint8:
+            raise Misread(f"a frame of {frame.shape} at {time} after one at {last}")
+        last = time
+    require_clean(clip.problems.report_lines())
+
+
 # --- Labels -----------------------------------------------------------------------------------------------------------
 
 
 def _labels(folder: Path) -> dict[str, bytes]:
     ids = np.random.default_rng(3).integers(0, 11, (24, 32)).astype(np.uint8)
-    made = {"grey": Image.fromarray(ids, "L"), "palette": Image.fromarray(ids, "P"), "bit": Image.fromarray(ids > 5)}
-    made["palette"].putpalette([(7 * value) % 256 for value in range(768)])
-    found = {}
-    for name, each in made.items():
-        content = io.BytesIO()
-        each.save(content, "png")
-        found[f"{name}.png"] = content.getvalue()
-    found["deep.png"] = cv2.imencode(".png", ids.astype(np.uint16) * 1000)[1].tobytes()
-    return found
+    rgb = np.array(list(CAMVID_LABELS.colours)[:11], np.uint8)[ids]
+    alpha = np.dstack([rgb, np.full(ids.shape, 255)])
+    return {
+        "grey.png": png(ids),
+        "nibble.png": png(ids, 4),
+        "bit.png": png(ids % 2, 1),
+        "deep.png": png(ids, 16),
+        "palette.png": png(ids, 8, PALETTE),
+        "colours.png": png(rgb, 8, RGB),
+        "alpha.png": png(alpha, 8, RGB_ALPHA),
+    }
 
 
 def read_labels(path: Path, name: str) -> None:
@@ -265,11 +367,15 @@ def read_labels(path: Path, name: str) -> None:
     except Exception:
         return
     bit_depth, colour_type = path.read_bytes()[24:26]
-    if colour_type == 0 and bit_depth in (2, 4):  # which Pillow stretches
+    if colour_type == GREY and bit_depth in (2, 4):  # which Pillow stretches
         theirs = theirs // (255 // (2**bit_depth - 1))
-    if theirs.ndim == 2 and theirs.shape != found.shape:
+    if theirs.ndim == 3:
+        colours = {**CAMVID_LABELS.colours}
+        flat = [colours[tuple(pixel)] for pixel in theirs[..., :3].reshape(-1, 3).tolist()]
+        theirs = np.array(flat, np.uint8).reshape(theirs.shape[:2])
+    if theirs.shape != found.shape:
         raise Misread(f"Pillow reads {theirs.shape}, not {found.shape}")
-    if theirs.ndim == 2 and not np.array_equal(theirs[found != 255], found[found != 255]):
+    if not np.array_equal(theirs[found != 255], found[found != 255]):
         raise Misread("Pillow reads other ids")
 
 
@@ -283,6 +389,15 @@ def _checkpoint(folder: Path) -> dict[str, bytes]:
 
 def read_checkpoint(path: Path, name: str) -> None:
     load_checkpoint(path.parent)
+
+
+def _onnx(folder: Path) -> dict[str, bytes]:
+    return {"net.onnx": onnx_network(folder / "net.onnx", {"classes": ["a", "b", "c"]}, classes=3).read_bytes()}
+
+
+def read_onnx(path: Path, name: str) -> None:
+    network = onnx_file.load(str(path), "cpu")
+    assert len(network.classes) > 0
 
 
 def _descriptions(folder: Path) -> dict[str, bytes]:
@@ -380,9 +495,13 @@ def require_clean(lines: list[str]) -> None:
 
 KINDS = {
     "bags": Kind(_bags, read_bag, share=4),
+    "known bags": Kind(_known_bags, read_known_bag, share=1, is_damaged=True),
     "messages": Kind(_messages, read_message, share=6),
+    "pictures": Kind(_pictures, read_picture, share=4),
+    "videos": Kind(_videos, read_video, share=1),
     "labels": Kind(_labels, read_labels, share=4),
     "checkpoints": Kind(_checkpoint, read_checkpoint, share=1),
+    "onnx": Kind(_onnx, read_onnx, share=1),
     "descriptions": Kind(_descriptions, read_a_description, HOSTILE_TEXT, share=4),
     "reports": Kind(_reports, read_report, HOSTILE_TEXT, share=2),
     "states": Kind(_states, read_a_state, share=2),
@@ -410,10 +529,7 @@ class Inputs:
         for name, good in self._good.items():
             for victim in good:
                 work.mkdir()
-                with (
-                    suppress(Error) if name == "labels" else nullcontext()
-                ):  # one reader of them reads more kinds than another
-                    self._read(KINDS[name], good, victim, good[victim], work)
+                self._read(KINDS[name], good, victim, good[victim], work)
                 shutil.rmtree(work)
 
     def kind_of(self, number: int) -> str:
@@ -426,7 +542,12 @@ class Inputs:
         kind, good = KINDS[name], self._good[name]
         victim = rng.choice(sorted(good))
         hostile = HOSTILE_TEXT if victim.endswith((".yaml", ".json")) else kind.hostile
-        content = damaged(rng, good[victim], list(good.values()), hostile)
+        if kind.is_damaged:
+            content = good[victim]
+        elif victim.endswith(".png") and rng.random() < 0.7:  # else nearly all damage ends at the first checksum
+            content = damaged_inside(rng, good[victim])
+        else:
+            content = damaged(rng, good[victim], list(good.values()), hostile)
         self._read(kind, good, victim, content, work)
 
     @staticmethod
