@@ -197,6 +197,7 @@ class Harness:
         parameters: Sequence[str] = (),
         remappings: Sequence[str] = (),
         group: str = "",
+        arguments: Sequence[str] = (),
     ) -> ChildProcess:
         """Start what segments.
 
@@ -206,9 +207,10 @@ class Harness:
             parameters: each "name:=value".
             remappings: each "from:=to".
             group: a namespace within the harness's own.
+            arguments: the module's own, before ROS's.
         """
-        ros = self._ros_arguments(group, parameters, remappings)
-        return self._watch(ChildProcess(module, ros, self._logs / f"{name}.log"))
+        given = [*arguments, *self._ros_arguments(group, parameters, remappings)]
+        return self._watch(ChildProcess(module, given, self._logs / f"{name}.log"))
 
     def start_player(
         self, module: str, name: str, arguments: Sequence[str], remappings: Sequence[str] = (), group: str = ""
