@@ -1,9 +1,17 @@
-"""Sl and Sh in every runtime and precision that serves here: `python -m bench.runtimes`, one thread, in turn."""
+"""Sl and Sh in every runtime and precision that serves here, in turn: `python -m bench.runtimes`.
+
+Each alone on one thread and on two, and each beside the other's load in the same runtime, as in the node: Sl at 15 Hz
+on one thread, Sh over and over in a nice thread. CPU milliseconds are the process's, whoever else is on its cores.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 
@@ -13,39 +21,103 @@ from torch import Tensor
 
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.placing import Placer
+from lowlat_seg_ros.models.tracks import Tracks
 from lowlat_seg_ros.runtime.machine import cpu_model, instruction_sets
 
-ROUNDS = 12
-SL_RUNS = 5  # in a round, to one of Sh
+PERIOD = 1 / 15  # seconds between Sl's runs beside Sh's
+NICENESS = 10
+COLUMNS = ("Sl", "on two threads", "beside Sh", "Sh", "on two threads", "beside Sl")
+
+Run = Callable[[Tensor], Tensor]
+
+
+class Timed:
+    """Runs of one network in one way: wall-clock and CPU milliseconds of each."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    def run(self, run: Run, image: Tensor) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        with torch.inference_mode():
+            run(image)
+        self.wall.append((time.perf_counter() - wall) * 1000)
+        self.cpu.append((time.process_time() - cpu) * 1000)
+
+    def alone(self) -> str:
+        return f"{np.median(self.wall):.1f} | {min(self.wall):.1f} | {np.median(self.cpu):.1f}"
+
+    def beside(self) -> str:
+        """CPU time would be the other network's, too."""
+        return f"{np.median(self.wall):.1f} | {np.percentile(self.wall, 99):.1f}"
+
+
+@contextmanager
+def beside(run: Run, image: Tensor, pause: float, niceness: int) -> Iterator[None]:
+    """Meanwhile another thread runs that network, with a pause after each run."""
+    is_over = threading.Event()
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        # A nice thread cannot be made less so; this one ends with its work.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+        while not is_over.wait(pause):
+            with torch.inference_mode():
+                run(image)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def measure(tracks: Tracks, image: Tensor, found: list[Timed]) -> None:
+    """One round of one runtime, into a Timed for each of ``COLUMNS``."""
+    low, high = tracks.low, partial(tracks.high, low=None)
+    for run, times, (one, two) in ((low, 5, found[:2]), (high, 1, found[3:5])):
+        for threads, timed in ((1, one), (2, two)):
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                run(image)  # the first on so many threads makes a session for them
+            for _ in range(times):
+                timed.run(run, image)
+    torch.set_num_threads(1)
+    with beside(high, image, 0, NICENESS):
+        for _ in range(10):
+            found[2].run(low, image)
+            time.sleep(PERIOD)
+    with beside(low, image, PERIOD, 0):
+        found[5].run(high, image)
 
 
 def main() -> None:
-    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8, help="of every runtime in turn; default: 8")
+    options = parser.parse_args()
     network = load_checkpoint("default")
     width, height = network.config.input_size
     image = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
-    placed = {
-        " ".join(place): other.tracks for place, other in Placer(network, torch.device("cpu")).everywhere().items()
-    }
-    low: dict[str, list[float]] = {name: [] for name in placed}
-    high: dict[str, list[float]] = {name: [] for name in placed}
-    for _ in range(ROUNDS):
-        for name, tracks in placed.items():
-            low[name] += [milliseconds(tracks.low, image) for _ in range(SL_RUNS)]
-            high[name].append(milliseconds(partial(tracks.high, low=None), image))
+    torch.set_num_threads(1)
+    placed = {place: other.tracks for place, other in Placer(network, torch.device("cpu")).everywhere().items()}
+    found = {place: [Timed() for _ in COLUMNS] for place in placed}
+    for _ in range(options.rounds):
+        for place, tracks in placed.items():
+            measure(tracks, image, found[place])
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "openvino", "onnxruntime"))
-    print(f"{cpu_model()} ({instruction_sets()}); {versions}\n\n| | Sl p50 | minimum | Sh p50 | minimum |")
-    print("|---|---:|---:|---:|---:|")
-    for name in placed:
-        cells = [f"{value:.1f}" for times in (low[name], high[name]) for value in (np.median(times), min(times))]
-        print(f"| {name} | {' | '.join(cells)} |")
-
-
-def milliseconds(run: Callable[[Tensor], Tensor], image: Tensor) -> float:
-    started = time.perf_counter()
-    with torch.inference_mode():
-        run(image)
-    return (time.perf_counter() - started) * 1000
+    load = f"{options.rounds} rounds, load {os.getloadavg()[0]:.1f}"
+    print(f"{cpu_model()} ({instruction_sets()}); {versions}; {load}; milliseconds\n")
+    for kinds in ((0, 1, 2), (3, 4, 5)):
+        one, two, with_other = (COLUMNS[kind] for kind in kinds)
+        print(f"| {one} | p50 | minimum | CPU | {two}: p50 | minimum | CPU | {with_other}: p50 | p99 |")
+        print("|---" + "|---:" * 8 + "|")
+        for place, timed in found.items():
+            cells = (timed[kinds[0]].alone(), timed[kinds[1]].alone(), timed[kinds[2]].beside())
+            print(f"| {' '.join(place)} | {' | '.join(cells)} |")
+        print()
 
 
 if __name__ == "__main__":

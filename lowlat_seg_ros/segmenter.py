@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.fast.registry import AUTO
 from lowlat_seg_ros.models.config import Colour
-from lowlat_seg_ros.runtime.choice import AS_LOADED, Wish
+from lowlat_seg_ros.runtime.choice import AS_LOADED
 from lowlat_seg_ros.runtime.device import choose_device
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.network import SlowNetwork
@@ -49,6 +49,7 @@ class Segmenter:
     Attributes:
         classes: the names of the classes; their places are the ids in the labels.
         colours: one RGB colour a class.
+        runtimes: where each track's network runs and why nowhere better, a sentence each.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class Segmenter:
                 propagation cannot carry what it gives.
         """
         self._device = choose_device(device)
-        wishes = Wishes(Wish("fast", fast_runtime, fast_precision), Wish("slow", slow_runtime, slow_precision))
+        wishes = Wishes.named(fast_runtime, slow_runtime, fast_precision, slow_precision)
         networks = load_networks(model, fast_model, self._device, wishes)
         self._slow, self._fast = networks.slow, networks.fast
+        self.runtimes: list[str] = networks.in_words()
         self._policy, self._propagation = policy, propagation
         self.classes: tuple[str, ...] = self._slow.classes
         self.colours: tuple[Colour, ...] = self._slow.colours

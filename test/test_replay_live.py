@@ -71,7 +71,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 @pytest.fixture(scope="module")
 def model(job: Job) -> Model:
-    return load_model(job.model, "default")
+    return load_model(job.model, job.settings)
 
 
 class NodeClock:
@@ -288,7 +288,7 @@ def test_the_trained_network_scores_live_as_it_does_offline(tmp_path: Path) -> N
     shots = (street[number] for number in range(street.frame_count))
     write_bag(tmp_path / "street", (LabelledFrame(shot.image, shot.labels) for shot in shots), RATE_HZ)
     job = Job(tmp_path / "street", "default", EVERY_THIRD, reference_profile())
-    report = replay_bag_live(job, load_model(job.model, "default"), LiveOptions(rate=0.1)).report
+    report = replay_bag_live(job, load_model(job.model, job.settings), LiveOptions(rate=0.1)).report
     live, simulated, *_ = report.cameras[0].systems
     assert live.scores is not None
     assert simulated.scores is not None

@@ -6,6 +6,7 @@ import argparse
 import itertools
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
+from lowlat_seg_ros.commands.runtime_options import add_runtime_options, wishes_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
 from lowlat_seg_ros.data.clips import STREET, open_clip
@@ -37,12 +39,14 @@ from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.choice import AS_LOADED
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.label_description import read_label_classes
 from lowlat_seg_ros.slow.network import SlowNetwork
-from lowlat_seg_ros.slow.registry import Tracks, load_tracks
+from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, PredictedDeviation
+from lowlat_seg_ros.stream.networks import load_networks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stills", action="store_true", help="the pictures are no video: no propagation, no flow")
     parser.add_argument("--threads", type=int, help="CPU threads of PyTorch; on a busy machine 1 is fastest")
     _add_track_options(parser)
+    add_runtime_options(parser, AS_LOADED)
     _add_latency_options(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--out", type=Path, help="folder for the figures, the tables and the plots")
@@ -156,8 +161,8 @@ def evaluate_command(options: argparse.Namespace) -> None:
         require_writable(options.out / JSON_FILE, "--out")
     if options.json is not None:
         require_writable(options.json, "--json")
-    tracks = load_tracks(options.model, options.fast_model)
-    slow, network = tracks
+    networks = load_networks(options.model, options.fast_model, torch.device("cpu"), wishes_of(options))
+    slow, network = networks.slow, networks.fast
     if not isinstance(network, SegmentationNetwork):
         raise SettingsError(f"the fast track of {options.model} is no checkpoint's; expected one of those")
     plan = fitting_plan(plan, network, slow, options)
@@ -171,6 +176,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         frames if by_name is None else by_name.renamed(frames, given.problems),
         scored=None if by_name is None else by_name.scored,
         slow=slow,
+        places=(networks.fast_choice.place, networks.slow_choice.place),
         propagation=options.propagation,
         rate_hz=options.rate,
         has_labels=has_labels(options),
@@ -185,7 +191,9 @@ def evaluate_command(options: argparse.Namespace) -> None:
         with found.timing("cut"):
             found.cut = cut_row(clip, scene_before(options.cut_from), plan.settings)
     if options.latency:
-        add_latency(found, clip, tracks, compared, options)
+        add_latency(found, clip, Tracks(slow, network), compared, options)
+    for sentence in networks.in_words():
+        print(f"lowlat-seg: {sentence}", file=sys.stderr)
     print(evaluation_markdown(found), end="")
     write(found, options)
 

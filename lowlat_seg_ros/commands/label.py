@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from lowlat_seg_ros.commands.label_inputs import LabelInput, NamedFrame, open_inputs
 from lowlat_seg_ros.commands.label_outputs import KINDS, LABELS, OVERLAY, SIDE_BY_SIDE, LabelOutputs
+from lowlat_seg_ros.commands.runtime_options import add_runtime_options
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fast-model", default="default", help="whose Sl carries the labels of a model without a fast track"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
+    add_runtime_options(parser)
     parser.set_defaults(run_command=label_command)
 
 
@@ -71,9 +73,18 @@ def label_command(options: argparse.Namespace) -> None:
     keep_large_buffers()  # as the node's process does
     inputs = open_inputs(options.input, rate_hz=options.rate, topic=options.topic, stills=options.stills)
     with Segmenter(
-        options.model, device=options.device, propagation=options.propagation, fast_model=options.fast_model
+        options.model,
+        device=options.device,
+        propagation=options.propagation,
+        fast_model=options.fast_model,
+        fast_runtime=options.fast_runtime,
+        slow_runtime=options.slow_runtime,
+        fast_precision=options.fast_precision,
+        slow_precision=options.slow_precision,
     ) as segmenter:
         freeze_gc()
+        for sentence in segmenter.runtimes:
+            print(f"lowlat-seg: {sentence}", file=sys.stderr)
         for given, folder in zip(inputs, _folders(inputs, options.out), strict=True):
             _label(segmenter, given, folder, options)
 

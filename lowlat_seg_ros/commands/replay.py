@@ -17,6 +17,7 @@ import torch
 
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
+from lowlat_seg_ros.commands.runtime_options import add_runtime_options, wishes_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.problems import WARNING
 from lowlat_seg_ros.errors import Error
@@ -37,6 +38,7 @@ from lowlat_seg_ros.replay.report_files import (
     read_document,
 )
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
+from lowlat_seg_ros.runtime.choice import AS_LOADED
 from lowlat_seg_ros.stream.key_frames import POLICIES
 
 PROFILE_FILE = "profile.json"
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     profile.add_argument(
         "--measure", action="store_true", help=f"as this machine is; its profile goes to {PROFILE_FILE}"
     )
+    add_runtime_options(parser, AS_LOADED)
     _add_live_options(parser)
     _add_fleet_options(parser)
     parser.add_argument("--compare", type=Path, metavar="OLD", help=f"an older {REPORT_FILE} or {FLEET_FILE}")
@@ -115,7 +118,7 @@ def replay_command(options: argparse.Namespace) -> None:
 def replay_bags(options: argparse.Namespace, settings: ReplaySettings) -> None:
     """Replay, write, print and compare; raises ReplayError where there is nothing to write."""
     old = read_document(options.compare, (FORMAT, FLEET_FORMAT)) if options.compare else None
-    model = load_model(options.model, options.fast_model)
+    model = load_model(options.model, settings)
     profile = chosen_profile(options, model, settings)
     bags = find_bags(options.bags)
     folders = report_folders(bags, options.out)
@@ -157,6 +160,7 @@ def settings_from(options: argparse.Namespace) -> ReplaySettings:
         tuple(options.camera),
         options.propagation,
         options.fast_model,
+        wishes_of(options),
     )
 
 

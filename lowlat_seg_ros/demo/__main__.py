@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from lowlat_seg_ros.commands.runtime_options import add_runtime_options
+
     parser = argparse.ArgumentParser(prog="demo", description="Play a clip as a camera into the node.")
     parser.add_argument("--clip", default="street", help="a video, a folder of pictures, or 'street' (default)")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (default: demo_out)")
@@ -32,11 +34,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="NAME:=VALUE", help="a parameter of the node"
     )
+    add_runtime_options(parser)
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
     # Imported here: rclpy must come after set_up_process, and in the seconds that torch takes Ctrl-C must count.
+    from lowlat_seg_ros.commands.runtime_options import wishes_of
     from lowlat_seg_ros.data.clips import ClipError
     from lowlat_seg_ros.data.video_writer import VideoError
     from lowlat_seg_ros.demo import DemoError
@@ -46,7 +50,8 @@ def _run(options: argparse.Namespace) -> int:
     from lowlat_seg_ros.ros.harness import HarnessError
 
     try:
-        run_demo(options.clip, options.rate, options.model, tuple(options.parameter), options.out)
+        wishes = wishes_of(options)
+        run_demo(options.clip, options.rate, options.model, wishes, tuple(options.parameter), options.out)
     except (CheckpointError, ClipError, DemoError, HarnessError, ParameterError, VideoError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -18,13 +18,17 @@ from lowlat_seg_ros.demo.pictures import write_pictures
 from lowlat_seg_ros.demo.report import environment, latency_report, percentiles, table
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.machine import usable_cores
+from lowlat_seg_ros.stream.networks import Wishes, load_networks
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 MOST_BYTES_IN_MEMORY: Final = 512 << 20  # of a clip's frames, before they are read one by one as they are sent
 
 
-def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters: tuple[str, ...], folder: Path) -> None:
+def run_demo(
+    clip_name: str, rate_hz: float | None, model: str, wishes: Wishes, node_parameters: tuple[str, ...], folder: Path
+) -> None:
     """Play the clip into the node, write pictures and figures into `folder` and print the table.
 
     Raises:
@@ -36,19 +40,22 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
     clip = open_clip(clip_name, rate_hz=rate_hz)
     folder.mkdir(parents=True, exist_ok=True)
     rate = [] if rate_hz is None else ["--rate", str(rate_hz)]
-    run = _play(clip, [clip_name, *rate], (f"model:={model}", *node_parameters), folder)
+    where = (f"{name}:={value}" for name, value in wishes.to_mapping().items())
+    run = _play(clip, [clip_name, *rate], (f"model:={model}", *where, *node_parameters), folder)
     if not any(run.answers):
         raise DemoError(f"{len(run.stamps)} frames went in and no labels came out")
 
     device = choose_device(run.device.partition(" ")[0])
-    network = load_checkpoint(model, device)
+    networks = load_networks(load_checkpoint(model, device), model, device, wishes)
+    network = networks.slow
+    assert isinstance(network, SegmentationNetwork)
     threads, full_network = full_network_milliseconds(network, device, clip, sorted({1, usable_cores()}))
     report = {
         "clip": clip.name,
         "size": list(clip.size),
         "rate_hz": clip.rate_hz,
         "model": network.config.name,
-        "environment": environment(run),
+        "environment": {**environment(run), "runtimes": networks.in_words()},
         "full_network_ms": {**percentiles(full_network), "threads": threads},
         **latency_report(run),
     }
@@ -57,6 +64,7 @@ def run_demo(clip_name: str, rate_hz: float | None, model: str, node_parameters:
     write_pictures(clip, run, network.config, folder)
     atomic_write(folder / "latency.json", json.dumps(report, indent=1).encode())
     print(table(report))
+    print("\n".join(networks.in_words()))
     print(f"written to {folder}: overlay.webm, contact_sheet.png, latency.json")
     _require_account(report)
 

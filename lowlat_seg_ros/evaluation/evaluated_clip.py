@@ -25,14 +25,12 @@ from lowlat_seg_ros.fast.pictures import Preprocessor, as_image, frame_size, lab
 from lowlat_seg_ros.fast.propagation import Propagation
 from lowlat_seg_ros.fast.registry import AUTO, build_propagation, propagation_in_use
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.choice import Wish
+from lowlat_seg_ros.runtime.choice import AS_LOADED, Place
 from lowlat_seg_ros.slow.network import SlowNetwork
-from lowlat_seg_ros.stream.networks import place_slow
 
 FULL_ROWS: Final = ("per-frame", "per-frame-fused")  # of rows.ROWS, the full network on every frame
 CAMVID_HZ: Final = 15.0  # of its labelled clip
 LEARNING_INTERVAL: Final = 10  # frames between the key frames that a propagation has learned from
-SLOW_AS_LOADED: Final = Wish("slow")
 MOTIONS_KEPT: Final = 256  # of half a megabyte each; asked for by distance, each begins with one of the last round
 
 
@@ -61,6 +59,7 @@ class EvaluatedClip:
         clip: Iterable[LabelledImage],
         *,
         slow: SlowNetwork | None = None,
+        places: tuple[Place, Place] = (AS_LOADED, AS_LOADED),
         propagation: str = AUTO,
         rate_hz: float = CAMVID_HZ,
         has_labels: bool = True,
@@ -70,6 +69,7 @@ class EvaluatedClip:
         Args:
             network: the fast track's, ready for inference, on the CPU.
             slow: the slow track's; ``network`` itself unless given.
+            places: where the fast and the slow network run.
             propagation: ``auto`` or a name of ``fast.registry.PROPAGATIONS``.
             rate_hz: frames a second, by which those without times of their own are stamped.
             has_labels: whether the clip's labels are the truth. Otherwise they are not looked at, and what the full
@@ -84,7 +84,7 @@ class EvaluatedClip:
         self.network = network
         self.remembering = RememberingNetwork(network)
         self.slow = RememberingSlowNetwork(slow or network)
-        self.slow_place = place_slow(slow or network, SLOW_AS_LOADED, torch.device("cpu"))[1].place
+        self.places = places
         self.classes = self.slow.classes
         self.full_rows = FULL_ROWS if slow is None or slow.own_fast_network is not None else FULL_ROWS[:1]
         self.frames = [

@@ -19,7 +19,7 @@ from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistenc
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.just_in_time import JustInTimeAlone
 from lowlat_seg_ros.fast.registry import PropagationKind
-from lowlat_seg_ros.runtime.choice import AS_LOADED, Place
+from lowlat_seg_ros.runtime.choice import Place
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import NEVER_IDLE, FixedInterval, KeyFramePolicy, PredictedDeviation
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
@@ -241,7 +241,7 @@ def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) ->
             key_frame_ratio=count / len(clip),
             temporal_consistency=consistency.mean_iou(),
             **_scores(matrix, clip.has_labels),
-            **_how_it_ran(labeller, clip.slow_place),
+            **_how_it_ran(labeller, clip.places),
         )
         for labeller, matrix, consistency, count in zip(labellers, matrices, consistencies, key_frames, strict=True)
     ]
@@ -259,7 +259,7 @@ def scored_against_full(clip: EvaluatedClip, labeller: Labeller, frames: Sequenc
         description=labeller.description,
         key_frame_ratio=key_frames / len(frames),
         **_scores(matrix, is_against_truth=False),
-        **_how_it_ran(labeller, clip.slow_place),
+        **_how_it_ran(labeller, clip.places),
     )
 
 
@@ -280,13 +280,14 @@ def _scores(matrix: ConfusionMatrix, is_against_truth: bool) -> dict[str, Any]:
     return {**unknown, "class_iou": (), **agreement}
 
 
-def _how_it_ran(labeller: Labeller, slow: Place) -> dict[str, Any]:
-    """Of each track that a row uses; ``slow`` is where the slow network runs."""
+def _how_it_ran(labeller: Labeller, places: tuple[Place, Place]) -> dict[str, Any]:
+    """Of each track that a row uses; ``places`` are those of the fast and the slow network."""
+    fast, slow = places
     has_fast, has_slow = labeller.name != "per-frame", labeller.name != "single-frame"
     return {
         "propagation": labeller.propagation,
-        "fast_runtime": AS_LOADED.runtime if has_fast else None,
-        "fast_precision": AS_LOADED.precision if has_fast else None,
+        "fast_runtime": fast.runtime if has_fast else None,
+        "fast_precision": fast.precision if has_fast else None,
         "slow_runtime": slow.runtime if has_slow else None,
         "slow_precision": slow.precision if has_slow else None,
     }

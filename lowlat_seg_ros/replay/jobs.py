@@ -62,7 +62,7 @@ Endings = Generator[tuple[int, Ending], None, None]
 def run_job(job: Job, progress: Progress = lambda done, all: None) -> Ending:
     """Replay the job's bag offline, on whichever machine has it."""
     return ending_of(
-        lambda: replay_bag(job.bag, load_model(job.model, job.settings.fast_model), job.settings, job.profile, progress)
+        lambda: replay_bag(job.bag, load_model(job.model, job.settings), job.settings, job.profile, progress)
     )
 
 

@@ -40,7 +40,7 @@ def run_live(jobs: Sequence[Job], options: LiveOptions, progress: Callable[[int,
     """
 
     def replay(number: int, job: Job) -> Outcome:
-        return replay_bag_live(job, load_model(job.model, job.settings.fast_model), options, partial(progress, number))
+        return replay_bag_live(job, load_model(job.model, job.settings), options, partial(progress, number))
 
     for number, job in enumerate(jobs):
         yield number, ending_of(partial(replay, number, job))
@@ -147,6 +147,7 @@ def node_parameters(model: str, names: tuple[str, ...], settings: ReplaySettings
         "slow_track_share": str(float(settings.slow_track_share)),
         "propagation": settings.propagation,
         "fast_model": settings.fast_model,
+        **settings.wishes.to_mapping(),
         **policy_parameters(settings.policy),
     }
     return [f"{name}:={value}" for name, value in parameters.items()]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from lowlat_seg_ros.evaluation.optical_flow import FlowField
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.replay.bag_files import fingerprint
@@ -31,7 +33,8 @@ from lowlat_seg_ros.replay.systems import (
 )
 from lowlat_seg_ros.replay.tally import Tally
 from lowlat_seg_ros.slow.network import SlowNetwork
-from lowlat_seg_ros.slow.registry import Tracks, fingerprint_of, load_tracks
+from lowlat_seg_ros.slow.registry import Tracks, fingerprint_of
+from lowlat_seg_ros.stream.networks import load_networks
 
 Progress = Callable[[int, int], None]
 """Is told how many frames are done and how many there are."""
@@ -58,11 +61,12 @@ class Model:
         return ModelReport(self.name or config.name, classes, colours, config.input_size, self.weights_sha256)
 
 
-def load_model(model: str, fast_model: str) -> Model:
-    """The networks that the two parameters name; raises what ``load_tracks`` does."""
-    slow, fast = load_tracks(model, fast_model)
+def load_model(model: str, settings: ReplaySettings) -> Model:
+    """The networks of a model, where the settings want them; raises what ``load_networks`` does."""
+    networks = load_networks(model, settings.fast_model, torch.device("cpu"), settings.wishes)
+    slow, fast = networks.slow, networks.fast
     name = "" if slow.own_fast_network is not None else Path(model).name
-    return Model(slow, fingerprint_of(model, fast_model), fast, name)
+    return Model(slow, fingerprint_of(model, settings.fast_model), fast, name)
 
 
 @dataclass(frozen=True)

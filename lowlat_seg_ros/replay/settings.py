@@ -15,6 +15,7 @@ from lowlat_seg_ros.stream.key_frames import (
     Limits,
     policy_named,
 )
+from lowlat_seg_ros.stream.networks import IN_TORCH, Wishes
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
 DEFAULT_THRESHOLDS: Final = {
@@ -76,6 +77,7 @@ class ReplaySettings:
     cameras: tuple[str, ...] = ()  # topics; none: every camera in the bag
     propagation: str = AUTO
     fast_model: str = "default"  # whose Sl carries the labels of a model that has no fast track of its own
+    wishes: Wishes = IN_TORCH  # where the networks run: by default as on every other computer
 
     def __post_init__(self) -> None:
         try:
@@ -91,4 +93,5 @@ class ReplaySettings:
             "cameras": list(self.cameras),
             "propagation": self.propagation,
             "fast_model": self.fast_model,
+            **self.wishes.to_mapping(),
         }

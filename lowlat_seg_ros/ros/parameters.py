@@ -15,7 +15,6 @@ from lowlat_seg_ros.errors import ParameterError, printable, quoted
 from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, IMAGE_TRANSPORTS, LEFT_TO_THE_MODEL, Declaration
 from lowlat_seg_ros.ros.diagnostics import Limits
 from lowlat_seg_ros.ros.endpoints import IMAGE_RELIABILITIES, given_values
-from lowlat_seg_ros.runtime.choice import Wish
 from lowlat_seg_ros.stream.key_frames import POLICIES, KeyFramePolicy, policy_named
 from lowlat_seg_ros.stream.key_frames import Limits as KeyFrameLimits
 from lowlat_seg_ros.stream.networks import Wishes
@@ -100,8 +99,7 @@ class Settings:
 
     def wishes(self) -> Wishes:
         """Where the tracks are to run; raises ParameterError."""
-        fast = Wish("fast", self.fast_runtime, self.fast_precision)
-        return Wishes(fast, Wish("slow", self.slow_runtime, self.slow_precision))
+        return Wishes.named(self.fast_runtime, self.slow_runtime, self.fast_precision, self.slow_precision)
 
     def key_frame_policy(self) -> KeyFramePolicy:
         """A policy of the chosen kind."""

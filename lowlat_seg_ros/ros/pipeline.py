@@ -50,8 +50,8 @@ class Pipeline:
         wishes, size = settings.wishes(), asked_input_size(settings)
         networks = load_networks(settings.model, settings.fast_model, self._device, wishes, size)
         slow, fast = networks.slow, networks.fast
-        for choice in (networks.fast_choice, networks.slow_choice):
-            node.get_logger().info(choice.in_words())
+        for sentence in networks.in_words():
+            node.get_logger().info(sentence)
         self.model = presented(slow, fast, settings)
         self._propagation = propagation_in_use(settings.propagation, slow)
         self._slow_track = ThreadedSlowTrack(

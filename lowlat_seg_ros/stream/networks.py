@@ -10,7 +10,7 @@ from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.models.placing import Placer
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.choice import Choice, Wish, choose, torch_alone
+from lowlat_seg_ros.runtime.choice import AS_LOADED, Choice, Wish, choose, torch_alone
 from lowlat_seg_ros.slow.network import CanBePlaced, SlowNetwork
 from lowlat_seg_ros.slow.registry import load_model, load_tracks
 
@@ -21,8 +21,24 @@ class Wishes(NamedTuple):
     fast: Wish = Wish("fast")
     slow: Wish = Wish("slow")
 
+    @classmethod
+    def named(cls, fast_runtime: str, slow_runtime: str, fast_precision: str, slow_precision: str) -> Wishes:
+        """As the parameters of these names say; raises ParameterError for names that there are not."""
+        return cls(Wish("fast", fast_runtime, fast_precision), Wish("slow", slow_runtime, slow_precision))
+
+    def to_mapping(self) -> dict[str, str]:
+        """By the parameters' names."""
+        return {
+            "fast_runtime": self.fast.runtime,
+            "slow_runtime": self.slow.runtime,
+            "fast_precision": self.fast.precision,
+            "slow_precision": self.slow.precision,
+        }
+
 
 DEFAULT: Final = Wishes()
+IN_TORCH: Final = Wishes.named(*(AS_LOADED.runtime,) * 2, *(AS_LOADED.precision,) * 2)
+"""As networks are loaded, which is the same on every computer: for figures that have to repeat."""
 
 
 class Networks(NamedTuple):
@@ -32,6 +48,10 @@ class Networks(NamedTuple):
     slow: SlowNetwork
     fast_choice: Choice
     slow_choice: Choice
+
+    def in_words(self) -> list[str]:
+        """Where each track's network runs and why nowhere better, a sentence each."""
+        return [choice.in_words() for choice in (self.fast_choice, self.slow_choice)]
 
 
 def load_networks(

@@ -1,0 +1,32 @@
+"""Options that say where each track's network runs; each is the node's parameter of that name."""
+
+from __future__ import annotations
+
+import argparse
+
+from lowlat_seg_ros.runtime.choice import AUTO, PRECISION_NAMES, RUNTIME_NAMES, Place
+from lowlat_seg_ros.stream.networks import Wishes
+
+ANY = Place(AUTO, AUTO)
+
+
+def add_runtime_options(parser: argparse.ArgumentParser, default: Place = ANY) -> None:
+    """Whatever is typed is looked at by ``wishes_of``."""
+    for track in ("fast", "slow"):
+        parser.add_argument(
+            f"--{track}-runtime",
+            default=default.runtime,
+            metavar="NAME",
+            help=f"where the {track} track's network runs: {', '.join(RUNTIME_NAMES)}; default: {default.runtime}",
+        )
+        parser.add_argument(
+            f"--{track}-precision",
+            default=default.precision,
+            metavar="NAME",
+            help=f"likewise in what: {', '.join(PRECISION_NAMES)}; default: {default.precision}",
+        )
+
+
+def wishes_of(options: argparse.Namespace) -> Wishes:
+    """What ``add_runtime_options`` has added; raises ParameterError for names that there are not."""
+    return Wishes.named(options.fast_runtime, options.slow_runtime, options.fast_precision, options.slow_precision)
