@@ -119,8 +119,10 @@ def run_in_processes(
 
 
 def _start(job: Job, threads: int) -> tuple[Connection, BaseProcess]:
-    # Spawned, not forked: PyTorch's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    # Forked, but not from this process, as PyTorch's threads do not survive it: from one that has only imported this
+    # module, which takes seconds, and is then there for every bag.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, threads, sender), daemon=True)
     with _interrupt_held_back():
