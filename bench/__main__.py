@@ -25,22 +25,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     StopSignals()
     try:
         set_up_process()
-        return _run(_parser().parse_args(arguments))
+        return run(parse(arguments))
     except Stopped:
         print("bench: stopped; the results of an earlier run are as they were", file=sys.stderr)
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure latency on this machine's CPU.")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections (default: all)")
     parser.add_argument("--out", type=Path, default=Path("bench", "results"), help="folder (default: bench/results)")
     parser.add_argument("--model", default="default", help="a shipped model's name or a checkpoint (default: default)")
     parser.add_argument("--soak", type=int, metavar="FRAMES", help="only watch the memory over so many frames")
-    return parser
+    return parser.parse_args(arguments)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Returns 0, or 1 after one sentence on what was wrong."""
     # Imported here: torch and Fast DDS must come after set_up_process, and in these seconds Ctrl-C must count.
     try:
         import rclpy  # noqa: F401

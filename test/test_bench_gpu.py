@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from stream_setup import INPUT_SIZE, moving_frames, stream_network
 from bench.gpu import (
     compare_labels,
     gpu_report,
+    main,
     measure_engine,
     measure_fast_track,
     measure_memory,
@@ -26,7 +25,6 @@ from bench.gpu import (
 from bench.gpu_tracks import FastTrack, Span, busy_slow_track, overlapping_share, step_of
 from lowlat_seg_ros.fast.pictures import Preprocessor
 
-CHECKOUT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 FRAMES = moving_frames(4)
 
@@ -115,9 +113,7 @@ def test_engine_and_memory_are_measured_and_reported(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
-    command = [sys.executable, "-m", "bench.gpu"]
-    ended = subprocess.run(command, cwd=CHECKOUT, text=True, capture_output=True)
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+def test_without_a_gpu_it_says_so_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("bench.gpu: PyTorch ") and line.endswith("finds no CUDA GPU on this machine.")

@@ -17,6 +17,7 @@ from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import PATIENCE, wait_until
 from stream_setup import moving_frames
 
+from bench.__main__ import parse, run
 from bench.chain import FrameWay, answered
 from bench.environment import environment, machine_name
 from bench.node import NodeLoad, measure_node, quarters_ratio
@@ -54,10 +55,9 @@ def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(
         assert "|" in text and "None" not in text
 
 
-@pytest.mark.parametrize("cameras", [(2,), pytest.param((1, 2), marks=slow)])
-def test_several_cameras_and_larger_inputs_are_played_to_in_turn(
-    cameras: tuple[int, ...], model: str, tmp_path: Path
-) -> None:
+@slow
+def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp_path: Path) -> None:
+    cameras = (1, 2)
     plan = ScaleLoad(1, 1, 10.0, cameras=cameras, pixel_factors=(2,), model=model, input_size=(64, 48))
     scale = measure_scale(moving_frames(5), plan, tmp_path / "made for it")
     assert json.loads(json.dumps(scale)) == scale
@@ -138,11 +138,9 @@ def test_without_the_built_package_the_bench_says_so_in_one_sentence() -> None:
     assert line.startswith("bench: the package is not built or not sourced") and line.endswith("type 'make bench'")
 
 
-def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "--model", "nowhere", "--out", str(tmp_path)]
-    ended = subprocess.run(command, cwd=CHECKOUT, text=True, capture_output=True)
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(parse(["--model", "nowhere", "--out", str(tmp_path)])) == 1
+    (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("bench: there is no checkpoint at 'nowhere'")
 
 

@@ -18,6 +18,7 @@ pytest.importorskip("rclpy")
 from node_setup import PATIENCE, wait_until
 from stream_setup import moving_frames, stream_network
 
+from lowlat_seg_ros.demo.__main__ import parse, run
 from lowlat_seg_ros.demo.report import percentiles
 from lowlat_seg_ros.models.checkpoint import save_checkpoint
 
@@ -36,16 +37,14 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start_demo(material: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+def arguments(material: Path, out: Path, *more: str) -> list[str]:
     given = ["--clip", str(material / "clip"), "--model", str(material / "model"), "--rate", "4", "--out", str(out)]
-    command = [sys.executable, "-m", "lowlat_seg_ros.demo", *given, *more]
+    return [*given, *more]
+
+
+def start_demo(*given: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lowlat_seg_ros.demo", *given]
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def run_demo(material: Path, out: Path, *more: str) -> tuple[int, str, str]:
-    process = start_demo(material, out, *more)
-    output, errors = process.communicate(timeout=PATIENCE)
-    return process.returncode, output, errors
 
 
 def children_of(process: subprocess.Popen[str]) -> list[int]:
@@ -55,8 +54,9 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
 
 def test_the_demo_accounts_for_every_frame(material: Path, tmp_path: Path) -> None:
     out = tmp_path / "made" / "for it"
-    code, output, errors = run_demo(material, out, "-p", "policy:=fixed_interval", "-p", "interval:=2")
-    assert code == 0, errors
+    process = start_demo(*arguments(material, out, "-p", "policy:=fixed_interval", "-p", "interval:=2"))
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
     report = json.loads((out / "latency.json").read_text())
     assert report["frames_in"] == FRAME_COUNT == len(report["frames"])
     assert report["labels_out"] + report["dropped"] == FRAME_COUNT
@@ -75,7 +75,7 @@ def test_the_demo_accounts_for_every_frame(material: Path, tmp_path: Path) -> No
 
 
 def test_ctrl_c_ends_everything(material: Path, tmp_path: Path) -> None:
-    process = start_demo(material, tmp_path, "--rate", "0.5")
+    process = start_demo(*arguments(material, tmp_path, "--rate", "0.5"))
     log = tmp_path / "camera_player.log"
     wait_until(lambda: len(children_of(process)) == 2 and "waiting for" in log.read_text(), "node and camera")
     children = children_of(process)
@@ -87,25 +87,32 @@ def test_ctrl_c_ends_everything(material: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "latency.json").exists()
 
 
-def test_a_node_that_cannot_start_ends_the_demo_with_its_sentence(material: Path, tmp_path: Path) -> None:
-    code, _, errors = run_demo(material, tmp_path, "-p", "policy:=never")
-    assert code == 1
+def error_of(capfd: pytest.CaptureFixture[str], *given: str) -> str:
+    """What the demo says as it fails, in this process: it has not come as far as to need one of its own."""
+    assert run(parse(list(given))) == 1
+    return capfd.readouterr().err
+
+
+def test_a_node_that_cannot_start_ends_the_demo_with_its_sentence(
+    material: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    errors = error_of(capfd, *arguments(material, tmp_path, "-p", "policy:=never"))
     assert "demo: seg_node ended with code 1" in errors and "policy is 'never'" in errors
     assert "Traceback" not in errors
 
 
-def test_a_clip_that_cannot_be_read_is_one_sentence(material: Path, tmp_path: Path) -> None:
-    code, _, errors = run_demo(material, tmp_path, "--clip", str(tmp_path / "nothing.mp4"))
-    assert code == 1
-    (line,) = errors.splitlines()
+def test_a_clip_that_cannot_be_read_is_one_sentence(
+    material: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = error_of(capfd, *arguments(material, tmp_path, "--clip", str(tmp_path / "nothing.mp4"))).splitlines()
     assert line.startswith("demo: The clip ")
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(material: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_sentence(
+    material: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
-    code, _, errors = run_demo(material, tmp_path / "file" / "out")
-    assert code == 1
-    (line,) = errors.splitlines()
+    (line,) = error_of(capfd, *arguments(material, tmp_path / "file" / "out")).splitlines()
     assert str(tmp_path / "file") in line
 
 

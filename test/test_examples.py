@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,25 +27,35 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(name: str, folder: Path, *arguments: str) -> list[str]:
-    command = [sys.executable, str(CHECKOUT / "examples" / name), *arguments]
-    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+Run = Callable[..., list[str]]
 
 
-def test_label_a_video_prints_the_share_of_every_class(material: Path) -> None:
-    lines = run("label_a_video.py", material, "drive.mp4")
+@pytest.fixture
+def run(material: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs the script of a name with its arguments as Python would, and returns the lines that it prints."""
+    monkeypatch.chdir(material)
+
+    def run_script(name: str, *arguments: str) -> list[str]:
+        script = str(CHECKOUT / "examples" / name)
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        runpy.run_path(script, run_name="__main__")
+        return capfd.readouterr().out.splitlines()
+
+    return run_script
+
+
+def test_label_a_video_prints_the_share_of_every_class(run: Run) -> None:
+    lines = run("label_a_video.py", "drive.mp4")
     assert len(lines) == 11 and sum(float(line.split("%")[0]) for line in lines) == pytest.approx(100, abs=0.6)
 
 
-def test_live_camera_prints_a_line_a_frame(material: Path) -> None:
-    lines = run("live_camera.py", material, "drive.mp4")
+def test_live_camera_prints_a_line_a_frame(run: Run) -> None:
+    lines = run("live_camera.py", "drive.mp4")
     assert len(lines) == FRAMES and all(" ms" in line and "free" in line for line in lines)
 
 
-def test_your_own_network_prints_what_it_sees(material: Path) -> None:
-    lines = run("your_own_network.py", material, "drive.mp4", "model")
+def test_your_own_network_prints_what_it_sees(run: Run) -> None:
+    lines = run("your_own_network.py", "drive.mp4", "model")
     assert len(lines) == FRAMES and all(line.startswith("from ") and line[-1] != " " for line in lines)
 
 

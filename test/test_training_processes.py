@@ -15,6 +15,7 @@ from double_precision import ROUNDING
 from small_networks import small_network
 from training_setup import STAGES, write_setup
 from two_processes import WEIGHTS_FILE
+from two_processes import main as train_alone
 
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.training.frames import TrainingPicture
@@ -26,13 +27,9 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
 def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return python(*TORCHRUN, str(count), *arguments)
-
-
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TEST.parent), str(TEST)]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, *TORCHRUN, str(count), *arguments],
         env=environment,
         cwd=TEST.parent,
         capture_output=True,
@@ -59,12 +56,13 @@ def test_a_batch_is_the_same_however_it_is_divided(count: int, parts: int) -> No
 def test_two_processes_with_half_batches_learn_what_one_learns(tmp_path: Path) -> None:
     """The same weights up to rounding, BatchNorm's statistics aside."""
     data = camvid_tree(tmp_path / "data", count=8)
-    for count in (1, 2):
-        (tmp_path / str(count)).mkdir()
-        arguments = str(TEST / "two_processes.py"), str(data), str(tmp_path / str(count))
-        result = python(*arguments) if count == 1 else torchrun(count, *arguments)
-        assert result.returncode == 0, result.stderr
-    alone, together = (torch.load(tmp_path / str(count) / WEIGHTS_FILE, weights_only=True) for count in (1, 2))
+    folders = [tmp_path / "alone", tmp_path / "together"]
+    for folder in folders:
+        folder.mkdir()
+    train_alone(data, folders[0])
+    result = torchrun(2, str(TEST / "two_processes.py"), str(data), str(folders[1]))
+    assert result.returncode == 0, result.stderr
+    alone, together = (torch.load(folder / WEIGHTS_FILE, weights_only=True) for folder in folders)
     start = small_network(seed=0).double()
     moves = [
         torch.cat([(weights[name] - tensor).flatten() for name, tensor in start.named_parameters()])
@@ -92,6 +90,7 @@ def test_a_batch_of_one_picture_a_process_is_too_few_for_batch_norm(tmp_path: Pa
     assert result.returncode != 0 and result.stderr.count(sentence) == 1
 
 
+@pytest.mark.slow
 def test_bad_data_are_named_by_one_process_and_end_all(tmp_path: Path) -> None:
     options = write_setup(tmp_path)
     write_labels(next((tmp_path / "camvid" / "trainannot").iterdir()), np.full((72, 96), 40))

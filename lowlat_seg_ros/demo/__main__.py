@@ -17,13 +17,13 @@ def main(arguments: list[str] | None = None) -> int:
     StopSignals()
     try:
         set_up_process()
-        return _run(_parser().parse_args(arguments))
+        return run(parse(arguments))
     except Stopped:
         print("demo: stopped", file=sys.stderr)
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     from lowlat_seg_ros.commands.runtime_options import add_runtime_options
 
     parser = argparse.ArgumentParser(prog="demo", description="Play a clip as a camera into the node.")
@@ -35,24 +35,20 @@ def _parser() -> argparse.ArgumentParser:
         "-p", "--parameter", action="append", default=[], metavar="NAME:=VALUE", help="a parameter of the node"
     )
     add_runtime_options(parser)
-    return parser
+    return parser.parse_args(arguments)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Returns 0, or 1 after one sentence on what was wrong."""
     # Imported here: rclpy must come after set_up_process, and in the seconds that torch takes Ctrl-C must count.
     from lowlat_seg_ros.commands.runtime_options import wishes_of
-    from lowlat_seg_ros.data.clips import ClipError
-    from lowlat_seg_ros.data.video_writer import VideoError
-    from lowlat_seg_ros.demo import DemoError
     from lowlat_seg_ros.demo.run import run_demo
-    from lowlat_seg_ros.errors import ParameterError
-    from lowlat_seg_ros.models.checkpoint import CheckpointError
-    from lowlat_seg_ros.ros.harness import HarnessError
+    from lowlat_seg_ros.errors import Error
 
     try:
         wishes = wishes_of(options)
         run_demo(options.clip, options.rate, options.model, wishes, tuple(options.parameter), options.out)
-    except (CheckpointError, ClipError, DemoError, HarnessError, ParameterError, VideoError) as error:
+    except Error as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except OSError as error:
