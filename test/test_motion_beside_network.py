@@ -6,6 +6,8 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,73 +17,111 @@ from test_motion import SIZE, Frame, scene
 from lowlat_seg_ros.fast.motion import Motion, MotionBesideNetwork, MotionEstimator, keep_off_this_core
 
 
-class NotedEstimator(MotionEstimator):
-    """Keeps in which thread, and from which start, each motion was looked for."""
+class NotedSearches:
+    """Keeps in which thread, and from which start, each motion was looked for; holds other threads up on demand."""
 
     def __init__(self) -> None:
-        super().__init__(SIZE)
+        self.caller = threading.get_native_id()
         self.threads: list[int] = []
         self.starts: list[Motion | None] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.beside = MotionBesideNetwork(self._estimator)
+        self.threads.clear()  # of what it does to warm up
+        self.starts.clear()
 
-    def between(self, key: Frame, current: Frame, start: Motion | None = None) -> Motion:
-        self.threads.append(threading.get_native_id())
-        self.starts.append(start)
-        return super().between(key, current, start)
+    def _estimator(self) -> MotionEstimator:
+        noted = self
+
+        class Noted(MotionEstimator):
+            def between(self, key: Frame, current: Frame, start: Motion | None = None) -> Motion:
+                noted.threads.append(threading.get_native_id())
+                noted.starts.append(start)
+                if threading.get_native_id() != noted.caller:
+                    noted.may_go_on.wait(10)
+                return super().between(key, current, start)
+
+        return Noted(SIZE)
+
+    def motion(self, frame: Frame, key: Frame) -> Motion:
+        """Found in the thread."""
+        search = self.beside.begin(frame, key)
+        assert search._is_done.wait(10)
+        motion = search.result().motion
+        assert motion is not None
+        return motion
 
 
-def test_a_frame_before_the_first_key_frame_has_a_picture_and_no_motion() -> None:
-    estimator = NotedEstimator()
-    found = MotionBesideNetwork(estimator).begin(scene(), None).result()
-    assert found.motion is None and estimator.threads == []
-    assert np.array_equal(found.picture, MotionEstimator(SIZE).picture(scene()))
+@pytest.fixture
+def searches() -> Iterator[NotedSearches]:
+    noted = NotedSearches()
+    yield noted
+    noted.may_go_on.set()
+    noted.beside.close()
 
 
-def test_motion_is_what_the_estimator_finds_beginning_with_the_frame_before() -> None:
+def picture(frame: Frame) -> Frame:
+    return MotionEstimator(SIZE).picture(frame)
+
+
+def test_a_frame_before_the_first_key_frame_has_a_picture_and_no_motion(searches: NotedSearches) -> None:
+    found = searches.beside.begin(scene(), None).result()
+    assert found.motion is None and searches.threads == []
+    assert np.array_equal(found.picture, picture(scene()))
+
+
+def test_motion_is_what_the_estimator_finds_beginning_with_the_frame_before(searches: NotedSearches) -> None:
     frames = [scene(right=3 * index) for index in range(4)]
-    beside, by_hand = MotionBesideNetwork(NotedEstimator()), MotionEstimator(SIZE)
-    key, motion = by_hand.picture(frames[0]), None
+    by_hand, key, motion = MotionEstimator(SIZE), picture(frames[0]), None
     for frame in frames[1:]:
-        motion = by_hand.between(key, by_hand.picture(frame), motion)
-        found = beside.begin(frame, key).result().motion
-        assert found is not None
+        motion = by_hand.between(key, picture(frame), motion)
+        found = searches.motion(frame, key)
         assert np.array_equal(found.flow, motion.flow) and np.array_equal(found.doubt, motion.doubt)
+    assert len(set(searches.threads)) == 1 and searches.caller not in searches.threads
 
 
-def test_another_key_frame_is_another_beginning() -> None:
-    estimator = NotedEstimator()
-    beside = MotionBesideNetwork(estimator)
-    keys = [estimator.picture(scene(seed=seed)) for seed in (1, 1)]  # alike, and not the same
-    found = [beside.begin(scene(right=3), key).result().motion for key in (keys[0], keys[0], keys[1])]
-    assert estimator.starts[0] is None and estimator.starts[1] is found[0] and estimator.starts[2] is None
+def test_another_key_frame_is_another_beginning(searches: NotedSearches) -> None:
+    keys = [picture(scene(seed=seed)) for seed in (1, 1)]  # alike, and not the same
+    found = [searches.motion(scene(right=3), key) for key in (keys[0], keys[0], keys[1])]
+    assert searches.starts[0] is None and searches.starts[1] is found[0] and searches.starts[2] is None
 
 
-def test_what_goes_wrong_comes_out_where_the_motion_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_gets_no_core_is_not_waited_for(searches: NotedSearches) -> None:
+    """In one search, or before it has begun with the next ones; what is found is the same."""
+    frames = [scene(right=3 * index) for index in range(4)]
+    key, by_hand, motion = picture(frames[0]), MotionEstimator(SIZE), None
+    searches.may_go_on.clear()
+    for frame in frames[1:]:
+        motion = by_hand.between(key, picture(frame), motion)
+        found = searches.beside.begin(frame, key).result().motion
+        assert found is not None and np.array_equal(found.flow, motion.flow)
+    assert searches.threads.count(searches.caller) == 3
+    searches.may_go_on.set()
+    searches.motion(scene(right=12), key)
+    assert searches.threads[-1] != searches.caller
+    assert len(searches.threads) <= 5, "what the caller has done is not done again"
+
+
+def test_what_goes_wrong_comes_out_where_the_motion_is_wanted(
+    searches: NotedSearches, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> None:
         raise MemoryError("no room for a flow")
 
-    estimator = NotedEstimator()
-    beside, key = MotionBesideNetwork(estimator), estimator.picture(scene())
+    key = picture(scene())
     with monkeypatch.context() as patch:
-        patch.setattr(estimator, "between", fail)
-        failed = beside.begin(scene(), key)
+        patch.setattr(MotionEstimator, "between", fail)
+        failed = searches.beside.begin(scene(), key)
         with pytest.raises(MemoryError, match="no room for a flow"):
             failed.result()
-    assert beside.begin(scene(), key).result().motion is not None
-
-
-def test_the_callers_thread_does_not_look_itself() -> None:
-    estimator = NotedEstimator()
-    beside = MotionBesideNetwork(estimator)
-    for _ in range(2):
-        beside.begin(scene(), estimator.picture(scene())).result()
-    assert len(set(estimator.threads)) == 1 and threading.get_native_id() not in estimator.threads
+    assert searches.beside.begin(scene(), key).result().motion is not None
 
 
 def test_the_thread_ends_with_its_camera() -> None:
-    estimator = NotedEstimator()
-    beside = MotionBesideNetwork(estimator)
-    beside.begin(scene(), estimator.picture(scene())).result()
-    (thread,) = (each for each in threading.enumerate() if each.native_id == estimator.threads[0])
+    before = set(threading.enumerate())
+    beside = MotionBesideNetwork(partial(MotionEstimator, SIZE))
+    (thread,) = set(threading.enumerate()) - before
+    beside.begin(scene(), picture(scene())).result()
     del beside
     gc.collect()
     thread.join(timeout=10)

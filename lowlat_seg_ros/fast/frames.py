@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from lowlat_seg_ros.fast.motion import FoundMotion
+from lowlat_seg_ros.fast.motion import FoundMotion, MotionSearch
 
 if TYPE_CHECKING:
     from lowlat_seg_ros.fast.confidence import Evidence
@@ -43,7 +43,7 @@ class SeenFrame:
     stamp: int  # nanoseconds
     image: Tensor  # (1, 3, H, W) uint8, RGB, at the network's input size
     low: LowFeatures
-    motion: Future[FoundMotion] | None = None  # since the key frame that there was; where the propagation wants it
+    motion: MotionSearch | Future[FoundMotion] | None = None  # since the key frame then; where wanted
     arrived: int = 0  # nanoseconds on a clock that never goes back
     time: int = 0  # nanoseconds on the stream's clock
 

@@ -13,8 +13,10 @@ import functools
 import os
 import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -89,7 +91,7 @@ class MotionEstimator:
 
 
 class FoundMotion(NamedTuple):
-    """What the thread makes of a frame."""
+    """What is made of a frame beside the network."""
 
     picture: NDArray[np.uint8]  # what later frames' motion is found from, if this one becomes a key frame
     motion: Motion | None  # since the key frame; None without one
@@ -102,39 +104,94 @@ def already_found(found: FoundMotion) -> Future[FoundMotion]:
     return future
 
 
+class MotionSearch:
+    """One frame's. The thread does it, or whoever needs the result before the thread has got that far."""
+
+    def __init__(self, beside: MotionBesideNetwork, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> None:
+        self.key = key
+        self._beside = beside
+        self._start = beside.start_for(key)
+        self._frame: NDArray[np.uint8] | None = frame
+        self._has_begun = False
+        self._is_done = threading.Event()
+        self._found: FoundMotion | None = None
+
+    def result(self) -> FoundMotion:
+        """Waits no longer than a search takes that is left in peace, and then searches itself.
+
+        A thread whose core other programs want may need many times as long. Both find the same.
+        """
+        if not self._is_done.wait(self._beside.usual_seconds if self._has_begun else 0.0):
+            self._search()
+        assert self._found is not None
+        return self._found
+
+    def search_unless_begun(self) -> None:
+        """The thread's turn."""
+        if not self._has_begun:
+            self._search()
+
+    def _search(self) -> None:
+        frame, start = self._frame, self._start
+        if frame is None or self._is_done.is_set():
+            return
+        self._has_begun = True
+        began = time.thread_time()
+        estimator = self._beside.estimator
+        picture = estimator.picture(frame)
+        self._found = FoundMotion(picture, None if self.key is None else estimator.between(self.key, picture, start))
+        self._is_done.set()
+        self._frame = self._start = None  # not kept alive with a key frame
+        self._beside.usual_seconds = time.thread_time() - began
+
+
 class MotionBesideNetwork:
     """The motion of one camera's frames since their key frames, found while the network runs.
 
     It takes a sixth of what a frame costs and needs nothing of the network: begun before Sl, it is there when its turn
-    comes, even where the thread has to win its core from Sh. One thread calls this.
+    comes. One thread calls this; any may ask for a result.
     """
 
-    def __init__(self, estimator: MotionEstimator) -> None:
-        self._estimator = estimator
+    def __init__(self, make_estimator: Callable[[], MotionEstimator]) -> None:
+        """``make_estimator``: called in each thread that searches, here first in the caller's."""
+        self.usual_seconds = 0.0  # that the last search took of a core
+        self._make_estimator = make_estimator
+        self._of_thread = threading.local()
+        self._last: MotionSearch | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="motion")
         self._thread_id = self._thread.submit(threading.get_native_id).result()
-        # The thread's own: the last motion, with the key frame's picture that it is from.
-        self._last: tuple[NDArray[np.uint8], Motion] | None = None
+        blank = self.estimator.picture(np.zeros((1, 1, 3), np.uint8))
+        self.estimator.between(blank, blank)  # OpenCV's first search takes longer
 
-    def begin(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> Future[FoundMotion]:
+    @property
+    def estimator(self) -> MotionEstimator:
+        """This thread's own."""
+        if not hasattr(self._of_thread, "estimator"):
+            self._of_thread.estimator = self._make_estimator()
+        return cast(MotionEstimator, self._of_thread.estimator)
+
+    def begin(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> MotionSearch:
         """Start to look for the motion of a frame, (H, W, 3) uint8 RGB, since the key frame of that picture."""
         # Linux may wake a thread on the core of the one that wakes it, another being idle: the network would wait.
         keep_off_this_core(self._thread_id)
-        return self._thread.submit(self._find, frame, key)
+        search = MotionSearch(self, frame, key)
+        if key is not None:
+            self._last = search
+        self._thread.submit(search.search_unless_begun)
+        return search
+
+    def start_for(self, key: NDArray[np.uint8] | None) -> Motion | None:
+        """The last motion where that is from the same key frame."""
+        if key is None or self._last is None or self._last.key is not key:
+            return None
+        try:
+            return self._last.result().motion
+        except Exception:  # it is that frame's to tell
+            return None
 
     def close(self) -> None:
         """End the thread."""
-        self._thread.shutdown()
-
-    def _find(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> FoundMotion:
-        """Begins the search with the last motion where that is from the same key frame."""
-        picture = self._estimator.picture(frame)
-        if key is None:
-            return FoundMotion(picture, None)
-        start = self._last[1] if self._last is not None and self._last[0] is key else None
-        motion = self._estimator.between(key, picture, start)
-        self._last = key, motion
-        return FoundMotion(picture, motion)
+        self._thread.shutdown(cancel_futures=True)
 
 
 def keep_off_this_core(thread_id: int) -> None:
