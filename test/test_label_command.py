@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 from stream_setup import moving_frames, stream_network
 
 from lowlat_seg_ros.cli import main
-from lowlat_seg_ros.commands import label_inputs
+from lowlat_seg_ros.commands import label_inputs, label_outputs
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.labelled_clips import LabelledFrame
+from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.data.video_writer import VideoWriter
 from lowlat_seg_ros.models.checkpoint import save_checkpoint
 from lowlat_seg_ros.replay.bag_writer import write_bag
@@ -38,6 +41,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with VideoWriter(folder / "drive.mp4", SIZE, 15.0) as video:
         for frame in frames:
             video.write(frame)
+    (folder / "sound.wav").write_bytes(b"RIFF")
+    (folder / "empty.mp4").touch()
     write_bag(folder / "bag", (LabelledFrame(frame, None) for frame in frames), 15.0)
     return folder
 
@@ -184,8 +189,16 @@ def test_a_camera_is_labelled_until_ctrl_c(
     ("given", "more", "sentence"),
     [
         ("7", (), "there is no camera 7 that can be opened, and no file of that name"),
-        ("*.nothing", (), "*.nothing matches no picture or video"),
+        ("*.nothing", (), "*.nothing matches no picture and no video"),
         ("nowhere.mp4", (), "nowhere.mp4 does not exist"),
+        ("", (), "the name of the input is empty"),
+        (
+            "{material}/sound.wav",
+            (),
+            "sound.wav is no picture, video or bag by its name; expected one that ends in .avi ",
+        ),
+        ("{material}/*.wav", (), "*.wav matches no picture and no video, but 1 other file, "),
+        ("{material}/empty.mp4", (), "empty.mp4 cannot be opened: it is damaged, cut short or not a video"),
         ("{material}/bag", ("--topic", "/rear"), "has no images on a topic /rear"),
         ("{material}/drive.mp4", ("--delay-frames", "0"), "--delay-frames is 0; expected 1 or more"),
         ("{material}/drive.mp4", ("--device", "tpu"), "device is 'tpu'; expected auto, cpu, cuda or cuda:N"),
@@ -198,6 +211,69 @@ def test_what_cannot_be_labelled_is_one_sentence(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lowlat-seg: ") and sentence in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (500, 3)])
+def test_pictures_of_any_shape_are_labelled(material: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    for kind, picture in {
+        "rgb": moving_frames(1, SIZE)[0],
+        "alpha": np.dstack([moving_frames(1, SIZE)[0], np.full(SIZE[::-1], 9, np.uint8)]),
+        "sixteen": moving_frames(1, SIZE)[0].astype(np.uint16) * 257,
+        "grey": moving_frames(1, SIZE)[0][..., 0],
+    }.items():
+        cv2.imwrite(str(tmp_path / f"{kind}.png"), cv2.resize(picture, size))
+    assert label(material, tmp_path / "*.png", tmp_path / "out", "--stills") == 0
+    shapes = {image.shape for image in labels_in(tmp_path / "out").values()}
+    assert shapes == {(height, width)} and len(labels_in(tmp_path / "out")) == 4
+
+
+def test_a_full_disk_leaves_no_half_file_and_says_where_it_stopped(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, left = Path.write_bytes, [3]
+
+    def full_after_three(path: Path, content: bytes) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            write(path, content[:5])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full_after_three)
+    assert label(material, material / "drive.mp4", tmp_path) == 1
+    printed = capsys.readouterr()
+    assert "lowlat-seg: stopped after 4 frames: [Errno 28] No space left on device" in printed.err
+    assert len(labels_in(tmp_path)) == 3 and len(list((tmp_path / "labels").iterdir())) == 3
+    assert open_clip(tmp_path / "overlay.webm").frame_count == 3
+
+
+def test_two_runs_cannot_write_into_one_folder(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with own_folder(tmp_path):
+        assert label(material, material / "drive.mp4", tmp_path) == 1
+    assert capsys.readouterr().err == (
+        f"lowlat-seg: another run is writing into {tmp_path}; expected a folder of its own\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_a_video_leaves_one_that_plays(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, left = label_outputs.LabelOutputs.write, [4]
+
+    def interrupted(*arguments: Any) -> None:
+        write(*arguments)
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(label_outputs.LabelOutputs, "write", interrupted)
+    assert label(material, material / "drive.mp4", tmp_path) == 130
+    assert capsys.readouterr().out.startswith("drive.mp4: 4 frames; ")
+    assert open_clip(tmp_path / "overlay.webm").frame_count == len(labels_in(tmp_path)) == 4
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,10 @@ from bag_parts import image, write_bag_of
 from stream_setup import stream_network
 
 from lowlat_seg_ros.cli import main
-from lowlat_seg_ros.evaluation.rows import SettingsError
+from lowlat_seg_ros.data.own_folder import FolderError, made_folder, own_folder
 from lowlat_seg_ros.replay.profile import reference_profile
 from lowlat_seg_ros.replay.replay import Model, Outcome, replay_bag
-from lowlat_seg_ros.replay.report_files import UNFINISHED_FOLDER, made_folder, own_folder, write_outcome
+from lowlat_seg_ros.replay.report_files import UNFINISHED_FOLDER, write_outcome
 from lowlat_seg_ros.replay.settings import ReplaySettings
 
 
@@ -73,7 +73,7 @@ def test_two_replays_cannot_write_into_one_folder(tmp_path: Path, capsys: pytest
     with own_folder(out):
         assert main(["replay", str(tmp_path / "bag"), "--out", str(out)]) == 1
         assert capsys.readouterr().err == (
-            f"lowlat-seg: another replay is writing into {out}; expected a folder of its own\n"
+            f"lowlat-seg: another run is writing into {out}; expected a folder of its own\n"
         )
     with own_folder(out):
         pass
@@ -93,7 +93,7 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path) -> None:
         pytest.skip("root may write anywhere")
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with (
-        pytest.raises(SettingsError, match="no right to, or a read-only disk; expected a folder"),
+        pytest.raises(FolderError, match="no right to, or a read-only disk; expected a folder"),
         own_folder(tmp_path),
     ):
         pass

@@ -14,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from lowlat_seg_ros.commands.label_inputs import LabelInput, NamedFrame, open_inputs
-from lowlat_seg_ros.commands.label_outputs import KINDS, LABELS, OVERLAY, SIDE_BY_SIDE, LabelOutputs
+from lowlat_seg_ros.commands.label_outputs import KINDS, LABELS, OVERLAY, SIDE_BY_SIDE, LabelOutputs, OutputError
 from lowlat_seg_ros.commands.runtime_options import add_runtime_options
+from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
@@ -72,16 +73,19 @@ def label_command(options: argparse.Namespace) -> None:
         raise LabelError(f"--delay-frames is {options.delay_frames}; expected 1 or more")
     keep_large_buffers()  # as the node's process does
     inputs = open_inputs(options.input, rate_hz=options.rate, topic=options.topic, stills=options.stills)
-    with Segmenter(
-        options.model,
-        device=options.device,
-        propagation=options.propagation,
-        fast_model=options.fast_model,
-        fast_runtime=options.fast_runtime,
-        slow_runtime=options.slow_runtime,
-        fast_precision=options.fast_precision,
-        slow_precision=options.slow_precision,
-    ) as segmenter:
+    with (
+        own_folder(options.out),
+        Segmenter(
+            options.model,
+            device=options.device,
+            propagation=options.propagation,
+            fast_model=options.fast_model,
+            fast_runtime=options.fast_runtime,
+            slow_runtime=options.slow_runtime,
+            fast_precision=options.fast_precision,
+            slow_precision=options.slow_precision,
+        ) as segmenter,
+    ):
         freeze_gc()
         for sentence in segmenter.runtimes:
             print(f"lowlat-seg: {sentence}", file=sys.stderr)
@@ -146,16 +150,19 @@ def _label(segmenter: Segmenter, given: LabelInput, folder: Path, options: argpa
     kinds = [kind for kind in KINDS if kind in (options.kinds or (LABELS, OVERLAY))]
     rate_hz = None if given.are_stills else given.rate_hz
     run = LabelRun(given)
-    with LabelOutputs(folder, kinds, segmenter.classes, segmenter.colours, rate_hz) as outputs:
-        try:
+    outputs = LabelOutputs(folder, kinds, segmenter.classes, segmenter.colours, rate_hz)
+    try:
+        with outputs:
             for frame, result in _results(segmenter, given, options.delay_frames):
                 outputs.write(frame, result, run.note(frame, result))
-        except KeyboardInterrupt:
-            run.ended_by = "Ctrl-C"
-        except (Error, ValueError) as error:
-            run.ended_by = str(error)
-        finally:
-            run.bar.close()
+    except KeyboardInterrupt:
+        run.ended_by = "Ctrl-C"
+    except OutputError:
+        raise
+    except (Error, OSError, ValueError) as error:
+        run.ended_by = str(error)
+    finally:
+        run.bar.close()
     for sentence in given.problems():
         print(f"lowlat-seg: {sentence}", file=sys.stderr)
     if run.milliseconds:
@@ -163,7 +170,9 @@ def _label(segmenter: Segmenter, given: LabelInput, folder: Path, options: argpa
     if run.ended_by == "Ctrl-C" and not given.is_live:
         raise KeyboardInterrupt
     if run.ended_by not in ("", "Ctrl-C"):
-        raise LabelError(f"stopped after {len(run.milliseconds)} frames: {run.ended_by}")
+        raise LabelError(
+            f"stopped after {len(run.milliseconds)} frame{'s' * (len(run.milliseconds) != 1)}: {run.ended_by}"
+        )
     if not run.milliseconds:
         raise LabelError(f"{given.title} gave no frame")
 

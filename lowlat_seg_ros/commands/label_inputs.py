@@ -64,6 +64,10 @@ def open_inputs(text: str, *, rate_hz: float | None, topic: str | None, stills: 
     Raises:
         Error: there is nothing of that name, or it is none of what can be labelled.
     """
+    if not text:
+        raise InputError(
+            "the name of the input is empty; expected a video, a folder, a glob, a bag or a camera's number"
+        )
     path = Path(text)
     if topic is not None or _is_bag(path):
         return [BagInput(open_bag(path), topic)]
@@ -73,6 +77,11 @@ def open_inputs(text: str, *, rate_hz: float | None, topic: str | None, stills: 
         return _matched(text, rate_hz, stills)
     if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         return [PicturesInput(path.name, [path], rate_hz, are_stills=True)]
+    if path.is_file() and path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise InputError(
+            f"{path} is no picture, video or bag by its name; expected one that ends in "
+            f"{' '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | {*STORAGE_SUFFIXES}))}"
+        )
     clip = open_clip(text if text == STREET else path, rate_hz=rate_hz)
     if isinstance(clip, PictureFolder):
         return [PicturesInput(clip.name, clip.pictures, rate_hz, stills)]
@@ -95,8 +104,8 @@ def _matched(pattern: str, rate_hz: float | None, stills: bool) -> list[LabelInp
     if pictures:
         return [PicturesInput(pattern, pictures, rate_hz, stills)]
     if not videos:
-        found = f"none of the {len(paths)} files that {pattern} matches is" if paths else f"{pattern} matches"
-        raise InputError(f"{found} {'a' if paths else 'no'} picture or video")
+        others = f", but {len(paths)} other file{'s' * (len(paths) > 1)}, {paths[0]} first" if paths else ""
+        raise InputError(f"{pattern} matches no picture and no video{others}")
     return [ClipInput(open_clip(video, rate_hz=rate_hz), stills) for video in videos]
 
 

@@ -99,7 +99,7 @@ class LabelOutputs:
         """What there is now, as for a closing line."""
         suffix = "/" if self._rate_hz is None else VIDEO_SUFFIX
         kinds = [f"{kind}/" if kind == LABELS else f"{kind}{suffix}" for kind in self._kinds]
-        return ", ".join([*kinds, FRAMES, CLASSES])
+        return ", ".join([*(kind for kind in kinds if (self.folder / kind).exists()), FRAMES, CLASSES])
 
     def _write_picture(self, kind: str, name: str, picture: NDArray[np.uint8], repeats: int) -> None:
         if kind not in self._kinds:
@@ -123,7 +123,11 @@ class LabelOutputs:
 def _write_png(path: Path, picture: NDArray[np.uint8] | MatLike) -> None:
     """(H, W) ids or (H, W, 3) BGR, without loss."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(PICTURE_SUFFIX, picture)[1].tobytes())
+    try:
+        path.write_bytes(cv2.imencode(PICTURE_SUFFIX, picture)[1].tobytes())
+    except BaseException:
+        path.unlink(missing_ok=True)  # half a label image
+        raise
 
 
 def _remove_earlier_run(folder: Path, kinds: Sequence[str]) -> None:

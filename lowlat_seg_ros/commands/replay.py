@@ -19,6 +19,7 @@ from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
 from lowlat_seg_ros.commands.runtime_options import add_runtime_options, wishes_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.data.problems import WARNING
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.report_text import json_text
@@ -34,7 +35,6 @@ from lowlat_seg_ros.replay.report_files import (
     MARKDOWN_FILE,
     PAGE_FILE,
     REPORT_FILE,
-    own_folder,
     read_document,
 )
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings

@@ -139,7 +139,7 @@ def _legend_entry(name: str, colour: Colour, text_height: int, width: int) -> Pi
     text = line_of_text(name, text_height, PAPER, max(1, width - 3 * text_height))
     swatch = np.full((text.shape[0], 2 * text_height, 3), PAPER, np.uint8)
     swatch[text_height // 2 : -(text_height // 2), text_height // 2 :] = colour
-    return np.hstack([swatch, text])
+    return np.hstack([swatch, text])[:, :width]
 
 
 def line_of_text(text: str, height: int, background: Colour, widest: int) -> Picture:

@@ -99,10 +99,14 @@ class VideoWriter:
             raise VideoError(f"The video {self._path} was given no frame.")
         # OpenCV reports no error of writing; what a reader finds in the file is the only word there is about it.
         capture = cv2.VideoCapture(str(self._part), cv2.CAP_FFMPEG)
-        in_file = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        # Of a file cut short it may be any number, negative ones included.
+        in_file = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if capture.isOpened() else 0
         capture.release()
         if in_file != self._written:
-            raise VideoError(f"Of the video {self._path} only {in_file} of {self._written} frames could be written.")
+            raise VideoError(
+                f"Of the video {self._path} only {in_file} of {self._written} frames could be written; is the "
+                "disk full?"
+            )
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -148,6 +149,16 @@ class Video:
             raise ClipError(f"The video {self.path} is cut short: {decoded} of its {self.frame_count} frames decode.")
 
 
+@contextmanager
+def _opencv_silent() -> Iterator[None]:
+    """Without OpenCV's warning about its backends, which says less than the one sentence that follows it."""
+    level = cv2.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.setLogLevel(level)
+
+
 class Reader(Protocol):
     """An open video, frame after frame."""
 
@@ -171,7 +182,8 @@ class OpenCvReader:
 
     def __init__(self, path: Path) -> None:
         # Any other backend of OpenCV would take a file name with a number in it for a series of pictures.
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        with _opencv_silent():
+            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise ClipError(f"The video {path} cannot be opened: it is damaged, cut short or not a video.")
         self.frame_count = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)

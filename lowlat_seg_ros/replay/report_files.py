@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.documents import read_json
+from lowlat_seg_ros.data.own_folder import made_folder
 from lowlat_seg_ros.errors import turning_all_into
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
@@ -29,53 +28,6 @@ MARKDOWN_FILE: Final = "report.md"
 PAGE_FILE: Final = "index.html"
 UNFINISHED_FOLDER: Final = ".unfinished"
 """Beside a report that is being written; what a killed replay left is removed by the next."""
-
-
-@contextmanager
-def made_folder(folder: Path) -> Iterator[None]:
-    """Make ``folder`` if it is missing; made here, it goes again if nothing was put into it. Raises OSError."""
-    was_there = folder.is_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        if not was_there:
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
-
-
-@contextmanager
-def own_folder(folder: Path) -> Iterator[None]:
-    """A folder, made if it is missing, that no other replay writes into meanwhile.
-
-    Raises:
-        SettingsError: it cannot be made or written to, or another replay is at it.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(made_folder(folder))
-            stack.enter_context(_locked(folder))
-        except OSError as error:
-            raise SettingsError(f"{folder} cannot be written to: {error.strerror}; expected a folder") from error
-        yield
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    # A directory can be locked as it is: no lock file stays behind, and the kernel unlocks it for a killed process.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, "no right to, or a read-only disk")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SettingsError(f"another replay is writing into {folder}; expected a folder of its own") from error
-        except OSError:
-            pass  # a network's file system that has no such locks
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def write_outcome(folder: Path, outcome: Outcome, command: str = "") -> None:
