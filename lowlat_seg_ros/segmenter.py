@@ -149,7 +149,7 @@ class Segmenter:
             Error: the file cannot be read; of a damaged one, once the frames before the damage have been labelled.
         """
         clip = open_clip(path, rate_hz=rate_hz)
-        stamped = ((frame, round(number * 1e9 / clip.rate_hz)) for number, frame in enumerate(clip.frames()))
+        stamped = ((frame.image, frame.time) for frame in clip.timed_frames())
         return self.frames(stamped, delay_frames=delay_frames)
 
     def frames(

@@ -38,6 +38,7 @@ from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.commands.bag import bag_info
 from lowlat_seg_ros.data.documents import DocumentError, parse_json, parse_yaml, read_yaml
 from lowlat_seg_ros.data.image_file import read_rgb
+from lowlat_seg_ros.data.png import is_cut_png
 from lowlat_seg_ros.errors import Error, printable, shown, turning_all_into
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -383,3 +384,28 @@ def test_what_is_quoted_is_cut_and_on_one_line() -> None:
     assert shown(["\n\x1b"]) == "['\\n\\x1b']"
     with pytest.raises(Error, match="it cannot be read: RecursionError"), turning_all_into(Error, "it cannot be read"):
         raise RecursionError
+
+
+def test_a_bmp_that_points_elsewhere_for_its_pixels_is_refused(tmp_path: Path) -> None:
+    """OpenCV and Pillow begin at different places then, and both report success."""
+    whole = encoded(picture(0), ".bmp")
+    (tmp_path / "whole.bmp").write_bytes(whole)
+    assert np.array_equal(read_rgb(tmp_path / "whole.bmp"), picture(0))
+    for start in (0, 10, 53, len(whole), 2**31):
+        (tmp_path / "a.bmp").write_bytes(whole[:10] + struct.pack("<I", start) + whole[14:])
+        assert "a.bmp" in sentence(lambda: read_rgb(tmp_path / "a.bmp"), Error)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG", b"BM", b"\xff\xd8", b"hello"])
+def test_a_few_bytes_are_no_cut_png(tmp_path: Path, content: bytes) -> None:
+    assert not is_cut_png(content)
+    (tmp_path / "a.png").write_bytes(content)
+    assert "a.png" in sentence(lambda: read_rgb(tmp_path / "a.png"), Error)
+
+
+def test_metadata_of_an_onnx_file_that_are_no_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    path = onnx_network(tmp_path / "it.onnx", {"classes": ["a", "b", "c"]}, classes=3)
+    path.write_bytes(path.read_bytes().replace(b"classes", b"cl\xff\xfeses"))
+    assert "it.onnx" in sentence(lambda: load_model(str(path)), Error)
+    assert "EP Error" not in capfd.readouterr().out

@@ -14,7 +14,15 @@ import numpy as np
 from tqdm import tqdm
 
 from lowlat_seg_ros.commands.label_inputs import LabelInput, NamedFrame, open_inputs
-from lowlat_seg_ros.commands.label_outputs import KINDS, LABELS, OVERLAY, SIDE_BY_SIDE, LabelOutputs, OutputError
+from lowlat_seg_ros.commands.label_outputs import (
+    FRAMES,
+    KINDS,
+    LABELS,
+    OVERLAY,
+    SIDE_BY_SIDE,
+    LabelOutputs,
+    OutputError,
+)
 from lowlat_seg_ros.commands.runtime_options import add_runtime_options
 from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.errors import Error
@@ -114,6 +122,7 @@ class LabelRun:
         self._given = given
         self._key_frames = self._unlabelled = self._shown = 0
         self._first_stamp: int | None = None
+        self._drift = 0.0  # seconds by which a frame was taken earlier or later than its place in a video shows it
         self._warned: set[str] = set()
 
     def note(self, frame: NamedFrame, result: SegmentationResult) -> int:
@@ -126,13 +135,26 @@ class LabelRun:
                 self._warned.add(warning)
                 self.bar.write(f"lowlat-seg: frame {len(self.milliseconds) - 1}: {warning}", file=sys.stderr)
         self.bar.update()
-        if not self._given.is_live:
-            return 1
         self._first_stamp = frame.stamp_ns if self._first_stamp is None else self._first_stamp
-        due = 1 + round((frame.stamp_ns - self._first_stamp) / 1e9 * self._given.rate_hz)
+        seconds = (frame.stamp_ns - self._first_stamp) / 1e9
+        if not self._given.is_live:
+            self._drift = max(self._drift, abs(seconds - (len(self.milliseconds) - 1) / self._given.rate_hz))
+            return 1
+        due = 1 + round(seconds * self._given.rate_hz)
         repeats = max(0, due - self._shown)
         self._shown += repeats
         return repeats
+
+    def problems(self, has_videos: bool) -> list[str]:
+        """What is to be known of the input, and of the videos that show it."""
+        found = self._given.problems()
+        if has_videos and self._drift > 1 / self._given.rate_hz:
+            found = [
+                *found,
+                f"The frames were not taken evenly; the videos show them at {self._given.rate_hz:.4g} Hz, up to "
+                f"{self._drift:.2f} s away from when they were taken ({FRAMES} has their stamps).",
+            ]
+        return found
 
     def closing_line(self) -> str:
         """Frames, milliseconds of each and key frames, in one line."""
@@ -163,7 +185,7 @@ def _label(segmenter: Segmenter, given: LabelInput, folder: Path, options: argpa
         run.ended_by = str(error)
     finally:
         run.bar.close()
-    for sentence in given.problems():
+    for sentence in run.problems(kinds != [LABELS] and rate_hz is not None):
         print(f"lowlat-seg: {sentence}", file=sys.stderr)
     if run.milliseconds:
         print(f"{run.closing_line()}; written to {folder}: {outputs.written()}")

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.clips import (
     FOLDER_RATE_HZ,
-    IMAGE_SUFFIXES,
     STREET,
     VIDEO_SUFFIXES,
     Clip,
-    PictureFolder,
+    Pictures,
+    is_picture,
     natural_order,
     open_clip,
+    require_rate,
 )
-from lowlat_seg_ros.data.image_file import read_rgb
+from lowlat_seg_ros.data.folders import IMAGE_SUFFIXES
+from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.replay.bag_files import METADATA, STORAGE_SUFFIXES
 from lowlat_seg_ros.replay.bags import Bag, open_bag
-
-NANOSECONDS_A_SECOND = 1e9
 
 
 class InputError(Error):
@@ -68,24 +68,26 @@ def open_inputs(text: str, *, rate_hz: float | None, topic: str | None, stills: 
         raise InputError(
             "the name of the input is empty; expected a video, a folder, a glob, a bag or a camera's number"
         )
+    require_rate(rate_hz)
     path = Path(text)
     if topic is not None or _is_bag(path):
+        if rate_hz is not None or stills:
+            raise InputError(
+                f"{text} is a bag, whose stamps say when its frames were taken; expected no --rate and no --stills"
+            )
         return [BagInput(open_bag(path), topic)]
     if text.isdecimal() and not path.exists():
         return [CameraInput(int(text), rate_hz)]
     if glob.has_magic(text) and not path.exists():
         return _matched(text, rate_hz, stills)
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        return [PicturesInput(path.name, [path], rate_hz, are_stills=True)]
+    if is_picture(path):
+        return [ClipInput(Pictures([path], path.name, rate_hz, is_video=False), are_stills=True)]
     if path.is_file() and path.suffix.lower() not in VIDEO_SUFFIXES:
         raise InputError(
             f"{path} is no picture, video or bag by its name; expected one that ends in "
             f"{' '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | {*STORAGE_SUFFIXES}))}"
         )
-    clip = open_clip(text if text == STREET else path, rate_hz=rate_hz)
-    if isinstance(clip, PictureFolder):
-        return [PicturesInput(clip.name, clip.pictures, rate_hz, stills)]
-    return [ClipInput(clip, stills)]
+    return [ClipInput(open_clip(text if text == STREET else path, rate_hz=rate_hz, is_video=not stills), stills)]
 
 
 def _is_bag(path: Path) -> bool:
@@ -97,16 +99,21 @@ def _is_bag(path: Path) -> bool:
 def _matched(pattern: str, rate_hz: float | None, stills: bool) -> list[LabelInput]:
     paths = sorted((Path(match) for match in glob.glob(pattern, recursive=True)), key=_by_folder)
     paths = [path for path in paths if path.is_file()]
-    pictures = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    pictures = [path for path in paths if is_picture(path)]
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     if pictures and videos:
         raise InputError(f"{pattern} matches pictures and videos, {pictures[0]} and {videos[0]}; expected one kind")
+    problems = Problems()
+    for path in (path for path in paths if path not in set(pictures or videos)):
+        problems.add("others", f"{pattern} matches files that are no {'pictures' if pictures else 'videos'}", path)
     if pictures:
-        return [PicturesInput(pattern, pictures, rate_hz, stills)]
+        return [ClipInput(Pictures(pictures, pattern, rate_hz, not stills, problems), stills)]
     if not videos:
         others = f", but {len(paths)} other file{'s' * (len(paths) > 1)}, {paths[0]} first" if paths else ""
         raise InputError(f"{pattern} matches no picture and no video{others}")
-    return [ClipInput(open_clip(video, rate_hz=rate_hz), stills) for video in videos]
+    inputs = [ClipInput(open_clip(video, rate_hz=rate_hz), stills) for video in videos]
+    inputs[0].clip.problems.include(problems)
+    return [*inputs]
 
 
 def _by_folder(path: Path) -> tuple[str, tuple[list[str | int], str]]:
@@ -115,7 +122,7 @@ def _by_folder(path: Path) -> tuple[str, tuple[list[str | int], str]]:
 
 @dataclass
 class ClipInput:
-    """A video, or the synthetic street."""
+    """A video, pictures in their order, or the synthetic street; the label images of pictures have their names."""
 
     clip: Clip
     are_stills: bool
@@ -125,41 +132,14 @@ class ClipInput:
         self.title = self.clip.name
         self.rate_hz = self.clip.rate_hz
         self.count: int | None = self.clip.frame_count
+        self._names = _label_names(self.clip.pictures) if isinstance(self.clip, Pictures) else None
 
     def frames(self) -> Generator[NamedFrame, None, None]:
-        for number, image in enumerate(self.clip.frames()):
-            yield NamedFrame(_numbered(number), round(number * NANOSECONDS_A_SECOND / self.rate_hz), image)
+        for number, (time_ns, image) in enumerate(self.clip.timed_frames()):
+            yield NamedFrame(_numbered(number) if self._names is None else self._names[number], time_ns, image)
 
     def problems(self) -> list[str]:
-        return []
-
-
-class PicturesInput:
-    """Pictures in their order; their label images have their names."""
-
-    is_live = False
-
-    def __init__(self, title: str, pictures: Sequence[Path], rate_hz: float | None, are_stills: bool) -> None:
-        self.title = title
-        self.rate_hz = rate_hz or FOLDER_RATE_HZ
-        self.count: int | None = len(pictures)
-        self.are_stills = are_stills
-        self._named = dict(zip(_label_names(pictures), pictures, strict=True))
-
-    def frames(self) -> Generator[NamedFrame, None, None]:
-        first: tuple[Path, tuple[int, ...]] | None = None
-        for number, (name, path) in enumerate(self._named.items()):
-            image = read_rgb(path)
-            first = first or (path, image.shape)
-            if image.shape != first[1] and not self.are_stills:
-                raise InputError(
-                    f"the picture {path} is {image.shape[1]} x {image.shape[0]} and {first[0]} is {first[1][1]} x "
-                    f"{first[1][0]}; expected one camera's frames, or --stills for pictures of several"
-                )
-            yield NamedFrame(name, round(number * NANOSECONDS_A_SECOND / self.rate_hz), image)
-
-    def problems(self) -> list[str]:
-        return []
+        return self.clip.problems.report_lines()
 
 
 def _label_names(pictures: Sequence[Path]) -> list[str]:

@@ -6,7 +6,7 @@ reads one frame at a time, and closes what it opened when it is exhausted or the
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -28,6 +28,7 @@ __all__ = [
     "Clip",
     "ClipError",
     "PictureFolder",
+    "Pictures",
     "Video",
     "is_picture",
     "natural_order",
@@ -77,8 +78,7 @@ def open_clip(path: str | Path, *, rate_hz: float | None = None, is_video: bool 
     The first frame is read at once, so that what is no clip fails here: raises ClipError for a missing path, a folder
     without pictures or with two of one name, a picture or video that cannot be read, a video that reports no rate.
     """
-    if rate_hz is not None and not is_rate(rate_hz):
-        raise ClipError(f"The rate of a clip must be more than 0 and at most {HIGHEST_RATE_HZ:g} Hz, not {rate_hz:g}.")
+    require_rate(rate_hz)
     if path == STREET:
         return SyntheticStreet(rate_hz=rate_hz or FOLDER_RATE_HZ)
     path = Path(path)
@@ -95,22 +95,31 @@ def open_clip(path: str | Path, *, rate_hz: float | None = None, is_video: bool 
     return Video(path, rate_hz)
 
 
-class PictureFolder:
-    """A folder of pictures as a clip: natural order of names (2 before 10), hidden files and other kinds left out.
+def require_rate(rate_hz: float | None) -> None:
+    """Raise ClipError unless the rate, where one is given, is a camera's."""
+    if rate_hz is not None and not is_rate(rate_hz):
+        raise ClipError(f"The rate of a clip must be more than 0 and at most {HIGHEST_RATE_HZ:g} Hz, not {rate_hz:g}.")
 
-    All pictures must have the first one's size, as one camera's have, unless they are stills; a picture of another size
-    is a ClipError when its turn comes (all are not decoded twice to find out earlier).
+
+class Pictures:
+    """Pictures of one camera as a clip, in the order given.
+
+    All must have the first one's size, as one camera's have, unless they are stills; a picture of another size is a
+    ClipError when its turn comes (all are not decoded twice to find out earlier).
     """
 
-    def __init__(self, folder: Path, rate_hz: float | None = None, is_video: bool = True) -> None:
-        self.problems = Problems()
-        try:
-            self.pictures = pictures_in(folder, self.problems)
-        except DataError as error:
-            raise ClipError(str(error)) from error
-        if not self.pictures:
-            raise ClipError(f"The folder {folder} holds no pictures ({' '.join(sorted(IMAGE_SUFFIXES))}).")
-        self.name = folder.resolve().name
+    def __init__(
+        self,
+        pictures: Sequence[Path],
+        name: str,
+        rate_hz: float | None = None,
+        is_video: bool = True,
+        problems: Problems | None = None,
+    ) -> None:
+        """Read the first picture; `problems` is what was found wrong with them so far."""
+        self.pictures = tuple(pictures)
+        self.name = name
+        self.problems = problems or Problems()
         self._is_video = is_video
         self.rate_hz = rate_hz or FOLDER_RATE_HZ
         self.frame_count = len(self.pictures)
@@ -128,7 +137,10 @@ class PictureFolder:
             image = self._read(picture)
             if self._is_video and (image.shape[1], image.shape[0]) != self.size:
                 expected = "{} x {}".format(*self.size)
-                raise ClipError(f"The picture {picture} is {size_of(image)} but the clip began with {expected}.")
+                raise ClipError(
+                    f"The picture {picture} is {size_of(image)} but the clip began with {expected}; "
+                    "expected one camera's frames, all of one size."
+                )
             yield TimedFrame(round(index * NANOSECONDS_A_SECOND / self.rate_hz), image)
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
@@ -136,3 +148,17 @@ class PictureFolder:
             return read_rgb(path, self.problems)
         except ImageFileError as error:
             raise ClipError(str(error)) from error
+
+
+class PictureFolder(Pictures):
+    """A folder of pictures as a clip: natural order of names (2 before 10), hidden files and other kinds left out."""
+
+    def __init__(self, folder: Path, rate_hz: float | None = None, is_video: bool = True) -> None:
+        problems = Problems()
+        try:
+            pictures = pictures_in(folder, problems)
+        except DataError as error:
+            raise ClipError(str(error)) from error
+        if not pictures:
+            raise ClipError(f"The folder {folder} holds no pictures ({' '.join(sorted(IMAGE_SUFFIXES))}).")
+        super().__init__(pictures, folder.resolve().name, rate_hz, is_video, problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +35,7 @@ _TURNED_BY_OPENCV: Final = "TIFF"  # whatever it is told
 _WITH_THUMBNAILS: Final = "MPO"  # a JPEG with others behind its end, which are no further pictures of the drive
 
 _OF_NO_CAMERA: Final = ("F", "I")  # Pillow's modes of 32 bits a sample, floats or whole numbers
+_BMP_HEADER: Final = struct.Struct("<10xII")  # ... where the pixels begin, the size of the second header
 LARGEST_VALUE = np.iinfo(np.uint16).max
 FEWEST_BITS_USED: Final = 12  # of 16: cameras write 10 or 12 bits as they are, and the picture is nearly black then
 
@@ -82,7 +84,7 @@ def _decoded(path: Path, content: bytes) -> tuple[NDArray[Any], PictureFacts]:
             jpeg_extent(content)
         except JpegError as error:
             raise ImageFileError(f"The image {path} {error}.") from error
-    if is_cut_png(content):
+    if is_cut_png(content) or _points_astray(content):
         raise ImageFileError(f"The image {path} cannot be decoded: it is cut short or damaged.")
     facts = _facts_of(path, content)
     try:
@@ -96,6 +98,14 @@ def _decoded(path: Path, content: bytes) -> tuple[NDArray[Any], PictureFacts]:
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageFileError(f"The image {path} has samples of {image.dtype}; expected unsigned ones of 8 or 16 bits.")
     return image, facts
+
+
+def _points_astray(content: bytes) -> bool:
+    """Whether a BMP says that its pixels begin within its headers or behind its end: decoders start elsewhere then."""
+    if not content.startswith(b"BM") or len(content) < _BMP_HEADER.size:
+        return False
+    start, header_bytes = _BMP_HEADER.unpack_from(content)
+    return not _BMP_HEADER.size - 4 + header_bytes <= start < len(content)
 
 
 def _facts_of(path: Path, content: bytes) -> PictureFacts:

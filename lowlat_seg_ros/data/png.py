@@ -15,8 +15,10 @@ def is_cut_png(content: bytes) -> bool:
 
     OpenCV takes that memory and fills it, which costs seconds, before it finds the file too short.
     """
+    if not content.startswith(PNG_START):
+        return False
     place = len(PNG_START)
-    while content.startswith(PNG_START) and place + _HEAD_BYTES <= len(content):
+    while place + _HEAD_BYTES <= len(content):
         length, kind = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + _HEAD_BYTES]
         place += _HEAD_BYTES + length + _CRC_BYTES
         if kind == b"IEND":

@@ -220,9 +220,9 @@ class PyAvReader:
         import av
 
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(str(path), metadata_errors="replace")
             stream = self._container.streams.video[0]
-        except (av.FFmpegError, IndexError) as error:
+        except (av.FFmpegError, IndexError, ValueError) as error:
             raise ClipError(f"The video {path} cannot be opened: it is damaged, cut short or not a video.") from error
         self._errors = av.FFmpegError
         self._frames = self._container.decode(stream)

@@ -353,7 +353,7 @@ def _parsed(read: Callable[[ReadDataStream], Parsed], source: IO[bytes], record:
     """The record as `mcap` reads it, of whose content it is given at most `limit` bytes; raises BadRecord."""
     try:
         return read(Stream(BytesIO(_content(source, record, limit))))
-    except (EndOfFile, struct.error) as error:
+    except (EndOfFile, OverflowError, struct.error) as error:
         raise BadRecord(TOO_SHORT) from error
     except UnicodeDecodeError as error:  # of a chunk's compression
         raise BadRecord("a text in it is no UTF-8") from error

@@ -76,7 +76,7 @@ def open_session(model: str | bytes, threads: int, providers: list[Any]) -> Any:
     # Waiting threads of its pool would take the other track's core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return _library().InferenceSession(model, options, providers=providers)
+        return _library().InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # of its own kinds, which share no base
         raise Error(f"onnxruntime cannot take the network: {in_one_line(error)}") from error
 

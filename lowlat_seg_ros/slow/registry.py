@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from lowlat_seg_ros.errors import Error, shown, turning_all_into
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, locate, shipped_models
 from lowlat_seg_ros.slow import described, hugging_face, onnx_file, refused
@@ -45,7 +46,8 @@ def load_model(model: str, device: torch.device | str = "cpu") -> SlowNetwork:
         Error: there is no model there, or it cannot be used; the message says what was expected.
     """
     kind = next(kind for kind in KINDS.values() if kind.recognises(model))
-    return kind.load(model, device)
+    with turning_all_into(Error, f"the model {shown(model)} cannot be loaded"):
+        return kind.load(model, device)
 
 
 class Tracks(NamedTuple):
