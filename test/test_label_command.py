@@ -47,8 +47,14 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+RUNS_IN = "lowlat-seg: the fast track runs in torch fp32\nlowlat-seg: the slow track runs in torch fp32\n"
+
+
 def label(material: Path, given: Path | str, out: Path, *more: str) -> int:
-    return main(["label", str(given), "--out", str(out), "--model", str(material / "model"), *more])
+    in_torch = [
+        word for track in ("fast", "slow") for word in (f"--{track}-runtime", "torch", f"--{track}-precision", "fp32")
+    ]
+    return main(["label", str(given), "--out", str(out), "--model", str(material / "model"), *in_torch, *more])
 
 
 def labels_in(folder: Path) -> dict[str, NDArray[np.uint8]]:
@@ -66,7 +72,7 @@ def test_frames_are_labelled_alike_wherever_they_come_from(
 ) -> None:
     assert label(material, material / given, tmp_path) == 0
     printed = capsys.readouterr()
-    assert re.search(rf": {FRAMES} frames; {CLOSING}", printed.out) and printed.err == ""
+    assert re.search(rf": {FRAMES} frames; {CLOSING}", printed.out) and printed.err == RUNS_IN
     images = labels_in(tmp_path)
     assert len(images) == FRAMES and min(images) == first
     assert all(image.shape == (72, 96) and image.dtype == np.uint8 and image.max() < 11 for image in images.values())
@@ -148,7 +154,7 @@ def test_of_a_damaged_input_what_came_before_is_kept(
     assert label(material, folder, tmp_path / "out") == 1
     printed = capsys.readouterr()
     assert re.search(r"pictures: 3 frames; ", printed.out)
-    assert re.search(r"^lowlat-seg: stopped after 3 frames: .*3\.png", printed.err)
+    assert re.search(r"^lowlat-seg: stopped after 3 frames: .*3\.png", printed.err, re.MULTILINE)
     assert open_clip(tmp_path / "out" / "overlay.webm").frame_count == len(labels_in(tmp_path / "out")) == 3
 
 
