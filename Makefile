@@ -11,7 +11,7 @@ ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),--python "$(PYTHON)") $(if
 
 # In a DDS domain of its own, and with nothing left behind however the command ends.
 CONTAINED := scripts/with_ros scripts/run_contained.py
-PYTEST := $(CONTAINED) python -m pytest -n 2 --dist loadfile
+PYTEST := $(CONTAINED) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup test test-all test-jazzy test-numeric fuzz demo replay figures bench bench-soak lint clean
 .DEFAULT_GOAL := help

@@ -17,6 +17,7 @@ from small_networks import small_config, small_network
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.data.classes import CAMVID_VOID
+from lowlat_seg_ros.evaluation.cut import FRAMES_BEFORE
 from lowlat_seg_ros.evaluation.evaluation import ANALYSES
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, MARKDOWN_FILE
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
@@ -313,7 +314,12 @@ def test_another_propagation_labels_otherwise(clip: Path, model: Path, whole: Pa
 
 
 def test_a_cut_is_scored_by_the_labels_right_after_it(clip: Path, model: Path, tmp_path: Path) -> None:
-    options = ("--rows", "single-frame", "--analyses", "none", "--cut-from", "street", "--delay-frames", "2", "3")
+    (tmp_path / "before").mkdir()
+    scene = np.random.default_rng(7).integers(0, 256, (72, 96, 3), dtype=np.uint8)
+    for number in range(FRAMES_BEFORE):
+        cv2.imwrite(str(tmp_path / "before" / f"{number:03d}.png"), scene)
+    cut = ("--cut-from", str(tmp_path / "before"), "--delay-frames", "2", "3")
+    options = ("--rows", "single-frame", "--analyses", "none", *cut)
     assert evaluate(clip, model, *options, "--out", str(tmp_path)) == 0
     row = rows_of(tmp_path / JSON_FILE)["cut"]
     assert row["mean_iou"] is None and 0 < row["agreement_pixels"] < 1

@@ -23,9 +23,10 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compiler", "emulator"),
-    [pytest.param("g++", None, marks=pytest.mark.slow), ("aarch64-linux-gnu-g++", "qemu-aarch64")],
+    [("g++", None), ("aarch64-linux-gnu-g++", "qemu-aarch64")],
     ids=["this CPU", "aarch64"],
 )
 def test_every_kernel_gives_the_numbers_of_a_plain_loop(compiler: str, emulator: str | None, tmp_path: Path) -> None:

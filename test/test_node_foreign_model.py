@@ -56,7 +56,11 @@ def test_messages_tell_how_the_labels_came_about_and_what_they_are_worth(tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("x.pt", "is not loaded: files of torch"), ("x.onnx", "names no classes"), ("gone.yaml", "cannot be read")],
+    [
+        ("x.onnx", "names no classes"),
+        pytest.param("x.pt", "is not loaded: files of torch", marks=pytest.mark.slow),
+        pytest.param("gone.yaml", "cannot be read", marks=pytest.mark.slow),
+    ],
 )
 def test_a_model_that_cannot_be_used_ends_the_node_with_a_sentence(name: str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"")

@@ -225,7 +225,7 @@ def test_a_batch_in_two_parts_gives_the_same_weights(name: str, tmp_path: Path) 
     assert (moves[0] - moves[1]).norm() < ROUNDING * moves[0].norm()
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", ONE_STAGE_OR_ALL)
 def test_half_precision_learns_about_the_same(name: str, tmp_path: Path) -> None:
     """As on a GPU; the CPU's bfloat16 takes the same ways.
 

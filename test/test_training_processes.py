@@ -82,6 +82,7 @@ def test_the_command_trains_in_two_processes(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "run" / stage / "checkpoint")
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_picture_a_process_is_too_few_for_batch_norm(tmp_path: Path) -> None:
     options = write_setup(tmp_path, batch_size=2)
     arguments = ["-m", "lowlat_seg_ros.cli", "train", "base", "--out", str(tmp_path / "run"), *options]
