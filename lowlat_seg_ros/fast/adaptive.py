@@ -1,4 +1,6 @@
-"""Adaptive feature propagation (the paper's section 3.3 and figure 4), and its layers.
+"""What the paper trains to find labels between key frames: adaptive feature propagation and the deviation predictor.
+
+Sections 3.3 and 3.2, and figure 4.
 
 What the paper does not have: where the optical flow from the key frame is borne out by both pictures, the key frame's
 logits are carried along it (``carrying: optical_flow`` in a model's description; ``fast.motion`` says why).
@@ -26,6 +28,8 @@ from lowlat_seg_ros.slow.network import SlowNetwork
 IDENTITY_LOGIT = 5.0
 FIRST_SENSITIVITY = 1.0
 FIRST_SHARPNESS = 150.0  # of kernels from correlations: neighbouring places are alike to one part in a hundred
+FIRST_CODE_WEIGHT = 8.0  # of a difference of codes: two places without anything in common differ by 2 in all
+FIRST_CODE_BIAS = -3.0  # places that look alike have one chance in twenty to have changed
 
 
 class Propagated(NamedTuple):
@@ -202,3 +206,65 @@ class GatedFusion(nn.Module):
         """(B, 1, h, w): 0 where the two agree, towards 1 the more they differ."""
         weights = self.sensitivity.abs()[None, :, None, None]
         return 1 - torch.exp(-functional.conv2d((guidance - moved_guidance).abs(), weights.expand(1, -1, 1, 1)))
+
+
+class DeviationPredictor(nn.Module):
+    """devS(k, t): the fraction of pixels whose label differs from the key frame's, from low-level features alone.
+
+    Section 4: one 3x3 convolution reduces each feature, their difference goes through another 3x3 convolution, ReLU,
+    global average pooling and a fully connected layer. Here the last two stand the other way round, with a sigmoid
+    between them: each place says what fraction of its pixels has changed, and the deviation is the mean of that. Where
+    labels have changed is known in training, so that a pair of frames is thousands of examples and not one.
+    """
+
+    def __init__(self, low_channels: int, channels: int) -> None:
+        super().__init__()
+        self.reduce = conv3x3(low_channels, channels)
+        self.compare = conv3x3(channels, channels)
+        self.regress = nn.Conv2d(channels, 1, 1)
+
+    def guidance(self, low: Tensor) -> Tensor:
+        """The part that needs one frame only, (B, channels, h, w): a key frame's is computed once and kept."""
+        return self.reduce(low)
+
+    def change_logits(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """For each place the logit of the fraction of its pixels whose label has changed, (B, 1, h, w)."""
+        # The magnitude: which of two frames is the later one says nothing of how much has changed.
+        return self.regress(torch.relu(self.compare((guidance - key_guidance).abs())))
+
+    def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """The deviation, (B,), between 0 and 1."""
+        return mean_change(self.change_logits(key_guidance, guidance))
+
+
+class DeviationCodes(nn.Module):
+    """devS(k, t) from what each place shows in the one frame and in the other.
+
+    The reduced feature, by a softmax over its channels, says which of so many things a place shows; the more the two
+    frames differ in that, the likelier that the place's labels have changed. It learns in a third of the steps that the
+    paper's layers take, and looks at no neighbours, which F_l has already done.
+    """
+
+    def __init__(self, low_channels: int, channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(low_channels, channels, 1)
+        self.regress = nn.Conv2d(channels, 1, 1)
+        nn.init.constant_(self.regress.weight, FIRST_CODE_WEIGHT)
+        nn.init.constant_(self.regress.get_parameter("bias"), FIRST_CODE_BIAS)
+
+    def guidance(self, low: Tensor) -> Tensor:
+        """The part that needs one frame only, (B, channels, h, w): a key frame's is computed once and kept."""
+        return torch.softmax(self.reduce(low), dim=1)
+
+    def change_logits(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """For each place the logit of the fraction of its pixels whose label has changed, (B, 1, h, w)."""
+        return self.regress((guidance - key_guidance).abs())
+
+    def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
+        """The deviation, (B,), between 0 and 1."""
+        return mean_change(self.change_logits(key_guidance, guidance))
+
+
+def mean_change(logits: Tensor) -> Tensor:
+    """Of each picture's places, (B, 1, h, w) to (B,)."""
+    return torch.sigmoid(logits).mean(dim=(1, 2, 3))

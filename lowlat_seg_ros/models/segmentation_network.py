@@ -7,8 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lowlat_seg_ros.fast.adaptive import AdaptNet, CorrelationKernels, Fusion, GatedFusion, KernelPredictor, Propagated
-from lowlat_seg_ros.fast.deviation import DeviationCodes, DeviationPredictor
+from lowlat_seg_ros.fast.adaptive import (
+    AdaptNet,
+    CorrelationKernels,
+    DeviationCodes,
+    DeviationPredictor,
+    Fusion,
+    GatedFusion,
+    KernelPredictor,
+    Propagated,
+)
 from lowlat_seg_ros.fast.frames import Answer, LowFeatures
 from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import Colour, ModelConfig, SharedBackboneConfig
