@@ -19,7 +19,7 @@ from example_report import example_report, write_example, write_picture
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.replay.disagreements import over_dimmed
 from lowlat_seg_ros.replay.fleet import done_bag, failed_bag, fleet_mapping
-from lowlat_seg_ros.replay.page_tables import UNKNOWN, Row, confusion_rows, summary_groups
+from lowlat_seg_ros.replay.page_tables import UNKNOWN, SummaryRow, confusion_rows, summary_groups
 from lowlat_seg_ros.replay.pages import write_fleet_page, write_page
 from lowlat_seg_ros.replay.report import Report
 from lowlat_seg_ros.replay.timeline import timeline_data
@@ -201,7 +201,7 @@ def test_failed_page_leaves_the_old_one_and_nothing_else(tmp_path: Path, monkeyp
 # --- What it says -----------------------------------------------------------------------------------------------------
 
 
-def summary_rows(report: Report, camera: int = 0) -> dict[str, Row]:
+def summary_rows(report: Report, camera: int = 0) -> dict[str, SummaryRow]:
     groups = summary_groups(report.to_mapping()["cameras"][camera])
     return {row.name: row for group in groups for row in group.rows}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from lowlat_seg_ros.data.camvid import LabelledFolder, LabelledImage
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS, ROAD, SKY
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
-from lowlat_seg_ros.evaluation.rows import Row, TrackSettings, evaluate_rows
+from lowlat_seg_ros.evaluation.rows import ScoreRow, TrackSettings, evaluate_rows
 from lowlat_seg_ros.fast.pictures import Preprocessor, label_image
 from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, load_trainable
@@ -33,7 +33,7 @@ def network() -> SegmentationNetwork:
     return load_checkpoint("default")
 
 
-def scored(network: SegmentationNetwork, frames: list[LabelledImage]) -> tuple[Row, Row]:
+def scored(network: SegmentationNetwork, frames: list[LabelledImage]) -> tuple[ScoreRow, ScoreRow]:
     clip = EvaluatedClip(network, frames)
     per_frame, two_tracks = evaluate_rows(clip, ("per-frame", "low-latency"), SETTINGS)
     return per_frame, two_tracks

@@ -39,7 +39,7 @@ from lowlat_seg_ros.training.propagation import PropagationStage
 from lowlat_seg_ros.training.run_state import RunError
 from lowlat_seg_ros.training.samples import MakeSample, Samples
 from lowlat_seg_ros.training.schedule import ScheduleStage, change_loss
-from lowlat_seg_ros.training.step import Batch, Hardware, Stage
+from lowlat_seg_ros.training.step import Batch, Hardware, TrainingStage
 
 CONFIG_FOLDER = Path(__file__).parents[1] / "config"
 CONFIG = small_config()
@@ -80,7 +80,7 @@ def fresh_network() -> SegmentationNetwork:
     return SegmentationNetwork(CONFIG)
 
 
-STAGES: dict[str, Callable[[torch.Tensor], Stage]] = {
+STAGES: dict[str, Callable[[torch.Tensor], TrainingStage]] = {
     "base": BaseStage,
     "propagation": PropagationStage,
     "schedule": lambda weights: ScheduleStage(),
@@ -95,7 +95,7 @@ LEARNING_PARTS = {
 class WithoutStatistics:
     """A stage whose BatchNorms keep their running averages, as if they were frozen."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: TrainingStage) -> None:
         self.stage, self.weight, self.logits = stage, stage.weight, stage.logits
         self.trained_modules = stage.trained_modules
 

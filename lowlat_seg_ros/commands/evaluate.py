@@ -27,7 +27,7 @@ from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName
 from lowlat_seg_ros.evaluation.cut import CUT, FRAMES_BEFORE, cut_row
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
-from lowlat_seg_ros.evaluation.evaluation import ANALYSES, DISTANCES, Evaluation, Plan, evaluate
+from lowlat_seg_ros.evaluation.evaluation import ANALYSES, DISTANCES, Evaluation, EvaluationPlan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.given_frames import given_frames
@@ -256,7 +256,9 @@ def names_matched(
     return by_name
 
 
-def evaluate_table(clip: EvaluatedClip, plan: Plan, names: tuple[str, str], options: argparse.Namespace) -> Evaluation:
+def evaluate_table(
+    clip: EvaluatedClip, plan: EvaluationPlan, names: tuple[str, str], options: argparse.Namespace
+) -> Evaluation:
     """The paper's table that was asked for, in the place of rows and analyses."""
     if plan.is_video:
         clip.require_one_size()
@@ -275,7 +277,9 @@ def has_labels(options: argparse.Namespace) -> bool:
     return options.labels is not None or options.frames == STREET
 
 
-def fitting_plan(plan: Plan, fast: FastNetwork, slow: SlowNetwork, options: argparse.Namespace) -> Plan:
+def fitting_plan(
+    plan: EvaluationPlan, fast: FastNetwork, slow: SlowNetwork, options: argparse.Namespace
+) -> EvaluationPlan:
     """The plan, or of what was not asked for by name the part that a network without a feature of its own has."""
     if slow.own_fast_network is not None:
         return plan
@@ -294,7 +298,7 @@ def fitting_plan(plan: Plan, fast: FastNetwork, slow: SlowNetwork, options: argp
     return replace(plan, rows=tuple(row for row in plan.rows if row not in missing), analyses=analysed)
 
 
-def plan_from(options: argparse.Namespace) -> Plan:
+def plan_from(options: argparse.Namespace) -> EvaluationPlan:
     rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else ROWS
     has_none = options.stills or options.analyses == "none"
     # Without labels they are the full network's, which says how far from a key frame propagation agrees with it.
@@ -307,7 +311,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
     if options.rows is not None:
         rows = chosen("--rows", options.rows, ROWS)
     settings = TrackSettings(options.interval, adaptive_policy(options), delays(options), options.slow_track_share)
-    return Plan(rows, analyses, settings, is_video=not options.stills)
+    return EvaluationPlan(rows, analyses, settings, is_video=not options.stills)
 
 
 def adaptive_policy(options: argparse.Namespace) -> PredictedDeviation:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip, EvaluatedFrame
-from lowlat_seg_ros.evaluation.rows import Labeller, Row, TrackSettings, in_engine, late, scored_against_full
+from lowlat_seg_ros.evaluation.rows import Labeller, ScoreRow, TrackSettings, in_engine, late, scored_against_full
 from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
 
 CUT: Final = "cut"
@@ -20,7 +20,7 @@ FRAMES_AFTER: Final = 6
 
 
 @torch.inference_mode()
-def cut_row(clip: EvaluatedClip, before: Sequence[NDArray[np.uint8]], settings: TrackSettings) -> Row:
+def cut_row(clip: EvaluatedClip, before: Sequence[NDArray[np.uint8]], settings: TrackSettings) -> ScoreRow:
     """The clip's first ``FRAMES_AFTER`` frames against the full network's own labels, the slow track at its latest.
 
     Args:

@@ -16,14 +16,14 @@ from lowlat_seg_ros.evaluation.pair_scores import PairScores
 from lowlat_seg_ros.evaluation.paper_tables import PaperTable
 from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint, policy_curves
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore, propagation_scores
-from lowlat_seg_ros.evaluation.rows import SINGLE_FRAME_ROWS, Row, SettingsError, TrackSettings, evaluate_rows
+from lowlat_seg_ros.evaluation.rows import SINGLE_FRAME_ROWS, ScoreRow, SettingsError, TrackSettings, evaluate_rows
 
 DISTANCES: Final = "distances"
 ANALYSES: Final = (DISTANCES, "propagation_ways", "deviations", "policies")
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What to find out."""
 
     rows: tuple[str, ...]  # of rows.ROWS
@@ -50,16 +50,16 @@ class Evaluation:
     clip: str  # likewise
     classes: tuple[str, ...]
     frames: int
-    plan: Plan
+    plan: EvaluationPlan
     full_rows: tuple[str, ...]  # of the full network on every frame, as the model has them
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ScoreRow] = field(default_factory=list)
     distances: DistanceCurve | None = None
     propagation_ways: list[PropagationScore] | None = None
     deviations: list[DeviationPair] | None = None
     policies: list[PolicyPoint] | None = None
     latency: LatencyReport | None = None
     table: PaperTable | None = None  # of the paper, in the place of all the others but ``rows`` and ``latency``
-    cut: Row | None = None  # agreement with the full network after one
+    cut: ScoreRow | None = None  # agreement with the full network after one
     problems: list[str] = field(default_factory=list)  # what was left out or assumed of what was given
     warning: str | None = None  # where the figures leave out more than a hundredth of it
     seconds: dict[str, float] = field(default_factory=dict)  # that each part took
@@ -71,7 +71,7 @@ class Evaluation:
         self.seconds[part] = time.perf_counter() - started
 
 
-def evaluate(clip: EvaluatedClip, plan: Plan, model: str, clip_name: str) -> Evaluation:
+def evaluate(clip: EvaluatedClip, plan: EvaluationPlan, model: str, clip_name: str) -> Evaluation:
     """All that is deterministic: two runs on one machine give the same but for ``seconds``. Latency is not part of it.
 
     Raises:

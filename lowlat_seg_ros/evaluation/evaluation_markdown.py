@@ -14,7 +14,7 @@ from lowlat_seg_ros.evaluation.paper_tables import PaperTable, table_cells
 from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PolicyPoint
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
 from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
-from lowlat_seg_ros.evaluation.rows import Row, full_network_at_its_best
+from lowlat_seg_ros.evaluation.rows import ScoreRow, full_network_at_its_best
 
 # A table's columns, and the fields of a row that they show.
 SCORES: Final = {"mIoU": "mean_iou", "PA": "pixel_accuracy", "CA": "class_accuracy", "of full": "share_of_full"}
@@ -59,7 +59,7 @@ def _paper_table(paper: PaperTable, found: Evaluation) -> list[str]:
     return lines
 
 
-def row_table(rows: Sequence[Row], full_rows: Sequence[str]) -> list[str]:
+def row_table(rows: Sequence[ScoreRow], full_rows: Sequence[str]) -> list[str]:
     """All rows, and under them what their shares are of, or what they agree with."""
     has_labels = all(row.class_iou for row in rows)
     scores = SCORES if has_labels else AGREEMENT
@@ -83,7 +83,7 @@ def row_table(rows: Sequence[Row], full_rows: Sequence[str]) -> list[str]:
     return [*table(head, cells), "", f"{explanation}{_figure(best.mean_iou)}."]
 
 
-def class_table(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
+def class_table(rows: Sequence[ScoreRow], classes: Sequence[str]) -> list[str]:
     """IoU by class: against the labels, or where there are none against the full network's."""
     has_labels = all(row.class_iou for row in rows)
     by_class = [row.class_iou if has_labels else row.agreement_class_iou for row in rows]

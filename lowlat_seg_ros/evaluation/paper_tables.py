@@ -32,7 +32,7 @@ from lowlat_seg_ros.evaluation.latency import (
 from lowlat_seg_ros.evaluation.module_times import measure, module_calls
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.published import TABLE_1, TABLE_2, TABLE_3, TABLE_4, Published
-from lowlat_seg_ros.evaluation.rows import Labeller, Row, TrackSettings, evaluate_rows, in_engine, score
+from lowlat_seg_ros.evaluation.rows import Labeller, ScoreRow, TrackSettings, evaluate_rows, in_engine, score
 from lowlat_seg_ros.evaluation.table_ways import FeatureAlone, ways_of_table_2
 from lowlat_seg_ros.models.comparisons import GatedUnits
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -81,7 +81,7 @@ class MadeTable:
     """A table, and what it was made from."""
 
     table: PaperTable
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ScoreRow, ...] = ()
     latency: LatencyReport | None = None
 
 

@@ -38,7 +38,7 @@ class SettingsError(Error):
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """One way to label the clip, and how good its labels are. Fractions of one."""
 
     name: str
@@ -117,7 +117,7 @@ class Labeller:
 
 def evaluate_rows(
     clip: EvaluatedClip, rows: Iterable[str], settings: TrackSettings, *, is_video: bool = True
-) -> list[Row]:
+) -> list[ScoreRow]:
     """Score each named row on the same frames. Deterministic: the slow track runs inline, late by counted frames.
 
     All rows go through the clip side by side, so that they share each frame's optical flow. Stills have none
@@ -221,7 +221,7 @@ def _single(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:
 
 
 @torch.inference_mode()
-def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) -> list[Row]:
+def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) -> list[ScoreRow]:
     """Every labeller's labels of every frame against the ground truth."""
     flow = FlowField()
     matrices = [clip.new_matrix() for _ in labellers]
@@ -235,7 +235,7 @@ def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) ->
             if is_video:
                 consistencies[number].add(frame, labels)
     return [
-        Row(
+        ScoreRow(
             name=labeller.name,
             description=labeller.description,
             key_frame_ratio=count / len(clip),
@@ -247,14 +247,14 @@ def score(clip: EvaluatedClip, labellers: Sequence[Labeller], is_video: bool) ->
     ]
 
 
-def scored_against_full(clip: EvaluatedClip, labeller: Labeller, frames: Sequence[EvaluatedFrame]) -> Row:
+def scored_against_full(clip: EvaluatedClip, labeller: Labeller, frames: Sequence[EvaluatedFrame]) -> ScoreRow:
     """A labeller's labels of some frames in turn against the full network's own."""
     matrix, key_frames = ConfusionMatrix(len(clip.classes)), 0
     for frame in frames:
         labels, is_key_frame = labeller.label(frame)
         matrix.add(labels, clip.full_labels(frame.index))
         key_frames += is_key_frame
-    return Row(
+    return ScoreRow(
         name=labeller.name,
         description=labeller.description,
         key_frame_ratio=key_frames / len(frames),
@@ -293,7 +293,7 @@ def _how_it_ran(labeller: Labeller, places: tuple[Place, Place]) -> dict[str, An
     }
 
 
-def full_network_at_its_best(rows: Iterable[Row], full_rows: Sequence[str]) -> Row | None:
+def full_network_at_its_best(rows: Iterable[ScoreRow], full_rows: Sequence[str]) -> ScoreRow | None:
     """The better of the full network without and with fusion: fusion by itself adds accuracy, also at distance 0.
 
     ``full_rows`` are those that the model has. None where not all of them were scored against the truth.
@@ -302,7 +302,7 @@ def full_network_at_its_best(rows: Iterable[Row], full_rows: Sequence[str]) -> R
     return max(full, key=lambda row: row.mean_iou) if len(full) == len(full_rows) else None
 
 
-def with_share_of_full(rows: list[Row], full_rows: Sequence[str]) -> list[Row]:
+def with_share_of_full(rows: list[ScoreRow], full_rows: Sequence[str]) -> list[ScoreRow]:
     """The rows, those of two tracks with their mIoU by that of the full network given its best."""
     best = full_network_at_its_best(rows, full_rows)
     if best is None or not best.mean_iou > 0:

@@ -18,7 +18,7 @@ from lowlat_seg_ros.models.tracks import SplitBackbone
 
 
 @dataclass(frozen=True)
-class Stage:
+class BlockGroup:
     """A run of equal blocks; only the first one strides."""
 
     kernel_size: int
@@ -29,22 +29,22 @@ class Stage:
 
 
 LITE0_STAGES = (
-    Stage(3, 1, 1, 16, 1),
-    Stage(3, 2, 6, 24, 2),
-    Stage(5, 2, 6, 40, 2),
-    Stage(3, 2, 6, 80, 3),
-    Stage(5, 1, 6, 112, 3),
-    Stage(5, 2, 6, 192, 4),
-    Stage(3, 1, 6, 320, 1),
+    BlockGroup(3, 1, 1, 16, 1),
+    BlockGroup(3, 2, 6, 24, 2),
+    BlockGroup(5, 2, 6, 40, 2),
+    BlockGroup(3, 2, 6, 80, 3),
+    BlockGroup(5, 1, 6, 112, 3),
+    BlockGroup(5, 2, 6, 192, 4),
+    BlockGroup(3, 1, 6, 320, 1),
 )
 LITE2_STAGES = (
-    Stage(3, 1, 1, 16, 1),
-    Stage(3, 2, 6, 24, 3),
-    Stage(5, 2, 6, 48, 3),
-    Stage(3, 2, 6, 88, 4),
-    Stage(5, 1, 6, 120, 4),
-    Stage(5, 2, 6, 208, 5),
-    Stage(3, 1, 6, 352, 1),
+    BlockGroup(3, 1, 1, 16, 1),
+    BlockGroup(3, 2, 6, 24, 3),
+    BlockGroup(5, 2, 6, 48, 3),
+    BlockGroup(3, 2, 6, 88, 4),
+    BlockGroup(5, 1, 6, 120, 4),
+    BlockGroup(5, 2, 6, 208, 5),
+    BlockGroup(3, 1, 6, 352, 1),
 )
 STEM_CHANNELS = 32
 
@@ -147,7 +147,7 @@ class EfficientNetLite(SplitBackbone):
         output_stride: 8, 16 or 32; stages that would stride further dilate instead.
     """
 
-    def __init__(self, stages: tuple[Stage, ...], split: str, output_stride: int) -> None:
+    def __init__(self, stages: tuple[BlockGroup, ...], split: str, output_stride: int) -> None:
         super().__init__()
         self.conv_stem = nn.Conv2d(3, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
         self.bn0 = batch_norm(STEM_CHANNELS)
@@ -189,7 +189,7 @@ class EfficientNetLite(SplitBackbone):
         return feature
 
 
-def build_blocks(stages: tuple[Stage, ...], output_stride: int) -> tuple[list[InvertedResidual], list[int]]:
+def build_blocks(stages: tuple[BlockGroup, ...], output_stride: int) -> tuple[list[InvertedResidual], list[int]]:
     """The blocks and, for each, the image pixels per element of its output."""
     blocks, strides = [], []
     channels, stride_so_far, dilation = STEM_CHANNELS, 2, 1

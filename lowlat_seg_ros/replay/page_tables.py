@@ -152,7 +152,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class SummaryRow:
     name: str
     hint: str
     cells: tuple[Cell, ...]  # one a system
@@ -165,7 +165,7 @@ class Row:
 @dataclass(frozen=True)
 class Group:
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[SummaryRow, ...]
 
 
 def summary_groups(camera: Mapping[str, Any]) -> list[Group]:
@@ -177,13 +177,13 @@ def summary_groups(camera: Mapping[str, Any]) -> list[Group]:
     return [group for group in groups if group.rows]
 
 
-def _row(kind: RowKind, systems: Sequence[System]) -> Row:
+def _row(kind: RowKind, systems: Sequence[System]) -> SummaryRow:
     values = [figure(system, kind.path) for system in systems]
     if kind.is_share:
         texts = [count_of(value, system["counts"]["frames_in"]) for value, system in zip(values, systems, strict=True)]
     else:
         texts = [kind.text(value) for value in values]
-    return Row(kind.name, kind.hint, _cells(values, texts, kind.better))
+    return SummaryRow(kind.name, kind.hint, _cells(values, texts, kind.better))
 
 
 def _cells(values: Sequence[float | None], texts: Sequence[str], better: Better) -> tuple[Cell, ...]:

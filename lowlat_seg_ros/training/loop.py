@@ -22,7 +22,7 @@ from lowlat_seg_ros.training.processes import share_statistics, summed
 from lowlat_seg_ros.training.progress import Bar, memory_gib, shown_progress
 from lowlat_seg_ros.training.run_state import Recipe, RunError, RunState
 from lowlat_seg_ros.training.samples import EpochBatches, Samples, loader
-from lowlat_seg_ros.training.step import Batch, Hardware, Stage, Stepper
+from lowlat_seg_ros.training.step import Batch, Hardware, Stepper, TrainingStage
 
 WARM_UP_SHARE = 0.03  # of all steps, with a rising learning rate
 
@@ -46,7 +46,7 @@ class StageFolder:
 
 def train(
     network: SegmentationNetwork,
-    stage: Stage,
+    stage: TrainingStage,
     data: StageData,
     plan: StagePlan,
     folder: StageFolder,
@@ -86,7 +86,9 @@ def train(
 class StageTraining:
     """Runs the epochs of a stage."""
 
-    def __init__(self, stage: Stage, data: StageData, plan: StagePlan, state: RunState, hardware: Hardware) -> None:
+    def __init__(
+        self, stage: TrainingStage, data: StageData, plan: StagePlan, state: RunState, hardware: Hardware
+    ) -> None:
         self._stage, self._data, self._plan, self._state, self._hardware = stage, data, plan, state, hardware
         self._stepper = Stepper(stage, state, hardware)
 

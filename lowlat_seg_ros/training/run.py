@@ -34,7 +34,7 @@ from lowlat_seg_ros.training.run_state import STATE_FILE, Recipe, RunError, firs
 from lowlat_seg_ros.training.samples import MakeSample, Samples
 from lowlat_seg_ros.training.schedule import ScheduleStage
 from lowlat_seg_ros.training.start import IMAGENET, NOTHING, starting_network
-from lowlat_seg_ros.training.step import Hardware, Stage
+from lowlat_seg_ros.training.step import Hardware, TrainingStage
 from lowlat_seg_ros.training.survey import survey
 from lowlat_seg_ros.training.tables import TablesStage
 
@@ -217,7 +217,7 @@ def maker_for(stage: str, config: ModelConfig, plan: StagePlan) -> MakeSample:
     return still_maker(config, plan) if stage == "base" else pair_maker(config, plan)
 
 
-def build_stage(run: Run, stage: str, weights: torch.Tensor) -> Stage:
+def build_stage(run: Run, stage: str, weights: torch.Tensor) -> TrainingStage:
     if stage == "schedule":
         return ScheduleStage()
     if stage == "propagation":

@@ -24,7 +24,7 @@ LARGEST_GRADIENT = 5.0  # the gradients' norm is cut to this: one odd batch does
 Batch = Sequence[Tensor]
 
 
-class Stage(Protocol):
+class TrainingStage(Protocol):
     """What differs between the stages."""
 
     def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
@@ -52,7 +52,7 @@ class Hardware:
 class StageLoss(nn.Module):
     """A stage's loss as a module, since modules are what PyTorch shares between processes."""
 
-    def __init__(self, network: SegmentationNetwork, stage: Stage) -> None:
+    def __init__(self, network: SegmentationNetwork, stage: TrainingStage) -> None:
         super().__init__()
         self.network, self.stage = network, stage
 
@@ -64,7 +64,7 @@ class StageLoss(nn.Module):
 class Stepper:
     """Takes the steps of one stage."""
 
-    def __init__(self, stage: Stage, state: RunState, hardware: Hardware) -> None:
+    def __init__(self, stage: TrainingStage, state: RunState, hardware: Hardware) -> None:
         self._stage, self._state, self._hardware = stage, state, hardware
         self._loss = shared(StageLoss(state.network, stage), hardware.processes)
 
