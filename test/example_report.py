@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS
 from lowlat_seg_ros.data.drawing import colourise
 from lowlat_seg_ros.evaluation.report_text import json_text
+from lowlat_seg_ros.replay.labelled_video import LabelledVideo
 from lowlat_seg_ros.replay.pages import write_page
 from lowlat_seg_ros.replay.report import (
     Agreement,
@@ -32,6 +33,7 @@ from lowlat_seg_ros.replay.report import (
     SlowTrackReport,
     Spread,
     SystemReport,
+    Video,
 )
 from lowlat_seg_ros.replay.timeline import FrameRecord, Status, Timeline
 from lowlat_seg_ros.stream.networks import IN_TORCH
@@ -92,6 +94,7 @@ def example_camera(topic: str, frames: int, with_truth: bool, disagreements: int
         problems=[],
         systems=systems,
         disagreements=[example_disagreement(number, topic) for number in range(disagreements)],
+        video=Video(f"pictures/{topic.strip('/').replace('/', '_')}_labelled.webm", 4) if disagreements else None,
     )
 
 
@@ -189,6 +192,9 @@ def write_example(folder: Path, report: Report) -> None:
         write_picture(folder / worst.full_labels, colourise(full, CAMVID_COLOURS))
         difference = colourise(np.where(given == full, 255, given).astype(np.uint8), CAMVID_COLOURS)
         write_picture(folder / worst.difference, difference)
+    for camera in report.cameras:
+        if camera.video is not None:
+            (folder / camera.video.file).write_bytes(street_video())
 
 
 def write_example_page(folder: Path, report: Report) -> Path:
@@ -203,6 +209,17 @@ def street_frame(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A picture and its labels; painting one takes a second, and many tests want the same."""
     frame = SyntheticStreet(frame_count=10)[number]
     return frame.image, frame.labels
+
+
+@lru_cache
+def street_video() -> bytes:
+    """Three frames of it."""
+    video = LabelledVideo(CAMVID_COLOURS)
+    for number in range(3):
+        video.offer(*street_frame(number))
+    content = video.content(15.0)
+    assert content is not None
+    return content
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:

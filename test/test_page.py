@@ -103,7 +103,7 @@ def test_policy_lets_in_only_the_style_and_the_script_of_the_page(tmp_path: Path
     assert rules["default-src"] == "'none'"
     assert rules["style-src"] == f"'sha256-{sha256_of(style)}'"
     assert rules["script-src"] == f"'sha256-{sha256_of(script)}'"
-    assert rules["img-src"] == "data:"
+    assert rules["img-src"] == rules["media-src"] == "data:"
 
 
 def sha256_of(text: str) -> str:
@@ -167,7 +167,7 @@ def test_picture_that_cannot_be_read_is_named(tmp_path: Path, damage: Any, sente
     damage(tmp_path / name)
     write_page(tmp_path)
     page = read_page(tmp_path)
-    assert page.count("img") == 1 + 4  # the picture at the top is of the other frame
+    assert page.count("img") == 4 and page.count("video") == 1  # both of the other frame
     assert name in page.text and sentence in page.text
 
 
@@ -180,7 +180,7 @@ def test_report_cannot_fetch_pictures_from_outside_its_folder(tmp_path: Path) ->
     (tmp_path / "report" / "report.json").write_text(text, encoding="utf-8")
     write_page(tmp_path / "report")
     page = read_page(tmp_path / "report")
-    assert page.count("img") == 1 + 4  # the picture at the top is of the other frame
+    assert page.count("img") == 4 and page.count("video") == 1  # both of the other frame
     assert "The picture ../secret.jpg is not in the report's folder." in page.text
 
 

@@ -108,6 +108,17 @@ def test_page_opens_without_a_request_or_a_complaint(browser: Chrome, page: Path
         assert requested == [file.resolve().as_uri()]
 
 
+def test_the_video_in_the_page_plays(browser: Chrome, page: Path) -> None:
+    open_page(browser, page)
+    browser.execute_script("document.querySelector('video').play()")
+    wait_until(browser, lambda: browser.execute_script("return document.querySelector('video').currentTime > 0"))
+    length, width = browser.execute_script(
+        "const v = document.querySelector('video'); return [v.duration, v.videoWidth]"
+    )
+    assert length == pytest.approx(3 / 15, abs=0.05) and width == 320
+    assert console_lines(browser) == []
+
+
 def test_hostile_report_runs_nothing(browser: Chrome, tmp_path: Path) -> None:
     open_page(browser, write_example_page(tmp_path, hostile_report()))
     assert console_lines(browser) == []

@@ -164,7 +164,7 @@ def test_waiting_for_sh_on_every_frame_gives_the_full_network_s_labels_and_its_l
     assert full.scores is not None
     assert two_tracks.scores.confusion == full.scores.confusion
     assert two_tracks.timeline["latency_ms"] == [90.0] * 5
-    assert outcome.pictures == {}
+    assert list(outcome.pictures) == ["pictures/image_labelled.webm"]  # no frame differs
 
 
 def test_streaming_accuracy_scores_dropped_frames_too(tmp_path: Path) -> None:

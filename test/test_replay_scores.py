@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, grey_for_flow
 from lowlat_seg_ros.replay.disagreements import APART, FRAMES_KEPT, Disagreements
 from lowlat_seg_ros.replay.frames import ReplayFrame
+from lowlat_seg_ros.replay.labelled_video import MOST_FRAMES, LabelledVideo
 from lowlat_seg_ros.replay.tally import StreamingScore, TruthScores
 
 COLOURS = ((255, 0, 0), (0, 255, 0))
@@ -134,6 +137,27 @@ def test_the_difference_shows_only_the_pixels_that_differ() -> None:
     assert picture is not None
     assert np.array_equal(picture[0], np.tile(COLOURS[1], (10, 1)))
     assert not picture[1:].any()
+
+
+def test_a_long_drive_becomes_a_short_video_of_evenly_spaced_frames(tmp_path: Path) -> None:
+    video = LabelledVideo(COLOURS)
+    for number in range(3 * MOST_FRAMES):
+        grey = np.full((24, 32, 3), number * 255 // (3 * MOST_FRAMES), np.uint8)
+        video.offer(grey, np.full((24, 32), 255, np.uint8))
+    content = video.content(15.0)
+    assert video.every == 4 and content is not None
+    (tmp_path / "drive.webm").write_bytes(content)
+    shades = [int(frame[0].mean()) for frame in open_clip(tmp_path / "drive.webm").frames()]
+    assert shades == pytest.approx(
+        list(np.arange(0, 3 * MOST_FRAMES, 4) * 255 / (3 * MOST_FRAMES)), abs=8
+    )  # of a lossy picture
+
+
+def test_a_video_needs_two_frames() -> None:
+    video = LabelledVideo(COLOURS)
+    assert video.content(15.0) is None
+    video.offer(np.zeros((24, 32, 3), np.uint8), np.zeros((24, 32), np.uint8))
+    assert video.content(15.0) is None
 
 
 def test_frames_that_agree_are_no_disagreements() -> None:

@@ -20,7 +20,7 @@ def camera_with(missed: int, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("missed", "answer", "beginning"),
     [
-        (0, "Yes", "all 200 frames had their labels before the next frame came, after "),
+        (0, "Yes", "all 200 frames had their labels before the next frame came. Labelling took "),
         (2, "Almost", "2 of 200 frames (1.0\N{NARROW NO-BREAK SPACE}%) did not have their labels before "),
         (3, "No", "3 of 200 frames (1.5\N{NARROW NO-BREAK SPACE}%) did not have their labels before "),
     ],
@@ -32,7 +32,7 @@ def test_the_answer_is_by_the_frames_without_labels_in_time(missed: int, answer:
 
 
 def test_accuracy_is_by_truth_where_there_is_one_and_else_by_agreement() -> None:
-    assert "mIoU) where the full network's reach" in verdict(camera_with(0)).sentences[2]
+    assert "(mIoU); with the full network on every frame they score" in verdict(camera_with(0)).sentences[2]
     assert verdict(camera_with(0, with_truth=False)).sentences[2].endswith("are labelled as the full network does.")
 
 
@@ -46,4 +46,8 @@ def test_a_camera_without_the_full_network_or_any_label_has_one_sentence() -> No
 def test_the_page_opens_with_it_and_a_picture(tmp_path: Path) -> None:
     page = write_example_page(tmp_path, example_report(frames=40, disagreements=1)).read_text()
     assert "<title>example_drive</title>" in page
+    assert (
+        '<video src="data:video/webm;base64,' in page
+        and "The drive as the two tracks label it, one frame in 4." in page
+    )
     assert page.index('class="verdict') < page.index('class="labelled"') < page.index('class="cards"')

@@ -40,7 +40,7 @@ def _measure(
     size = network.config.input_size
     preprocess = Preprocessor(size, device)
     milliseconds = []
-    for frame in tqdm(frames, unit="frame", desc=f"full network, {threads} threads"):
+    for frame in tqdm(frames, unit="frame", desc=f"full network, {threads} threads", disable=None):
         entry = time.perf_counter()
         with torch.inference_mode():
             label_image(network(preprocess(frame)), size, frame_size(frame))

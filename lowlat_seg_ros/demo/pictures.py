@@ -55,7 +55,7 @@ def _evenly_chosen(numbers: list[int], count: int) -> set[int]:
 def _pictures(clip: Clip, run: DemoRun, model: ModelConfig) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """Every frame that was sent, with its labels over it, and what to say of it."""
     sent = zip(clip.frames(), run.answers, strict=False)  # a clip that is cut short ends with the shorter one
-    for frame, answer in tqdm(sent, total=len(run.answers), unit="frame", desc="drawing"):
+    for frame, answer in tqdm(sent, total=len(run.answers), unit="frame", desc="drawing", disable=None):
         if answer is None:
             yield frame, "dropped"
             continue
@@ -64,7 +64,7 @@ def _pictures(clip: Clip, run: DemoRun, model: ModelConfig) -> Iterator[tuple[ND
         if message.is_key_frame:
             yield mark_key_frame(picture, message.key_reason), f"{message.total_ms:.0f} ms, key frame"
         else:
-            yield picture, f"{message.total_ms:.0f} ms, key {message.key_age_frames} frames ago"
+            yield picture, f"{message.total_ms:.0f} ms, key frame {message.key_age_frames} before"
 
 
 def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:

@@ -84,7 +84,7 @@ def _play(clip: Clip, arguments: list[str], parameters: tuple[str, ...], folder:
         camera = harness.start_player("lowlat_seg_ros.ros.camera_player", "camera_player", arguments)
         print("loading the model ...", file=sys.stderr)
         harness.wait_until_connected()
-        with tqdm(total=clip.frame_count, unit="frame", desc="playing") as bar:
+        with tqdm(total=clip.frame_count, unit="frame", desc="playing", disable=None) as bar:
             played = harness.play(camera, lambda count: bar.update(count - bar.n))
         stamps = played.stamps
         harness.wait_for_answers(lambda: bool(stamps) and recording.has_answered(stamps[-1]))

@@ -25,6 +25,7 @@ WIDEST: Final = 960  # pixels of a picture
 PICTURES_FOLDER: Final = "pictures"
 MOST_PIXELS_ACROSS: Final = 640
 MOST_BYTES: Final = 3_000_000  # of all pictures of a page
+MOST_VIDEO_BYTES: Final = 8_000_000
 JPEG_QUALITY: Final = 80
 DIMMED: Final = 0.4  # brightness left of the picture where two label maps are the same
 
@@ -40,11 +41,16 @@ class KeptFrame:
     pictures: dict[str, bytes]
 
 
+def file_stem(camera: str) -> str:
+    """What the names of a camera's files begin with."""
+    return re.sub(r"\W+", "_", camera.strip("/")) or "camera"
+
+
 class Disagreements:
     """Keeps the worst frames of one camera, at most FRAMES_KEPT and never two of one scene."""
 
     def __init__(self, camera: str, colours: tuple[Colour, ...]) -> None:
-        self._stem = re.sub(r"\W+", "_", camera.strip("/")) or "camera"
+        self._stem = file_stem(camera)
         self._colours = colours
         self._kept: list[KeptFrame] = []  # the worst first
 
@@ -112,6 +118,15 @@ class Panel:
     title: str
     description: str  # for those who cannot see it
     uri: str
+
+
+def labelled_video(folder: Path, camera: Mapping[str, Any]) -> str:
+    """The camera's video as an address that holds it; empty where there is none or it is too large for the page."""
+    video = camera.get("video")
+    file = None if video is None else _inside(folder, video["file"])
+    if file is None or not file.is_file() or file.stat().st_size > MOST_VIDEO_BYTES:
+        return ""
+    return f"data:video/webm;base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
 
 
 @dataclass(frozen=True)

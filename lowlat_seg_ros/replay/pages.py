@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.replay import page_tables as formats
-from lowlat_seg_ros.replay.disagreements import disagreement_views, labelled_picture
+from lowlat_seg_ros.replay.disagreements import disagreement_views, labelled_picture, labelled_video
 from lowlat_seg_ros.replay.page_tables import (
     Card,
     class_shares,
@@ -85,9 +85,10 @@ def write_document(
 
 
 def content_security_policy(style: str, script: str) -> str:
-    """Forbids the page everything but its own style sheet, its own script and the pictures in it."""
+    """Forbids the page everything but its own style sheet, its own script, and the pictures and videos in it."""
     return (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "default-src 'none'; img-src data:; media-src data:; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -140,6 +141,7 @@ def write_page(folder: Path, command: str = "") -> None:
         problems=list(problems_of(report)),
         disagreements=disagreement_views(folder, report["cameras"]),
         labelled={camera["topic"]: labelled_picture(folder, camera) for camera in report["cameras"]},
+        videos={camera["topic"]: labelled_video(folder, camera) for camera in report["cameras"]},
         frames_per_camera=MOST_FRAMES // max(1, len(report["cameras"])),
         command=command,
     )

@@ -9,17 +9,20 @@ from pathlib import Path
 
 import torch
 
+from lowlat_seg_ros.data.clips import FOLDER_RATE_HZ
+from lowlat_seg_ros.data.video_writer import VideoError
 from lowlat_seg_ros.evaluation.optical_flow import FlowField
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.replay.bag_files import fingerprint
 from lowlat_seg_ros.replay.bags import Bag, open_bag
 from lowlat_seg_ros.replay.clocks import Source, usual_period
-from lowlat_seg_ros.replay.disagreements import Disagreements
+from lowlat_seg_ros.replay.disagreements import PICTURES_FOLDER, Disagreements, file_stem
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
+from lowlat_seg_ros.replay.labelled_video import LabelledVideo
 from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.problems import BagError, Problems
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND, Profile, reference_profile
-from lowlat_seg_ros.replay.report import BagReport, CameraReport, ModelReport, Report
+from lowlat_seg_ros.replay.report import BagReport, CameraReport, ModelReport, Report, Video
 from lowlat_seg_ros.replay.settings import ReplaySettings
 from lowlat_seg_ros.replay.systems import (
     FrameTaker,
@@ -159,6 +162,7 @@ class Drive:
         self._two_tracks = two_tracks
         self._simulated = simulated
         self._disagreements = {camera: Disagreements(camera, tracks.slow.colours) for camera in cameras}
+        self._videos = {camera: LabelledVideo(tracks.slow.colours) for camera in cameras}
         flows = {camera: FlowField() for camera in cameras}
         self._tallies: list[dict[str, Tally]] = []
         self._workers: list[FrameTaker] = []
@@ -201,7 +205,8 @@ class Drive:
     def _tally(self, system: System, camera: str, class_count: int, flow: FlowField) -> Tally:
         if system is self._two_tracks:
             lane, disagreements = self._two_tracks.lanes[camera], self._disagreements[camera]
-            return Tally(system, class_count, flow, lane=lane, disagreements=disagreements)
+            video = self._videos[camera]
+            return Tally(system, class_count, flow, lane=lane, disagreements=disagreements, video=video)
         if isinstance(system, TwoTracks):
             return Tally(system, class_count, flow, lane=system.lanes[camera])
         return Tally(system, class_count, flow, is_full_network=isinstance(system, FullNetwork))
@@ -212,6 +217,16 @@ class Drive:
         period_ms = None if period is None else period / NANOSECONDS_A_MILLISECOND
         systems = [tallies[camera].report(period_ms) for tallies in self._tallies]
         disagreements, pictures = self._disagreements[camera].report(arrivals[0])
+        problems = self._two_tracks.problems[camera].lines()
+        video = None
+        try:
+            content = self._videos[camera].content(1000 / period_ms if period_ms else FOLDER_RATE_HZ)
+        except (VideoError, OSError) as error:
+            content = None
+            problems.append(f"there is no video of the labels: {error}")
+        if content is not None:
+            video = Video(f"{PICTURES_FOLDER}/{file_stem(camera)}_labelled.webm", self._videos[camera].every)
+            pictures[video.file] = content
         scores = systems[0].scores
         report = CameraReport(
             topic=camera,
@@ -222,8 +237,9 @@ class Drive:
             period_ms=period_ms,
             frames=len(arrivals),
             frames_with_truth=scores.streaming_frames if scores else 0,
-            problems=self._two_tracks.problems[camera].lines(),
+            problems=problems,
             systems=systems,
             disagreements=disagreements,
+            video=video,
         )
         return report, pictures

@@ -126,6 +126,14 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class Video:
+    """The drive under the two tracks' labels."""
+
+    file: str  # beside the report
+    every: int  # frames of the drive from one to the next
+
+
+@dataclass(frozen=True)
 class CameraReport:
     """One camera of the bag."""
 
@@ -140,6 +148,7 @@ class CameraReport:
     problems: list[str]
     systems: list[SystemReport]
     disagreements: list[Disagreement]
+    video: Video | None  # None of a drive with less than two labelled frames
 
 
 @dataclass(frozen=True)

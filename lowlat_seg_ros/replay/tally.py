@@ -15,6 +15,7 @@ from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.pictures import unlabelled_image
 from lowlat_seg_ros.replay.disagreements import Disagreements
 from lowlat_seg_ros.replay.frames import ReplayFrame
+from lowlat_seg_ros.replay.labelled_video import LabelledVideo
 from lowlat_seg_ros.replay.messages import NANOSECONDS_A_SECOND
 from lowlat_seg_ros.replay.profile import NANOSECONDS_A_MILLISECOND
 from lowlat_seg_ros.replay.report import (
@@ -173,6 +174,7 @@ class Tally:
         *,
         lane: SlowTrackFigures | None = None,
         disagreements: Disagreements | None = None,
+        video: LabelledVideo | None = None,
         is_full_network: bool = False,
     ) -> None:
         """
@@ -182,11 +184,13 @@ class Tally:
             flow: of this camera, shared by its systems.
             lane: this camera's place at the slow track, where the system has one.
             disagreements: keeps the frames that differ most from the full network's.
+            video: takes the labelled frames.
             is_full_network: the system is the one that others are compared with.
         """
         self._system = system
         self._lane = lane
         self._disagreements = disagreements
+        self._video = video
         self._is_full_network = is_full_network
         self._timeline = Timeline(has_key_frames=lane is not None)
         self._first_arrival: int | None = None
@@ -253,6 +257,8 @@ class Tally:
         agreement = float(np.mean(labelled.labels == frame.full_labels))
         if self._disagreements is not None:
             self._disagreements.offer(frame, labelled.labels, agreement, labelled.key_distance or 0)
+        if self._video is not None:
+            self._video.offer(frame.image, labelled.labels)
         return agreement
 
     def _seconds(self, frame: ReplayFrame) -> float:

@@ -40,10 +40,9 @@ def _in_time(frames: int, missed: int, system: System) -> str:
     if latency["max"] is None:
         return f"none of {count(frames)} frames had labels."
     which = f"all {count(frames)} frames had their labels" if missed == 0 else _missed(frames, missed)
-    return (
-        f"{which} before the next frame came, after {milliseconds(latency['p50'])} in the median and "
-        f"{milliseconds(latency['max'])} at worst."
-    )
+    median, longest = milliseconds(latency["p50"]), milliseconds(latency["max"])
+    at_worst = "" if median == longest else f" in the median and {longest} at worst"
+    return f"{which} before the next frame came. Labelling took {median} a frame{at_worst}."
 
 
 def _missed(frames: int, missed: int) -> str:
@@ -61,8 +60,8 @@ def _accuracy(two_tracks: System, full_network: System) -> list[str]:
     ours, theirs = (figure(system, "scores.streaming_mean_iou") for system in (two_tracks, full_network))
     if ours is not None and theirs is not None:
         return [
-            f"Scored by what is known when each frame comes, the labels reach {percent(ours)} (mIoU) where the full "
-            f"network's reach {percent(theirs)}."
+            f"At the moment each frame comes, the newest labels at hand score {percent(ours)} (mIoU); with the full "
+            f"network on every frame they score {percent(theirs)}."
         ]
     agreement = figure(two_tracks, "agreement.mean")
     return [] if agreement is None else [f"{percent(agreement)} of the pixels are labelled as the full network does."]
