@@ -37,6 +37,7 @@ def model(checkpoint: Path) -> str:
 
 
 @slow
+@pytest.mark.timeout(600)
 def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(model: str, tmp_path: Path) -> None:
     plan = NodeLoad(rounds=1, seconds_a_turn=1, seconds_without_loss=1, sizes=SIZES, model=model, small_input=(48, 40))
     node = measure_node(moving_frames(6), plan, tmp_path / "made for it")
@@ -54,6 +55,7 @@ def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(m
 
 
 @slow
+@pytest.mark.timeout(600)
 def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp_path: Path) -> None:
     cameras = (1, 2)
     plan = ScaleLoad(1, 1, 10.0, cameras=cameras, pixel_factors=(2,), model=model, input_size=(64, 48))

@@ -74,7 +74,6 @@ def test_it_labels_frames_as_the_node_does(checkpoint: Path) -> None:
 
 @pytest.mark.slow
 def test_it_is_exported(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("onnxscript")
     assert main(["export", str(checkpoint), "--out", str(tmp_path / "paper.onnx")]) == 0
     assert "labels agree on" in capsys.readouterr().out
     assert (tmp_path / "paper.onnx").stat().st_size > 100_000_000

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import io
 import itertools
 import json
-import logging
-import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,10 +24,8 @@ from lowlat_seg_ros.models.config import ModelConfig
 from lowlat_seg_ros.models.inference import fold_batch_norms
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.extras import import_extra
+from lowlat_seg_ros.runtime.onnx_program import EXTRA, INPUT, OUTPUT, written
 
-EXTRA = "onnx"
-INPUT, OUTPUT = "image", "logits"
-OPSET = 18  # what torch's exporter writes without a conversion
 FRAMES_COMPARED = 2
 # BatchNorm folded or not is the same network, and rounding makes a difference between the two. The file sums in another
 # order, too, and may differ from torch by this many times as much; another network differs by thousands of times.
@@ -84,22 +78,11 @@ def export(options: argparse.Namespace) -> None:
 def onnx_bytes(network: SegmentationNetwork) -> bytes:
     """The full network, from a normalised float32 picture (1, 3, H, W) of the model's input size to its logits."""
     onnx = import_extra("onnx", EXTRA, "exporting")
-    import_extra("onnxscript", EXTRA, "exporting")
     width, height = network.config.input_size
-    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "opset_version": OPSET}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # the exporter tells its progress
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(network, (torch.zeros(1, 3, height, width),), dynamo=True, verbose=False, **names)
-    assert program is not None, "the dynamo exporter returns a program"
-    model = program.model_proto
+    model = onnx.load_model_from_string(written(network, (1, 3, height, width)))
     onnx.helper.set_model_props(model, metadata(network.config))
-    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
-        part.ClearField("metadata_props")  # this machine's paths among them
-        if isinstance(part, onnx.NodeProto):
-            part.ClearField("doc_string")
-    written: bytes = model.SerializeToString()
-    return written
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def metadata(config: ModelConfig) -> dict[str, str]:

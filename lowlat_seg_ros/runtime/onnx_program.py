@@ -1,7 +1,7 @@
 """Layers of ours written as ONNX, which every other runtime reads.
 
-What the layers do is recorded while they run once. Torch's exporter, which `lowlat-seg export` uses, does the same for
-every network there is: in ten seconds of a core, with a thread pool that stays; this takes as long as the layers.
+What the layers do is recorded while they run once. Torch's exporter does the same for every network there is: in ten
+seconds of a core, with a thread pool that stays; this takes as long as the layers.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from lowlat_seg_ros.runtime.cache import cached
 from lowlat_seg_ros.runtime.extras import import_extra
 
 EXTRA: Final = "onnx"
-INPUT: Final = "input"
+INPUT, OUTPUT = "image", "logits"  # as `lowlat-seg export` names them
 OPSET: Final = 18
 IR_VERSION: Final = 9  # of the file format: the oldest that has this opset
-WRITER_VERSION: Final = "1"  # to be raised where ``_RULES`` change
+WRITER_VERSION: Final = "2"  # to be raised where ``_RULES`` change
 CONVERTED_BY: Final = ("torch", "onnx")
 
 
@@ -125,8 +125,10 @@ class _Recorder(TorchDispatchMode):
             raise Error("the layers' result does not depend on their input")
         helper, real = self._onnx.helper, self._onnx.TensorProto.FLOAT
         ends = [
-            [helper.make_tensor_value_info(self._names[id(end)], real, list(end.shape))] for end in (example, result)
+            [helper.make_tensor_value_info(name, real, list(end.shape))]
+            for name, end in ((INPUT, example), (OUTPUT, result))
         ]
+        self._nodes.append(helper.make_node("Identity", [self._names[id(result)]], [OUTPUT]))
         graph = helper.make_graph(self._nodes, "layers", *ends, self._constants)
         opset = [helper.make_opsetid("", OPSET)]
         serialized: bytes = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION).SerializeToString()
@@ -218,6 +220,10 @@ def _largest(
     return to.add("MaxPool", [to.of(picture)], kernel_shape=size, strides=stride, pads=[*padding, *padding])
 
 
+def _shuffled(to: _Recorder, result: Tensor, picture: Tensor, fineness: int) -> str:
+    return to.add("DepthToSpace", [to.of(picture)], blocksize=fineness, mode="CRD")
+
+
 def _itself(to: _Recorder, result: Tensor, picture: Tensor) -> str:
     return to.of(picture)
 
@@ -244,6 +250,7 @@ _RULES: Final[dict[Any, Rule]] = {
     _aten.mean: _mean,
     _aten.constant_pad_nd: _padded,
     _aten.max_pool2d_with_indices: _largest,
+    _aten.pixel_shuffle: _shuffled,
     _aten.as_strided_: _laid_out,
     _aten.detach: _itself,
     _aten.clone: _itself,
