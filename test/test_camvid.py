@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lowlat_seg_ros.data.camvid import CamVid, DataError
+from lowlat_seg_ros.data.camvid import DataError, LabelledFolder
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS, UNLABELLED
 
 SHARED_CAMVID = Path(__file__).parents[2] / "shared" / "camvid"
@@ -26,8 +26,12 @@ def camvid_root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def split_of(root: Path, split: str) -> LabelledFolder:
+    return LabelledFolder(root / split, root / f"{split}annot")
+
+
 def test_pictures_come_in_order_as_rgb_with_void_as_255(camvid_root: Path) -> None:
-    first, second = CamVid(camvid_root, "train")
+    first, second = split_of(camvid_root, "train")
     assert (first.name, second.name) == ("a", "b")
     assert first.image[0, 0].tolist() == [31, 20, 10]
     assert first.labels.dtype == np.uint8
@@ -40,20 +44,20 @@ def test_classes_and_colours_belong_together() -> None:
 
 def test_missing_split_is_named(camvid_root: Path) -> None:
     with pytest.raises(DataError, match=r"folder .*night does not exist"):
-        CamVid(camvid_root, "night")
+        split_of(camvid_root, "night")
 
 
 def test_empty_split_is_named(camvid_root: Path) -> None:
     for picture in (camvid_root / "train").iterdir():
         picture.unlink()
     with pytest.raises(DataError, match=r"train holds no pictures"):
-        CamVid(camvid_root, "train")
+        split_of(camvid_root, "train")
 
 
 def test_picture_without_labels_is_named(camvid_root: Path) -> None:
     (camvid_root / "trainannot" / "a.png").unlink()
     with pytest.raises(DataError, match=r"train/a\.png has no labels"):
-        CamVid(camvid_root, "train")
+        split_of(camvid_root, "train")
 
 
 def write_damaged_picture(root: Path) -> None:
@@ -84,7 +88,7 @@ def write_smaller_labels(root: Path) -> None:
 def test_damaged_file_is_named_and_the_next_one_reads(
     camvid_root: Path, damage: Callable[[Path], None], sentence: str
 ) -> None:
-    camvid = CamVid(camvid_root, "train")
+    camvid = split_of(camvid_root, "train")
     damage(camvid_root)
     with pytest.raises(DataError, match=sentence):
         camvid[0]
@@ -94,7 +98,7 @@ def test_damaged_file_is_named_and_the_next_one_reads(
 @pytest.mark.skipif(not SHARED_CAMVID.is_dir(), reason="../shared/camvid is not on this machine")
 @pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101)])
 def test_real_camvid_has_its_published_counts_and_ids(split: str, count: int) -> None:
-    camvid = CamVid(SHARED_CAMVID, split)
+    camvid = split_of(SHARED_CAMVID, split)
     assert len(camvid) == count
     middle = camvid[count // 2]
     assert middle.image.shape == (360, 480, 3)

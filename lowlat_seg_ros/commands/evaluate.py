@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
-from lowlat_seg_ros.commands.runtime_options import add_runtime_options, wishes_of
+from lowlat_seg_ros.commands.runtime_options import add_model_options, add_runtime_options, wishes_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
 from lowlat_seg_ros.data.clips import STREET, open_clip
@@ -71,14 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--part", metavar="WORDS", help="'last fifth' or 'last 20 %%': of the clip, as train's --hold-out leaves it"
     )
-    parser.add_argument(
-        "--model", default="default", help="a shipped model's name, a checkpoint's folder, or a network"
-    )
-    parser.add_argument(
-        "--fast-model",
-        default="default",
-        help="whose Sl carries the labels of a model that has no fast track of its own",
-    )
+    add_model_options(parser)
     parser.add_argument("--rows", help=f"of {','.join(ROWS)}; the default is all")
     parser.add_argument("--analyses", help=f"of {','.join(ANALYSES)}, or none; the default is all")
     parser.add_argument(

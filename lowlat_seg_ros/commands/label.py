@@ -23,7 +23,7 @@ from lowlat_seg_ros.commands.label_outputs import (
     LabelOutputs,
     OutputError,
 )
-from lowlat_seg_ros.commands.runtime_options import add_runtime_options
+from lowlat_seg_ros.commands.runtime_options import add_model_options, add_runtime_options
 from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
@@ -44,9 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bag, the number of a camera, or the word street",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument(
-        "--model", default="default", help="a shipped model's name, a checkpoint's folder, or a network of your own"
-    )
+    add_model_options(parser)
     written = parser.add_argument_group("what is written; without any of these, --labels and --overlay")
     written.add_argument("--labels", action="append_const", dest="kinds", const=LABELS, help="PNGs of class ids")
     written.add_argument("--overlay", action="append_const", dest="kinds", const=OVERLAY, help="a video, overlay.webm")
@@ -68,9 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a key frame's answer is there N frames later; the default is {DELAY_FRAMES}",
     )
     parser.add_argument("--propagation", default=AUTO, help=f"{', '.join([AUTO, *PROPAGATIONS])}; default: {AUTO}")
-    parser.add_argument(
-        "--fast-model", default="default", help="whose Sl carries the labels of a model without a fast track"
-    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
     add_runtime_options(parser)
     parser.set_defaults(run_command=label_command)

@@ -17,39 +17,18 @@ def limits_of(options: argparse.Namespace) -> tuple[int, int, float, float, floa
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """How soon and how late a key frame follows the last one, and what an idle slow track does."""
     node = DEFAULT_POLICY
-    parser.add_argument(
-        "--minimum-key-period",
-        type=float,
-        default=node.minimum_period,
-        metavar="S",
-        help=f"seconds before which no key frame is due; the default is {node.minimum_period:g}",
-    )
-    parser.add_argument(
-        "--maximum-key-period",
-        type=float,
-        default=node.maximum_period,
-        metavar="S",
-        help=f"seconds after which a key frame is due anyway, 0 for never; the default is {node.maximum_period:g}",
-    )
-    parser.add_argument(
-        "--minimum-interval", type=int, default=node.minimum_interval, metavar="N", help="likewise in frames"
-    )
-    parser.add_argument(
-        "--maximum-interval", type=int, default=node.maximum_interval, metavar="N", help="likewise in frames"
-    )
-    parser.add_argument(
-        "--idle-threshold",
-        type=float,
-        default=node.idle_threshold,
-        metavar="D",
-        help="deviation beyond which an idle slow track takes a frame, 1 for never; "
-        f"the default is {node.idle_threshold:g}",
-    )
-    parser.add_argument(
-        "--slow-track-share",
-        type=float,
-        default=DEFAULT_SHARE,
-        metavar="F",
-        help="share of the time that the slow track may be at work before it leaves that out; "
-        f"the default is {DEFAULT_SHARE:g}",
-    )
+    for name, default, unit, meaning in (
+        ("minimum-key-period", node.minimum_period, "S", "seconds before which no key frame is due"),
+        ("maximum-key-period", node.maximum_period, "S", "seconds after which a key frame is due anyway, 0 for never"),
+        ("minimum-interval", node.minimum_interval, "N", "frames before which no key frame is due"),
+        ("maximum-interval", node.maximum_interval, "N", "frames after which a key frame is due anyway, 0 for never"),
+        ("idle-threshold", node.idle_threshold, "D", "deviation at which an idle slow track takes a frame, 1: never"),
+        (
+            "slow-track-share",
+            DEFAULT_SHARE,
+            "F",
+            "share of the time at work beyond which the slow track takes none",
+        ),
+    ):
+        text = f"{meaning}; the default is {default:g}"
+        parser.add_argument(f"--{name}", type=type(default), default=default, metavar=unit, help=text)

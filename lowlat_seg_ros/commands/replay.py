@@ -17,7 +17,7 @@ import torch
 
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
-from lowlat_seg_ros.commands.runtime_options import add_runtime_options, wishes_of
+from lowlat_seg_ros.commands.runtime_options import add_model_options, add_runtime_options, wishes_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.data.problems import WARNING
@@ -51,14 +51,7 @@ class ReplayError(Error):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="a bag, or a folder of bags")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report, or of a report for each bag")
-    parser.add_argument(
-        "--model", default="default", help="a shipped model's name, a checkpoint's folder, or a network"
-    )
-    parser.add_argument(
-        "--fast-model",
-        default="default",
-        help="whose Sl carries the labels of a model that has no fast track of its own",
-    )
+    add_model_options(parser)
     parser.add_argument("--camera", action="append", default=[], metavar="TOPIC", help="the default is every camera")
     _add_policy_options(parser)
     profile = parser.add_mutually_exclusive_group()

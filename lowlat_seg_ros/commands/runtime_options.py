@@ -1,4 +1,4 @@
-"""Options that say where each track's network runs; each is the node's parameter of that name."""
+"""Options that say which networks the tracks have and where each runs; each is the node's parameter of that name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from lowlat_seg_ros.runtime.choice import AUTO, PRECISION_NAMES, RUNTIME_NAMES, 
 from lowlat_seg_ros.stream.networks import Wishes
 
 ANY = Place(AUTO, AUTO)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="default", help="a shipped model's name, a checkpoint's folder, or a network"
+    )
+    parser.add_argument(
+        "--fast-model",
+        default="default",
+        help="whose Sl carries the labels of a model that has no fast track of its own",
+    )
 
 
 def add_runtime_options(parser: argparse.ArgumentParser, default: Place = ANY) -> None:

@@ -53,13 +53,6 @@ class LabelledFolder:
         return map(read_labelled, self.files)
 
 
-class CamVid(LabelledFolder):
-    """A split of CamVid: `root` holds the folders `<split>` and `<split>annot`."""
-
-    def __init__(self, root: str | Path, split: str) -> None:
-        super().__init__(Path(root) / split, Path(root) / f"{split}annot")
-
-
 def read_labelled(file: LabelledFile) -> LabelledImage:
     """Read one picture and its labels; raises DataError if either is damaged or they do not fit each other."""
     try:
