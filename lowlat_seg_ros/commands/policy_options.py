@@ -23,12 +23,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         ("minimum-interval", node.minimum_interval, "N", "frames before which no key frame is due"),
         ("maximum-interval", node.maximum_interval, "N", "frames after which a key frame is due anyway, 0 for never"),
         ("idle-threshold", node.idle_threshold, "D", "deviation at which an idle slow track takes a frame, 1: never"),
-        (
-            "slow-track-share",
-            DEFAULT_SHARE,
-            "F",
-            "share of the time at work beyond which the slow track takes none",
-        ),
+        ("slow-track-share", DEFAULT_SHARE, "F", "share of the time at work beyond which the slow track takes none"),
     ):
         text = f"{meaning}; the default is {default:g}"
         parser.add_argument(f"--{name}", type=type(default), default=default, metavar=unit, help=text)
