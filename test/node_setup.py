@@ -58,7 +58,7 @@ class NodeProcess:
     def shared_memory(self) -> set[Path]:
         """The files of Fast DDS that the process uses now, its own and those of whom it talks to."""
         maps = Path(f"/proc/{self.process.pid}/maps").read_text()
-        return {Path(path) for path in re.findall(r"/dev/shm/\S*fastdds\S*", maps)}
+        return {Path(path) for path in re.findall(r"/dev/shm/\S*fast(?:dds|rtps)\S*", maps)}
 
     def wait_for_end(self) -> int:
         return self.process.wait(PATIENCE)

@@ -24,6 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Without anything that a user might have set."""
     for name in (*VARIABLES, "ROS_DISTRO", "AMENT_PREFIX_PATH"):
         unset(monkeypatch, name)
+    monkeypatch.setattr(sys, "prefix", "/nothing/here")  # whose Fast DDS may be Jazzy's
     return monkeypatch
 
 
@@ -55,7 +56,6 @@ def free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], Non
 
 @pytest.mark.usefixtures("free")
 def test_the_checkouts_profile_is_used_where_nothing_is_installed(environment: pytest.MonkeyPatch) -> None:
-    environment.setattr(sys, "prefix", "/nothing/here")
     choose_transport_profile()
     assert chosen() == {VARIABLES[0]: str(OURS)}
 
