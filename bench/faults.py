@@ -42,6 +42,7 @@ class FaultyCamera:
         """`node` is this process's, in the segmentation node's namespace."""
         from diagnostic_msgs.msg import DiagnosticArray
         from rcl_interfaces.srv import SetParameters
+        from rclpy.qos import qos_profile_parameters
         from rosgraph_msgs.msg import Clock
         from sensor_msgs.msg import Image
 
@@ -54,7 +55,10 @@ class FaultyCamera:
         self._stamp = time.time_ns()
         self._images = node.create_publisher(Image, "image", 100)
         self._clock = node.create_publisher(Clock, "/clock", 10)
-        self._parameters = node.create_client(SetParameters, "lowlat_seg/set_parameters")
+        # As deep as the node's side: a service's own ten answers are soon overtaken where this process had no core.
+        self._parameters = node.create_client(
+            SetParameters, "lowlat_seg/set_parameters", qos_profile=qos_profile_parameters
+        )
         self._picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
         node.create_subscription(Image, "lowlat_seg/labels", self._on_labels, 1000)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
