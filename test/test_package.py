@@ -171,6 +171,12 @@ def test_messages_and_command_line_load_no_heavy_library(module: str) -> None:
     run_without(heavy, f"import {module}")
 
 
+@pytest.mark.parametrize("module", ["player", "recorder", "harness"])
+def test_what_plays_and_records_needs_no_torch(module: str) -> None:
+    pytest.importorskip("rclpy")
+    run_without("torch", f"import lowlat_seg_ros.ros.{module}")
+
+
 def test_the_node_can_say_that_it_starts_before_it_loads_anything_heavy() -> None:
     pytest.importorskip("rclpy")
     run_without("torch,cv2", "import lowlat_seg_ros.ros.node")

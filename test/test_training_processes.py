@@ -72,6 +72,7 @@ def test_two_processes_with_half_batches_learn_what_one_learns(tmp_path: Path) -
     assert (moves[0] - moves[1]).norm() < ROUNDING * moves[0].norm()
 
 
+@pytest.mark.slow
 def test_the_command_trains_in_two_processes(tmp_path: Path) -> None:
     options = write_setup(tmp_path, batch_size=4)
     arguments = ["-m", "lowlat_seg_ros.cli", "train", "all", "--out", str(tmp_path / "run"), *options, "--epochs", "1"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -14,7 +14,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
-from lowlat_seg_ros.stream.engine import SegmentationResult
+
+if TYPE_CHECKING:  # players convert images, too, and need no torch
+    from lowlat_seg_ros.stream.engine import SegmentationResult
 
 NANOSECONDS_A_SECOND: Final = 1_000_000_000
 EARLIEST_STAMP: Final = -(2**31) * NANOSECONDS_A_SECOND
