@@ -52,7 +52,7 @@ END = START + round(FRAME_COUNT / RATE_HZ * 1_000_000_000)
 # Every third frame a key frame, and Sh done before the next frame comes: so it is in the node when it has the time.
 EVERY_THIRD = ReplaySettings(PolicySettings("fixed_interval", interval=3))
 UNHURRIED = Profile("unhurried", fast_ms=10, key_frame_ms=10, slow_ms=50, full_ms=60, single_ms=10)
-AT_LEISURE = 0.5  # of the drive's speed: 200 ms from frame to frame
+AT_LEISURE = 0.25  # of the drive's speed: 400 ms from frame to frame, for Sh on a busy machine, too
 
 CHECKOUT = Path(__file__).parents[1]
 PATIENCE = 150.0  # seconds until a test that waits for a condition fails
