@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from node_setup import FakeCamera, NodeProcess, TestBench, own_namespace
+from node_setup import PATIENCE, FakeCamera, NodeProcess, TestBench, own_namespace, wait_until
 from std_srvs.srv import SetBool
 from stream_setup import moving_frames
 
@@ -135,3 +137,31 @@ def test_a_node_that_is_shut_down_waits_for_its_end(bench: TestBench, node: Node
         assert state(bench) == "finalized"
         assert not enable(bench, True).success
     assert node.process.poll() is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ros2") is None, reason="needs `ros2 lifecycle`: a ROS 2 from apt")
+def test_the_command_line_takes_the_node_through_its_lifecycle(tmp_path: Path, checkpoint: Path) -> None:
+    namespace = own_namespace("command_line")
+    process = NodeProcess(tmp_path / "log", namespace, {"model": checkpoint, "autostart": False})
+
+    def ros2(verb: str, *transition: str) -> str:
+        command = ["ros2", "lifecycle", verb, "--no-daemon", "--spin-time", "5", f"{namespace}/lowlat_seg", *transition]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        return done.stdout + done.stderr
+
+    try:
+        wait_until(lambda: "unconfigured" in ros2("get"), "the node's state")
+        for transition, reached in (
+            ("configure", "inactive"),
+            ("activate", "active"),
+            ("deactivate", "inactive"),
+            ("cleanup", "unconfigured"),
+            ("shutdown", "finalized"),
+        ):
+            assert "Transitioning successful" in ros2("set", transition)
+            assert ros2("get").startswith(reached)
+        assert process.end() == 0
+    finally:
+        process.process.kill()
+        process.process.wait()
