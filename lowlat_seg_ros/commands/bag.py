@@ -37,7 +37,7 @@ def _add_make_action(parser: argparse.ArgumentParser) -> None:
         "--classes", metavar="FILE", help="what the labels hold: camvid (the default), cityscapes, voc, or a YAML"
     )
     parser.add_argument("--void", type=int, help="the id that stands for no class in them, beside 255 (CamVid: 11)")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second, instead of the clip's own")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames per second, overriding the clip's own rate")
     parser.add_argument("--format", choices=get_args(Storage), default="mcap")
     parser.add_argument("--compression", choices=get_args(Compression), default="none")
     parser.set_defaults(run_command=make_bag)

@@ -77,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table", type=int, choices=NUMBERS, help="print that table of the paper, the paper's numbers beside ours"
     )
-    parser.add_argument("--stills", action="store_true", help="the pictures are no video: no propagation, no flow")
+    parser.add_argument(
+        "--stills", action="store_true", help="the pictures are unrelated, no video: no propagation, no optical flow"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads of PyTorch; on a busy machine 1 is fastest")
     _add_track_options(parser)
     add_runtime_options(parser, AS_LOADED)
@@ -102,12 +104,17 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[1, 2],
         metavar="N",
-        help="by how many frames Sh is late in 'low-latency' and 'just-in-time', a row for each N; the default is 1 2",
+        help="frames the slow network lags, a row of 'low-latency' and 'just-in-time' each; default: 1 2",
     )
-    late.add_argument("--delay-ms", type=float, metavar="MS", help="milliseconds that Sh takes, instead")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="of the clip; the default is a video's own, else 15")
+    late.add_argument(
+        "--delay-ms",
+        type=float,
+        metavar="MS",
+        help="how long the slow network takes, in milliseconds, instead of --delay-frames",
+    )
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames per second; default: a video's own, else 15")
     parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="take each N-th frame alone, and divide the rate by N"
+        "--every", type=int, default=1, metavar="N", help="use every N-th frame only, and divide the rate by N"
     )
     parser.add_argument(
         "--cut-from",
@@ -136,10 +143,18 @@ def _add_latency_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rounds", type=int, help="of --latency and --table 1: times through the clip; the default is 3, and 1"
     )
-    parser.add_argument("--fast-threads", type=int, default=0, help="of --latency; the default is the node's")
-    parser.add_argument("--slow-threads", type=int, default=0, help="likewise")
     parser.add_argument(
-        "--single-frame-threads", type=int, default=0, help="likewise; the default is those of both tracks together"
+        "--fast-threads",
+        type=int,
+        default=0,
+        help="with --latency: CPU threads of the fast track; the default is the node's",
+    )
+    parser.add_argument("--slow-threads", type=int, default=0, help="with --latency: those of the slow track")
+    parser.add_argument(
+        "--single-frame-threads",
+        type=int,
+        default=0,
+        help="with --latency: those of single-frame networks; default: both tracks' together",
     )
 
 

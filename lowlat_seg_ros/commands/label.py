@@ -55,15 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=SIDE_BY_SIDE,
         help="a video of frame and overlay, side_by_side.webm",
     )
-    parser.add_argument("--topic", help="of a bag with several cameras")
-    parser.add_argument("--stills", action="store_true", help="the pictures are no video: the full network on each")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second, instead of the input's own")
+    parser.add_argument("--topic", help="which camera to label, for a bag with several")
+    parser.add_argument(
+        "--stills", action="store_true", help="the pictures are unrelated, no video: run the full network on each"
+    )
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames per second, overriding the input's own rate")
     parser.add_argument(
         "--delay-frames",
         type=int,
         default=DELAY_FRAMES,
         metavar="N",
-        help=f"a key frame's answer is there N frames later; the default is {DELAY_FRAMES}",
+        help=f"how many frames the slow network lags behind its key frame; default: {DELAY_FRAMES}",
     )
     parser.add_argument("--propagation", default=AUTO, help=f"{', '.join([AUTO, *PROPAGATIONS])}; default: {AUTO}")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")

@@ -18,12 +18,17 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """How soon and how late a key frame follows the last one, and what an idle slow track does."""
     node = DEFAULT_POLICY
     for name, default, unit, meaning in (
-        ("minimum-key-period", node.minimum_period, "S", "seconds before which no key frame is due"),
-        ("maximum-key-period", node.maximum_period, "S", "seconds after which a key frame is due anyway, 0 for never"),
-        ("minimum-interval", node.minimum_interval, "N", "frames before which no key frame is due"),
-        ("maximum-interval", node.maximum_interval, "N", "frames after which a key frame is due anyway, 0 for never"),
+        ("minimum-key-period", node.minimum_period, "S", "seconds after a key frame before which no other is due"),
+        ("maximum-key-period", node.maximum_period, "S", "seconds after which the next one is due anyway, 0: never"),
+        ("minimum-interval", node.minimum_interval, "N", "the same in frames, 0: no limit"),
+        ("maximum-interval", node.maximum_interval, "N", "the same in frames, 0: never"),
         ("idle-threshold", node.idle_threshold, "D", "deviation at which an idle slow track takes a frame, 1: never"),
-        ("slow-track-share", DEFAULT_SHARE, "F", "share of the time at work beyond which the slow track takes none"),
+        (
+            "slow-track-share",
+            DEFAULT_SHARE,
+            "F",
+            "share of the time, 0 to 1, that it may be busy and still take such frames",
+        ),
     ):
         text = f"{meaning}; the default is {default:g}"
         parser.add_argument(f"--{name}", type=type(default), default=default, metavar=unit, help=text)

@@ -52,10 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="a bag, or a folder of bags")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report, or of a report for each bag")
     add_model_options(parser)
-    parser.add_argument("--camera", action="append", default=[], metavar="TOPIC", help="the default is every camera")
+    parser.add_argument("--camera", action="append", default=[], metavar="TOPIC", help="one camera; default: every one")
     _add_policy_options(parser)
     profile = parser.add_mutually_exclusive_group()
-    profile.add_argument("--like", type=Path, metavar="FILE", help="a computer's profile.json, or a report.json")
+    profile.add_argument(
+        "--like",
+        type=Path,
+        metavar="FILE",
+        help="imagine another computer: its profile.json, or a report.json made with it",
+    )
     profile.add_argument(
         "--measure", action="store_true", help=f"as this machine is; its profile goes to {PROFILE_FILE}"
     )
@@ -74,9 +79,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_policy_options(parser: argparse.ArgumentParser) -> None:
     defaults = PolicySettings()
-    parser.add_argument("--policy", choices=POLICIES, default=defaults.name, help="what makes a key frame")
-    parser.add_argument("--threshold", type=float, help="of the deviation or the feature difference")
-    parser.add_argument("--interval", type=int, default=defaults.interval, help="frames, of fixed_interval")
+    parser.add_argument("--policy", choices=POLICIES, default=defaults.name, help="when a frame becomes a key frame")
+    parser.add_argument(
+        "--threshold", type=float, help="predicted deviation, or feature difference, that makes a key frame"
+    )
+    parser.add_argument(
+        "--interval",
+        type=int,
+        default=defaults.interval,
+        help="frames from one key frame to the next, with --policy fixed_interval",
+    )
     add_limit_options(parser)
     parser.add_argument(
         "--propagation",
@@ -84,22 +96,38 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
         help=f"how labels come from key frames: {', '.join([AUTO, *PROPAGATIONS])}; the default is {AUTO}",
     )
     parser.add_argument(
-        "--wait-for-slow-track", action="store_true", help="key frames wait for Sh (low_latency: false)"
+        "--wait-for-slow-track",
+        action="store_true",
+        help="make key frames wait for the slow network (the node's low_latency: false)",
     )
 
 
 def _add_live_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true", help="play the bag into the node itself, which takes ROS 2")
-    parser.add_argument("--rate", type=float, metavar="R", help="of --live: seconds of the drive a second (default: 1)")
-    parser.add_argument("--loop", type=int, metavar="N", help="of --live: play it N times in a row (default: once)")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        metavar="R",
+        help="with --live: playback speed, in seconds of the drive per second; default: 1",
+    )
+    parser.add_argument(
+        "--loop", type=int, metavar="N", help="with --live: play the bag N times in a row; default: once"
+    )
 
 
 def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="bags at a time; default: the cores")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="how many bags to replay at once; default: one per core",
+    )
     # On cores that others use too, threads wait for each other: one is up to twenty times as fast as two.
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads for each bag; the default is 1")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads per bag; default: 1")
     parser.add_argument("--resume", action="store_true", help="keep the reports that an earlier run has finished")
-    parser.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler whose workers do the work")
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="replay on the workers of the Dask scheduler at this address"
+    )
 
 
 def replay_command(options: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ def add_runtime_options(parser: argparse.ArgumentParser, default: Place = ANY) -
             f"--{track}-precision",
             default=default.precision,
             metavar="NAME",
-            help=f"likewise in what: {', '.join(PRECISION_NAMES)}; default: {default.precision}",
+            help=f"the precision it computes in: {', '.join(PRECISION_NAMES)}; default: {default.precision}",
         )
 
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{SURVEY} reads the data and says what is there",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of this training run")
-    parser.add_argument("--resume", action="store_true", help="go on with what the folder of the run holds")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out where it stopped")
     parser.add_argument(
         "--model",
         type=Path,
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-high", action="store_true", help="the stage base trains Sl alone and leaves Sh as it starts"
     )
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=int, help="number of epochs, overriding the recipe's")
     _add_data_options(parser.add_argument_group("data", "also in the recipe's section 'data', under the same names"))
     _add_hardware_options(parser.add_argument_group("hardware"))
     parser.set_defaults(run_command=train_command)
@@ -77,7 +77,9 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_hardware_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    group.add_argument("--parts", type=int, default=1, help="take each batch in so many parts, to need less memory")
+    group.add_argument(
+        "--parts", type=int, default=1, help="split each batch into this many parts, to need less memory"
+    )
     group.add_argument("--threads", type=int, help="CPU threads; the default is PyTorch's")
 
 
