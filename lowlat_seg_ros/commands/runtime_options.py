@@ -17,7 +17,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fast-model",
         default="default",
-        help="whose Sl carries the labels of a model that has no fast track of its own",
+        help="our model whose fast network (Sl) carries the labels of a --model without one; default: default",
     )
 
 
