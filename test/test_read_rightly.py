@@ -14,11 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from bag_parts import PERIOD, Recorded, image, label_map, picture, stamp_of, write_bag_of
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from rosbags.rosbag2 import Reader as RosbagsReader
 from written_files import (
     GREY,
     PALETTE,
@@ -45,6 +47,7 @@ from lowlat_seg_ros.data.label_file import read_label_file, read_labels
 from lowlat_seg_ros.data.problems import DataError, Problems
 from lowlat_seg_ros.evaluation.given_frames import given_frames
 from lowlat_seg_ros.replay.bags import open_bag
+from lowlat_seg_ros.replay.messages import IMAGE, Header, serialized_image
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import find_data
 from lowlat_seg_ros.training.survey import survey
@@ -356,6 +359,19 @@ def test_pictures_that_are_not_read_and_labels_without_one_are_counted(tmp_path:
     )
 
 
+def test_a_name_with_an_accent_is_one_name_however_it_is_written(tmp_path: Path) -> None:
+    """As one character, or as a Mac writes it: a letter and an accent."""
+    for kind in ("frames", "labels"):
+        (tmp_path / kind).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "frames" / "caf\u00e9.png")
+    (tmp_path / "labels" / "cafe\u0301.png").write_bytes(png(np.ones((8, 8), int)))
+    (frame,) = given_frames(open_clip(tmp_path / "frames"), tmp_path / "labels", CAMVID_LABELS)
+    assert (frame.labels == 1).all()
+    Image.new("RGB", (8, 8)).save(tmp_path / "frames" / "cafe\u0301.png")
+    with pytest.raises(ClipError, match="has two pictures of one name: "):
+        open_clip(tmp_path / "frames")
+
+
 def test_labels_in_another_format_are_named(tmp_path: Path) -> None:
     for kind, suffix in (("frames", ".png"), ("labels", ".jpg")):
         (tmp_path / kind).mkdir()
@@ -477,3 +493,49 @@ def test_a_codec_without_a_decoder_is_named(tmp_path: Path, monkeypatch: pytest.
         Exception, match=r"decodes no frame of the video .*drive\.mp4, which is in AV1: .*pip install av"
     ):
         open_clip(tmp_path / "drive.mp4")
+
+
+# --- Bags -------------------------------------------------------------------------------------------------------------
+
+
+@QUICK
+@given(
+    stored=st.sampled_from([("mcap", "none"), ("mcap", "storage"), ("mcap", "file"), ("sqlite3", "none"),
+                            ("sqlite3", "message"), ("sqlite3", "file")]),
+    count=st.integers(2, 9),
+    off_by=st.integers(-PERIOD // 3, PERIOD // 3),
+    burst=st.sampled_from([1, 4]),
+    unlabelled=st.sets(st.integers(0, 8)),
+    shuffled=st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_a_bag_s_frames_have_their_own_stamps_and_truth(
+    stored: tuple[str, str],
+    count: int,
+    off_by: int,
+    burst: int,
+    unlabelled: set[int],
+    shuffled: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Truth is paired with the nearest frame, whatever order it was written in; what rosbags reads is read alike."""
+    frames = [image(number, time=stamp_of(number // burst * burst + burst - 1)) for number in range(count)]
+    truths = []
+    for number in set(range(count)) - unlabelled:
+        ids = serialized_image(label_map(number), "mono8", Header(stamp_of(number) + off_by, "front"))
+        truths.append(Recorded("/labels_truth", IMAGE, stamp_of(number), ids))
+    shuffled.shuffle(truths)
+    bag = write_bag_of(tmp_path_factory.mktemp("bag") / "drive", [*frames, *truths], *stored)
+    with open_bag(bag) as opened, RosbagsReader(bag) as reader:
+        theirs = sorted((each.topic, time, bytes(data)) for each, time, data in reader.messages())
+        assert sorted((each.topic, each.received, each.data) for each in opened.messages()) == theirs
+        found = list(opened.frames())
+        said = " ".join(opened.problems)
+    assert [frame.stamp for frame in found] == [stamp_of(number) for number in range(count)]
+    for number, frame in enumerate(found):
+        assert np.array_equal(frame.image, picture(number))
+        if number in unlabelled:
+            assert frame.labels is None
+        else:
+            assert frame.labels is not None and np.array_equal(frame.labels, label_map(number))
+    left = len(unlabelled & set(range(count)))
+    assert (f"{left} of {count} frames on /image have no labels" in said) == (0 < left < count)

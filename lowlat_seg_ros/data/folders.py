@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,11 @@ def natural_order(path: Path) -> tuple[list[str | int], str]:
     """Sort files by this as people number them: 2 before 10."""
     parts = re.split(r"(\d+)", path.name)
     return [int(part) if part.isdecimal() else part.casefold() for part in parts], path.name
+
+
+def name_of(path: Path) -> str:
+    """What a picture and its labels share: the name without suffix. Macs write é as two characters, others as one."""
+    return unicodedata.normalize("NFC", path.stem)
 
 
 def is_picture(path: Path) -> bool:
@@ -67,9 +73,9 @@ def paired_labels(pictures: Sequence[Path], folder: Path, problems: Problems | N
     Raises:
         DataError: the folder has labels for none of the pictures, or in another format, or one name twice.
     """
-    by_name = {file.stem: file for file in label_files_in(folder)}
-    found = [by_name.get(picture.stem) for picture in pictures]
-    _require_label_format(folder, {picture.stem for picture in pictures} - set(by_name))
+    by_name = {name_of(file): file for file in label_files_in(folder)}
+    found = [by_name.get(name_of(picture)) for picture in pictures]
+    _require_label_format(folder, set(map(name_of, pictures)) - set(by_name))
     if not any(found):
         example = f"; it holds such as {next(iter(by_name.values())).name}" if by_name else ""
         expected = pictures[0].stem + LABEL_SUFFIX
@@ -102,7 +108,7 @@ def _is_label_file(path: Path) -> bool:
 def _each_once(files: Iterable[Path], folder: Path, what: str) -> tuple[Path, ...]:
     by_name: dict[str, Path] = {}
     for file in files:
-        twin = by_name.setdefault(file.stem, file)
+        twin = by_name.setdefault(name_of(file), file)
         if twin is not file:
             raise DataError(f"{folder} has two {what} of one name: {twin.name} and {file.name}; expected one of them.")
     return tuple(by_name.values())
@@ -110,7 +116,7 @@ def _each_once(files: Iterable[Path], folder: Path, what: str) -> tuple[Path, ..
 
 def _require_label_format(folder: Path, missing: set[str]) -> None:
     for file in _listed(folder):
-        if file.stem in missing and is_picture(file):
+        if name_of(file) in missing and is_picture(file):
             raise DataError(f"The labels {file} are no PNG; expected class ids in PNG, which loses none of them.")
 
 

@@ -124,7 +124,7 @@ def _facts_of(path: Path, content: bytes) -> PictureFacts:
         raise ImageFileError(f"The image {path} has samples of 32 bits; expected 8 or 16 bits, as cameras have.")
     notes = []
     if orientation in _TURNS:
-        notes.append("is turned upright, as its EXIF says")
+        notes.append("is turned upright, as its EXIF says, and so must its labels be")
     if has_alpha:
         notes.append("has an alpha channel, which is ignored")
     if mode == "CMYK":
