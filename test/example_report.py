@@ -59,6 +59,7 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
             "propagation": "auto",
             "fast_model": "default",
             **IN_TORCH.to_mapping(),
+            "truth": None,
             **({"live": {"rate": 0.5, "rounds": 2}} if live else {}),
         },
         profile={

@@ -120,3 +120,42 @@ def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:
     assert fingerprint_of(str(model)) != first
     assert fingerprint_of(str(tmp_path / "it.yaml")) != described
     assert fingerprint_of("default") != fingerprint_of("org/model") == fingerprint_of("org/model")
+
+
+def test_the_truth_s_ids_are_what_classes_says(bag: Path, fast: Path, tmp_path: Path, capsys: Any) -> None:
+    """As of evaluate, train and bag make; what changes the truth makes another report."""
+    names = ["tree", *CAMVID_CLASSES[1:]]
+    described = tmp_path / "classes.yaml"
+    described.write_text(json.dumps({"classes": names, "merge": {"Car": "Road"}}))
+    own = report_of(bag, fast, fast, tmp_path / "own")
+    assert own["settings"]["truth"] is None
+    given = ["--classes", str(described), "--void", "10"]
+    report = report_of(bag, fast, fast, tmp_path / "out", *given)
+    assert report["settings"]["truth"]["classes"][:4] == ["tree", "Building", "Pole", "Road"]
+    assert report["settings"]["truth"]["ids"]["8"] == 3 and "10" not in report["settings"]["truth"]["ids"]
+    told = " ".join(report["bag"]["problems"])
+    assert "The truth has no class Sky, Car" in told and "The model has no class" not in told
+    rows = [np.array(each["cameras"][0]["systems"][1]["scores"]["confusion"]) for each in (own, report)]
+    road, car, tree = (CAMVID_CLASSES.index(name) for name in ("Road", "Car", "Tree"))
+    assert rows[1][road].sum() == rows[0][road].sum() + rows[0][car].sum()
+    assert rows[1][tree].sum() == rows[0][tree].sum() + rows[0][0].sum() and rows[1][car].sum() == 0
+    capsys.readouterr()
+    arguments = ["replay", str(bag), "--model", str(fast), "--fast-model", str(fast), "--workers", "1", "--resume"]
+    assert main([*arguments, "--out", str(tmp_path / "out"), *given]) == 0
+    assert "1 of 1 bags have their reports already" in capsys.readouterr().out
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--classes", str(described)]) == 0
+    assert "have their reports already" not in capsys.readouterr().out
+
+
+def test_an_id_that_is_none_of_the_truth_s_is_named_and_void_has_bounds(
+    bag: Path, fast: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "few.yaml").write_text(json.dumps({"classes": ["Sky", "Building"]}))
+    report = report_of(bag, fast, fast, tmp_path / "out", "--classes", str(tmp_path / "few.yaml"))
+    assert any("has a truth with the class id 10, but the ids in " in line for line in report["bag"]["problems"])
+    assert report["bag"]["problems"][-1].startswith("WARNING: these figures leave out 5 of 5 messages on /labels_truth")
+    capsys.readouterr()
+    replay = ["replay", str(bag), "--out", str(tmp_path / "no"), "--model", str(fast), "--fast-model", str(fast)]
+    for command in (replay, ["bag", "make", "street", str(tmp_path / "made")]):
+        assert main([*command, "--void", "-3"]) == 1
+        assert "--void is -3; expected an id from 0 to 65535" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
+from lowlat_seg_ros.commands.label_options import add_label_options, given_classes
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
@@ -18,7 +19,6 @@ from lowlat_seg_ros.data.labelled_clips import labelled_frames
 from lowlat_seg_ros.errors import printable, shown
 from lowlat_seg_ros.replay.bag_writer import Compression, Storage, write_bag
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag, truth_topic
-from lowlat_seg_ros.slow.label_description import read_label_classes
 
 NANOSECONDS_A_SECOND = 1e9
 
@@ -33,10 +33,7 @@ def _add_make_action(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("frames", help="folder of pictures, video file, or the word street")
     parser.add_argument("out", type=Path, help="folder of the new bag")
     parser.add_argument("--labels", type=Path, help="folder of PNG pictures of class ids, named as the frames are")
-    parser.add_argument(
-        "--classes", metavar="FILE", help="what the labels hold: camvid (the default), cityscapes, voc, or a YAML"
-    )
-    parser.add_argument("--void", type=int, help="the id that stands for no class in them, beside 255 (CamVid: 11)")
+    add_label_options(parser, "camvid; with --void alone, whatever ids there are")
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames per second, overriding the clip's own rate")
     parser.add_argument("--format", choices=get_args(Storage), default="mcap")
     parser.add_argument("--compression", choices=get_args(Compression), default="none")
@@ -61,12 +58,10 @@ def make_bag(options: argparse.Namespace) -> None:
 
 def classes_of_labels(options: argparse.Namespace) -> LabelClasses:
     """What the label files hold: CamVid's ids unless told otherwise; with ``--void`` alone, whatever ids there are."""
-    if options.classes is not None:
-        return read_label_classes(options.classes).with_void(options.void)
     if options.void is None:
-        return CAMVID_LABELS
+        return given_classes(options, CAMVID_LABELS)
     ids = {stored: stored for stored in range(UNLABELLED)}
-    return label_classes(ids, f"the ids in a bag end at {UNLABELLED - 1}").with_void(options.void)
+    return given_classes(options, label_classes(ids, f"the ids in a bag end at {UNLABELLED - 1}"))
 
 
 def print_bag_info(options: argparse.Namespace) -> None:

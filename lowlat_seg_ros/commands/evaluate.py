@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.commands.label_options import add_label_options, given_classes
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.runtime_options import add_model_options, add_runtime_options, wishes_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
@@ -42,7 +43,6 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.choice import AS_LOADED
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
-from lowlat_seg_ros.slow.label_description import read_label_classes
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, PredictedDeviation
@@ -61,13 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with the labels, PNGs of the same names; without it rows are scored by their agreement with the "
         "full network",
     )
-    parser.add_argument(
-        "--classes",
-        metavar="FILE",
-        help="what the labels hold, matched with the model's classes by name: camvid, cityscapes, voc, or a YAML; the "
-        "default is the model's own ids, of a foreign model CamVid's",
-    )
-    parser.add_argument("--void", type=int, help="the id that stands for no class in the labels, beside 255")
+    add_label_options(parser, "the model's own ids, of a foreign model CamVid's")
     parser.add_argument(
         "--part", metavar="WORDS", help="'last fifth' or 'last 20 %%': of the clip, as train's --hold-out leaves it"
     )
@@ -237,10 +231,10 @@ def part_of(options: argparse.Namespace) -> float | None:
 
 def classes_of_labels(options: argparse.Namespace, slow: SlowNetwork, problems: Problems) -> LabelClasses:
     """What the labels hold: as ``--classes`` says, else the model's own ids, of a foreign model CamVid's."""
+    if options.classes is not None and not has_labels(options):
+        raise SettingsError(f"--classes is {options.classes}, which explains labels; expected --labels beside it")
     if options.classes is not None:
-        if not has_labels(options):
-            raise SettingsError(f"--classes is {options.classes}, which explains labels; expected --labels beside it")
-        return read_label_classes(options.classes).with_void(options.void)
+        return given_classes(options, CAMVID_LABELS)
     if options.frames == STREET and options.labels is None:
         return CAMVID_LABELS
     if slow.own_fast_network is None:

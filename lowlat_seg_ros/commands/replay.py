@@ -10,15 +10,18 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lowlat_seg_ros.commands.label_options import add_label_options, given_classes
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
 from lowlat_seg_ros.commands.runtime_options import add_model_options, add_runtime_options, wishes_of
 from lowlat_seg_ros.data.atomic_write import atomic_write
+from lowlat_seg_ros.data.label_classes import numbered_classes
 from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.data.problems import WARNING
 from lowlat_seg_ros.errors import Error
@@ -53,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report, or of a report for each bag")
     add_model_options(parser)
     parser.add_argument("--camera", action="append", default=[], metavar="TOPIC", help="one camera; default: every one")
+    add_label_options(parser, "the ids of the fast track's classes")
     _add_policy_options(parser)
     profile = parser.add_mutually_exclusive_group()
     profile.add_argument(
@@ -140,6 +144,9 @@ def replay_bags(options: argparse.Namespace, settings: ReplaySettings) -> None:
     """Replay, write, print and compare; raises ReplayError where there is nothing to write."""
     old = read_document(options.compare, (FORMAT, FLEET_FORMAT)) if options.compare else None
     model = load_model(options.model, settings)
+    if options.classes is not None or options.void is not None:
+        own = model.tracks.fast.classes
+        settings = replace(settings, truth=given_classes(options, numbered_classes(len(own), names=own)))
     profile = chosen_profile(options, model, settings)
     bags = find_bags(options.bags)
     folders = report_folders(bags, options.out)
@@ -260,6 +267,8 @@ def finish_fleet(fleet: Fleet, out: Path) -> dict[str, Any]:
     mapping = fleet.write(out)
     print((out / FLEET_MARKDOWN_FILE).read_text(encoding="utf-8"))
     print(f"the table is {out / PAGE_FILE}, its figures are in {out / FLEET_FILE}; each bag's report is beside it")
+    for bag in mapping["bags"]:
+        print(*(f"{bag['name']}: {line}\n" for line in bag["problems"] if line.startswith(WARNING)), sep="", end="")
     return mapping
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from lowlat_seg_ros.commands.label_options import add_label_options
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.models.config import load_config
 from lowlat_seg_ros.models.shipped_files import shipped_config
@@ -62,10 +63,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", type=Path, help="CamVid's folder or Cityscapes' ('root' in the recipe)")
     group.add_argument("--frames", type=Path, help="pictures, a video, or a folder of drives that are either")
     group.add_argument("--labels", type=Path, help="class ids as PNG, under the frames' names")
-    group.add_argument("--void", type=int, help="the id that stands for no class in them, beside 255")
-    group.add_argument(
-        "--classes", help="what the labels hold: camvid, cityscapes, voc, or a YAML; else the model's ids"
-    )
+    add_label_options(group, "the model's own ids")
     group.add_argument("--consecutive", action="store_true", help="the pictures are a camera's frames in order")
     group.add_argument(
         "--video", type=Path, nargs="+", default=[], help="without labels, for the stage schedule ('videos')"

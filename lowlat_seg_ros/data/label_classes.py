@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.data.problems import DataError
+
+LARGEST_ID: Final = 65535
+"""What a label file of 16 bits can store."""
 
 RGB = tuple[int, int, int]
 
@@ -39,9 +44,11 @@ class LabelClasses:
         )
 
     def with_void(self, void: int | None) -> LabelClasses:
-        """The same where this stored id stands for no class, whatever it meant before."""
+        """The same where this stored id stands for no class, whatever it meant before; DataError for what is no id."""
         if void is None:
             return self
+        if not 0 <= void <= LARGEST_ID:
+            raise DataError(f"--void is {void}; expected an id from 0 to {LARGEST_ID}.")
         return replace(
             self,
             ids={**self.ids, void: UNLABELLED},

@@ -19,7 +19,6 @@ PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _BIT_DEPTH_AT, _COLOUR_TYPE_AT = 24, 25  # in the header of a PNG
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _OPAQUE: Final = 255
-LARGEST_ID = np.iinfo(np.uint16).max
 MASK_VALUES: Final = frozenset({0, UNLABELLED})
 
 

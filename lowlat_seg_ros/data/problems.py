@@ -41,7 +41,9 @@ class Problems:
         """Note also what another reader has found."""
         for kind, (sentence, messages) in other._found.items():
             self._found.setdefault(kind, (sentence, set()))[1].update(messages)
-        self._left_out.update(other._left_out)
+        for what, (count, given) in other._left_out.items():
+            so_far = self._left_out.get(what, (0, 0))
+            self._left_out[what] = so_far[0] + count, so_far[1] + given
 
     def leave_out(self, what: str, count: int, given: int) -> None:
         """So many of the `given` things named `what` have no part in the figures."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.data.label_classes import numbered_classes
+from lowlat_seg_ros.data.label_classes import LabelClasses, numbered_classes
 from lowlat_seg_ros.data.label_file import LabelCensus, ReadLabels
 from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName, ClassesError
 from lowlat_seg_ros.evaluation.optical_flow import grey_for_flow
@@ -64,23 +64,23 @@ class ReplayFrame:
         return grey_for_flow(self.image)
 
 
-def arriving_frames(bag: Bag, cameras: tuple[str, ...], tracks: Tracks, problems: Problems) -> Iterator[ReplayFrame]:
+def arriving_frames(
+    bag: Bag, cameras: tuple[str, ...], tracks: Tracks, problems: Problems, classes: LabelClasses | None = None
+) -> Iterator[ReplayFrame]:
     """The frames of all cameras, by their arrivals, as they would have come from the vehicle's network.
 
-    The truth is in the ids of the fast network's classes; where the slow one has others, they are matched by name. What
-    of it cannot be used is left out and noted in ``problems``, and one that looks like a mask is noted at the end.
+    `classes` says what the truth's ids are, by default those of the fast network's classes; where the slow one has
+    others, they are matched by name. What of it cannot be used is left out and noted in ``problems``; masks and classes
+    without a pixel are noted at the end.
     """
     whole = full_network(tracks)
-    truth = TruthIds(tracks, problems)
+    truth = TruthIds(tracks, classes, problems)
     taken = dict.fromkeys(cameras, 0)
-    census = {camera: LabelCensus(numbered_classes(len(tracks.fast.classes))) for camera in cameras}
+    census = {camera: LabelCensus(truth.classes) for camera in cameras}
     streams = [enumerate(bag.frames(camera)) for camera in cameras]
     for index, frame in heapq.merge(*streams, key=lambda numbered: numbered[1].arrival):
         taken[frame.topic] += 1
-        labels = truth.usable(frame)
-        if labels is not None and frame.labels is not None:
-            stored = frozenset(np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=256)).tolist())
-            census[frame.topic].add(f"at {frame.stamp} ns on {frame.topic}", ReadLabels(frame.labels, stored))
+        labels = truth.usable(frame, census[frame.topic])
         yield ReplayFrame(frame.topic, index, frame.arrival, frame.stamp, frame.image, labels, whole)
     for camera, counted in census.items():
         counted.tell(problems, camera)
@@ -99,35 +99,49 @@ def _count_left_out(bag: Bag, camera: str, frames: int, truths: int, problems: P
 class TruthIds:
     """From the ids of a bag's truth to the slow network's."""
 
-    def __init__(self, tracks: Tracks, problems: Problems) -> None:
-        self._count = len(tracks.fast.classes)
+    def __init__(self, tracks: Tracks, classes: LabelClasses | None, problems: Problems) -> None:
+        """`classes` says what the ids are; without it they are those of the fast track's classes."""
+        fast = tracks.fast.classes
+        self.classes = classes or numbered_classes(len(fast), names=fast)
         self._problems = problems
         self._by_name: ClassesByName | None = None
         self._why_not = ""
-        if tracks.slow.classes != tracks.fast.classes:
+        self._is_assumed = classes is None and tracks.slow.own_fast_network is None
+        self._table = np.full(256, UNLABELLED, np.uint8)
+        for stored, given in self.classes.ids.items():
+            if stored < len(self._table):
+                self._table[stored] = given
+        if tracks.slow.classes != self.classes.names:
             try:
-                self._by_name = ClassesByName.match(tracks.slow.classes, tracks.fast.classes)
+                self._by_name = ClassesByName.match(tracks.slow.classes, self.classes.names)
             except ClassesError as error:
                 self._why_not = f"the truth is left out: {error}"
 
-    def usable(self, frame: BagFrame) -> NDArray[np.uint8] | None:
+    def usable(self, frame: BagFrame, census: LabelCensus) -> NDArray[np.uint8] | None:
         """The frame's truth in the slow network's ids; None where there is none or it cannot be used."""
         if frame.labels is None:
             return None
         if self._why_not:
             self._problems.add("classes", self._why_not, frame.received)
             return None
-        largest = int(frame.labels.max(initial=0, where=frame.labels != UNLABELLED))
-        if largest >= self._count:
+        stored = frozenset(np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=256)).tolist())
+        unknown = stored - set(self.classes.ids)
+        if unknown:
             self._problems.add(
                 (frame.topic, "truth"),
-                f"{frame.topic} has a truth with the class id {largest}, and the model's ids end at {self._count - 1}; "
-                "it is left out",
+                f"{frame.topic} has a truth with the class id {max(unknown)}, but {self.classes.expected}; it is left "
+                "out",
                 frame.received,
             )
             return None
+        if self._is_assumed:
+            self._problems.add(
+                "truth", "The truth is taken for the ids of the fast track's classes; --classes says otherwise"
+            )
+        labels = self._table[frame.labels]
+        census.add(f"at {frame.stamp} ns on {frame.topic}", ReadLabels(labels, stored))
         if self._by_name is None:
-            return frame.labels
+            return labels
         for number, sentence in enumerate(self._by_name.sentences()):
             self._problems.add(("classes", number), sentence.removesuffix("."))
-        return self._by_name.ids[frame.labels]
+        return self._by_name.ids[labels]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from lowlat_seg_ros.data.label_classes import LabelClasses
 from lowlat_seg_ros.replay.bag_files import fingerprint
 from lowlat_seg_ros.replay.bags import Bag, BagError, open_bag
 from lowlat_seg_ros.replay.frames import ReplayFrame, arriving_frames
@@ -72,7 +73,7 @@ def replay_bag_live(
         drive = Drive(model.tracks, two_tracks, job.profile, seen, LiveWorker, simulated)
         problems = Problems()
         note_strange_profile(model, job.profile, problems)
-        for frame in _played_frames(bag, seen, model, play, problems):
+        for frame in _played_frames(bag, seen, model, play, problems, job.settings.truth):
             drive.arrive(frame)
         drive.finish()
         reports, pictures = drive.report({camera: bag.clock(camera).source for camera in seen})
@@ -178,13 +179,18 @@ def simulated_tracks(model: Model, settings: ReplaySettings, profile: Profile, c
 
 
 def _played_frames(
-    bag: Bag, cameras: tuple[str, ...], model: Model, play: LivePlay, problems: Problems
+    bag: Bag,
+    cameras: tuple[str, ...],
+    model: Model,
+    play: LivePlay,
+    problems: Problems,
+    truth: LabelClasses | None,
 ) -> Iterator[ReplayFrame]:
     """The frames once more, in the order in which they were sent; a frame arrives when it was sent."""
     position = dict.fromkeys(cameras, 0)
     total = sum(len(play.sent[camera]) for camera in cameras)
     while sum(position.values()) < total:
-        for frame in arriving_frames(bag, cameras, model.tracks, problems):
+        for frame in arriving_frames(bag, cameras, model.tracks, problems, truth):
             frame.index = position[frame.camera]
             frame.arrival = play.sent[frame.camera][frame.index].sent
             position[frame.camera] += 1

@@ -98,7 +98,7 @@ def replay_bag(
         total = sum(topic.message_count for topic in bag.topics if topic.name in cameras)
         problems = Problems()
         note_strange_profile(model, profile, problems)
-        for done, frame in enumerate(arriving_frames(bag, cameras, model.tracks, problems), start=1):
+        for done, frame in enumerate(arriving_frames(bag, cameras, model.tracks, problems, settings.truth), start=1):
             drive.arrive(frame)
             progress(done, total)
         drive.finish()

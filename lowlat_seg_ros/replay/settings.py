@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.data.label_classes import LabelClasses
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.fast.registry import AUTO
 from lowlat_seg_ros.stream.key_frames import (
@@ -78,6 +80,7 @@ class ReplaySettings:
     propagation: str = AUTO
     fast_model: str = "default"  # whose Sl carries the labels of a model that has no fast track of its own
     wishes: Wishes = IN_TORCH  # where the networks run: by default as on every other computer
+    truth: LabelClasses | None = None  # what the ids of the bag's truth are; None: those of the fast track's classes
 
     def __post_init__(self) -> None:
         try:
@@ -94,4 +97,12 @@ class ReplaySettings:
             "propagation": self.propagation,
             "fast_model": self.fast_model,
             **self.wishes.to_mapping(),
+            "truth": self._truth_mapping(),
         }
+
+    def _truth_mapping(self) -> dict[str, Any] | None:
+        """The names of the truth's classes, and the number among them of each id that stands for one."""
+        if self.truth is None:
+            return None
+        ids = {str(stored): given for stored, given in sorted(self.truth.ids.items()) if given != UNLABELLED}
+        return {"classes": list(self.truth.names), "ids": ids}

@@ -10,7 +10,7 @@ from typing import Any
 
 from lowlat_seg_ros.data.documents import read_yaml
 from lowlat_seg_ros.data.known_labels import KNOWN_LABELS
-from lowlat_seg_ros.data.label_file import LARGEST_ID
+from lowlat_seg_ros.data.label_classes import LARGEST_ID
 from lowlat_seg_ros.data.parts import EXPECTED, last_share
 from lowlat_seg_ros.errors import turning_all_into
 from lowlat_seg_ros.training.plan import PlanError

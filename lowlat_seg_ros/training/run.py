@@ -114,7 +114,7 @@ def surveyed(run: Run) -> Surveyed:
     """The data, every file of them read once; what is left out or assumed is said on stderr. Raises what those say."""
     data = find_data(run.data, run.config.class_count, classes_of_labels(run))
     class_pixels = survey(data, run.folder / SURVEY_FILE)
-    for line in data.notes.lines():
+    for line in data.notes.report_lines():
         print(line, file=sys.stderr)
     return Surveyed(data, class_pixels)
 
