@@ -152,6 +152,7 @@ def onnx_network(
     dtype: int = TensorProto.FLOAT,
     weights: np.ndarray | None = None,
     ends_in_ids: bool = False,
+    ends_in_softmax: bool = False,
     layout: str = "nchw",
 ) -> Path:
     """A file with one convolution of 1x1, random unless given: (classes, 3, 1, 1)."""
@@ -168,6 +169,9 @@ def onnx_network(
         last = "turned"
     nodes.append(helper.make_node("Conv", [last, "weights"], ["logits"]))
     last, output = "logits", helper.make_tensor_value_info("logits", real, None)
+    if ends_in_softmax:
+        nodes.append(helper.make_node("Softmax", [last], ["probabilities"], axis=1))
+        last, output = "probabilities", helper.make_tensor_value_info("probabilities", real, None)
     if layout == "nhwc":
         nodes.append(helper.make_node("Transpose", [last], ["logits_last"], perm=[0, 2, 3, 1]))
         output = helper.make_tensor_value_info("logits_last", real, None)

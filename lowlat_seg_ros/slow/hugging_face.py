@@ -52,6 +52,40 @@ TASK = "the task is semantic"  # what OneFormer is told
 RESAMPLE = {0: "nearest-exact", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers; 1 is Lanczos
 LARGEST_JSON = 4 * 1024**2  # bytes
 
+_IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "resample": 2}
+_TO_ONE = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # bytes become -1 to 1
+_SHORT_SIDE_800 = _IMAGENET | {"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": 32}
+# What transformers' processors take where their file is silent, by the name without its ending (transformers 5.20).
+PROCESSORS: Mapping[str, Mapping[str, Any]] = {
+    "Beit": _TO_ONE | {"resample": 3, "size": {"height": 224, "width": 224}},
+    "ConvNext": _IMAGENET | {"resample": 3},
+    "DPT": _TO_ONE | {"resample": 3, "size": {"height": 384, "width": 384}},
+    "Eomt": _IMAGENET | {"size": {"shortest_edge": 640, "longest_edge": 640}},
+    "Mask2Former": _SHORT_SIDE_800,
+    "MaskFormer": _SHORT_SIDE_800,
+    "MobileNetV2": _TO_ONE
+    | {
+        "resample": 2,
+        "size": {"shortest_edge": 256},
+        "do_center_crop": True,
+        "crop_size": {"height": 224, "width": 224},
+    },
+    "MobileViT": {
+        "do_normalize": False,
+        "do_flip_channel_order": True,
+        "resample": 3,
+        "size": {"shortest_edge": 224},
+        "do_center_crop": True,
+        "crop_size": {"height": 256, "width": 256},
+    },
+    "OneFormer": _IMAGENET | {"size": {"shortest_edge": 800, "longest_edge": 1333}},
+    "Segformer": _IMAGENET | {"size": {"height": 512, "width": 512}},
+    "ViT": _TO_ONE | {"resample": 2, "size": {"height": 224, "width": 224}},
+}
+_PROCESSOR_NAME = re.compile(r"(\w+?)(?:ImageProcessor|FeatureExtractor)\w*")
+# Whose processor a network's directory means that names none, where that is not its own.
+_PROCESSOR_OF_NETWORK = {"data2vec-vision": "Beit", "mobilevitv2": "MobileViT", "mobilenet_v2": "MobileNetV2"}
+
 
 class HuggingFaceError(Error):
     """A model that cannot be loaded; the message says what was wrong and what was expected."""
@@ -233,7 +267,7 @@ def _preprocessing(folder: Path, config: Mapping[str, Any], description: Descrip
     """``Source``'s fields, by the processor's file and, before it, the user's description."""
     said: Mapping[str, Any] = {}
     if (folder / PROCESSOR_FILE).is_file():
-        said = _read_json(folder / PROCESSOR_FILE)
+        said = _with_defaults(_read_json(folder / PROCESSOR_FILE), config, folder)
     else:
         logger.warning("%s has no %s: the whole picture, ImageNet's mean and std", folder.name, PROCESSOR_FILE)
     try:
@@ -242,13 +276,32 @@ def _preprocessing(folder: Path, config: Mapping[str, Any], description: Descrip
         return {
             "mean": description.mean or mean,
             "std": description.std or std,
-            "is_bgr": bool(said.get("do_flip_channel_order")) or description.channels == "bgr",
-            "resample": RESAMPLE[said.get("resample", 2)],
+            "is_bgr": description.channels == "bgr"
+            if description.channels
+            else bool(said.get("do_flip_channel_order")),
+            "resample": RESAMPLE[2 if said.get("resample") is None else said["resample"]],
             "input_size": input_size_of(said, config),
             "multiple": max(1, multiple),
         }
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise HuggingFaceError(f"{folder / PROCESSOR_FILE} is not understood: {in_one_line(error)}") from error
+
+
+def _with_defaults(said: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """A processor's file, and what its kind takes where the file says nothing."""
+    named = _PROCESSOR_NAME.match(str(said.get("image_processor_type") or said.get("feature_extractor_type") or ""))
+    kind = str(config.get("model_type"))
+    name = named[1] if named else _PROCESSOR_OF_NETWORK.get(kind, kind)
+    known = next((known for known in PROCESSORS if known.lower() == name.lower()), None)
+    silent = [key for key in ("image_mean", "image_std", "resample") if key not in said]
+    if known is None and silent and said.get("do_normalize", True):
+        logger.warning(
+            "%s does not say %s, and what the processor %r takes is not known: ImageNet's and bilinear are taken",
+            folder / PROCESSOR_FILE,
+            ", ".join(silent),
+            name[:80],
+        )
+    return {**(PROCESSORS[known] if known else {}), **said}
 
 
 def _mean_and_std(said: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

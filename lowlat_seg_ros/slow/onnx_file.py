@@ -24,7 +24,14 @@ from lowlat_seg_ros.runtime.extras import import_extra
 from lowlat_seg_ros.runtime.onnx_program import OnnxFile
 from lowlat_seg_ros.runtime.runtime import InThread, Session
 from lowlat_seg_ros.slow.description import Description, completed_by_metadata, read_description
-from lowlat_seg_ros.slow.foreign import IMAGENET_MEAN, IMAGENET_STD, ForeignNetwork, Source, checked
+from lowlat_seg_ros.slow.foreign import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SMALLEST_PROBABILITY,
+    ForeignNetwork,
+    Source,
+    checked,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +42,7 @@ ENDLESS = ("Loop", "Scan")
 LARGEST_INFERRED = 1 << 26  # bytes of a file whose tensors' sizes are looked at: larger ones cost what they hold anyway
 LARGEST_TENSOR = 1 << 29  # numbers: the logits of 150 classes for 2048x1024 pixels are 3e8
 NOT_IN_TORCH = "an ONNX file does not run in torch"
+PROBABILITIES_OFF = 0.02  # that those of a place may sum to more or less than 1, in half precision
 CERTAIN = 10.0  # the logit of a class where the network gives ids and no logits
 
 
@@ -242,7 +250,8 @@ class OnnxRunner:
             return self._of_ids(found)
         if found.ndim == 4 and found.shape[1] != self._class_count and found.shape[3] == self._class_count:
             found = found.transpose(0, 3, 1, 2)
-        return torch.from_numpy(np.ascontiguousarray(found, np.float32))
+        answer = torch.from_numpy(np.ascontiguousarray(found, np.float32))
+        return answer.clamp_min(SMALLEST_PROBABILITY).log() if _are_probabilities(answer) else answer
 
     def _of_ids(self, ids: np.ndarray) -> Tensor:
         """(h, w), with dimensions of one before it or behind, to logits; what names no class is one channel more."""
@@ -255,6 +264,13 @@ class OnnxRunner:
         is_class = (labels >= 0) & (labels < self._class_count)
         labels = torch.where(is_class, labels, self._class_count)
         return CERTAIN * functional.one_hot(labels, self._class_count + 1).permute(2, 0, 1)[None].float()
+
+
+def _are_probabilities(answer: Tensor) -> bool:
+    """Whether a network ends in a softmax over its classes, (1, classes, h, w), which logits never look like."""
+    if answer.dim() != 4 or not bool(answer.min() >= 0):
+        return False
+    return bool(((answer.sum(dim=1) - 1).abs() <= PROBABILITIES_OFF).all())
 
 
 def _log_defaults(description: Description, name: str) -> None:

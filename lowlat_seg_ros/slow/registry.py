@@ -46,7 +46,7 @@ def load_model(model: str, device: torch.device | str = "cpu") -> SlowNetwork:
         Error: there is no model there, or it cannot be used; the message says what was expected.
     """
     kind = next(kind for kind in KINDS.values() if kind.recognises(model))
-    with turning_all_into(Error, f"the model {shown(model)} cannot be loaded"):
+    with turning_all_into(Error, f"the model {shown(model, 300)} cannot be loaded"):
         return kind.load(model, device)
 
 
