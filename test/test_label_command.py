@@ -51,10 +51,7 @@ RUNS_IN = "lowlat-seg: the fast track runs in torch fp32\nlowlat-seg: the slow t
 
 
 def label(material: Path, given: Path | str, out: Path, *more: str) -> int:
-    in_torch = [
-        word for track in ("fast", "slow") for word in (f"--{track}-runtime", "torch", f"--{track}-precision", "fp32")
-    ]
-    return main(["label", str(given), "--out", str(out), "--model", str(material / "model"), *in_torch, *more])
+    return main(["label", str(given), "--out", str(out), "--model", str(material / "model"), *more])
 
 
 def labels_in(folder: Path) -> dict[str, NDArray[np.uint8]]:

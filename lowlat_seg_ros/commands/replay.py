@@ -41,7 +41,6 @@ from lowlat_seg_ros.replay.report_files import (
     read_document,
 )
 from lowlat_seg_ros.replay.settings import PolicySettings, ReplaySettings
-from lowlat_seg_ros.runtime.choice import AS_LOADED
 from lowlat_seg_ros.stream.key_frames import POLICIES
 
 PROFILE_FILE = "profile.json"
@@ -68,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     profile.add_argument(
         "--measure", action="store_true", help=f"as this machine is; its profile goes to {PROFILE_FILE}"
     )
-    add_runtime_options(parser, AS_LOADED)
+    add_runtime_options(parser)
     _add_live_options(parser)
     _add_fleet_options(parser)
     parser.add_argument("--compare", type=Path, metavar="OLD", help=f"an older {REPORT_FILE} or {FLEET_FILE}")

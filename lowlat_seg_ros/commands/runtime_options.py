@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from lowlat_seg_ros.runtime.choice import AUTO, PRECISION_NAMES, RUNTIME_NAMES, Place
+from lowlat_seg_ros.runtime.choice import AS_LOADED, PRECISION_NAMES, RUNTIME_NAMES
 from lowlat_seg_ros.stream.networks import Wishes
-
-ANY = Place(AUTO, AUTO)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -21,20 +19,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_runtime_options(parser: argparse.ArgumentParser, default: Place = ANY) -> None:
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     """Whatever is typed is looked at by ``wishes_of``."""
     for track in ("fast", "slow"):
         parser.add_argument(
             f"--{track}-runtime",
-            default=default.runtime,
+            default=AS_LOADED.runtime,
             metavar="NAME",
-            help=f"where the {track} track's network runs: {', '.join(RUNTIME_NAMES)}; default: {default.runtime}",
+            help=f"where the {track} track's network runs: {', '.join(RUNTIME_NAMES)}; default: {AS_LOADED.runtime}",
         )
         parser.add_argument(
             f"--{track}-precision",
-            default=default.precision,
+            default=AS_LOADED.precision,
             metavar="NAME",
-            help=f"the precision it computes in: {', '.join(PRECISION_NAMES)}; default: {default.precision}",
+            help=f"the precision it computes in: {', '.join(PRECISION_NAMES)}; default: {AS_LOADED.precision}",
         )
 
 
