@@ -18,7 +18,7 @@ from torch import Tensor
 from lowlat_seg_ros import Segmenter, load_model
 from lowlat_seg_ros.slow.description import Description, Grouping, group_classes
 from lowlat_seg_ros.slow.foreign import ForeignNetwork, averaged, grouped
-from lowlat_seg_ros.slow.hugging_face import input_size_of, logits_of_queries
+from lowlat_seg_ros.slow.hugging_face import PROCESSORS, input_size_of, logits_of_queries
 
 NO_FEATURE = torch.empty(0)
 # Each channel of the picture is a class: the largest wins.
@@ -124,7 +124,7 @@ def test_mean_and_std_are_of_the_channels_in_their_order(tmp_path: Path) -> None
     assert float(logits[0, 0].max()) == pytest.approx(200_000) and float(logits[0, 2].max()) == pytest.approx(200)
 
 
-def test_a_softmax_at_the_end_is_undone(tmp_path: Path) -> None:
+def test_a_softmax_at_the_end_is_undone_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its probabilities, carried as if they were logits, would be all but uniform."""
     files = [
         onnx_network(tmp_path / f"{name}.onnx", COLOURS, weights=BY_COLOUR * 0.01, ends_in_softmax=name == "softmax")
@@ -132,6 +132,8 @@ def test_a_softmax_at_the_end_is_undone(tmp_path: Path) -> None:
     ]
     plain, undone = (load_model(str(file)).answer(picture(), torch.empty(0)).logits.log_softmax(1) for file in files)
     torch.testing.assert_close(undone, plain, atol=1e-4, rtol=1e-4)
+    (line,) = [message for message in caplog.messages if "ends in a softmax" in message]
+    assert "softmax.onnx ends in a softmax" in line
 
 
 def test_ids_are_labels_and_those_of_no_class_are_unlabelled(tmp_path: Path) -> None:
@@ -273,3 +275,29 @@ def test_pictures_are_prepared_as_the_processor_does(
     found = network._input(image, network._input_size((130, 90), 1.0), is_mirrored=False)
     assert found.shape == expected.shape
     assert float((found - expected).abs().max()) < 3 / 255 / 0.225  # cubic weights add up two roundings
+
+
+MODULES = {"Beit": "beit", "DPT": "dpt", "MobileNetV2": "mobilenet_v2", "MobileViT": "mobilevit", "ViT": "vit"}
+
+
+@pytest.mark.parametrize("kind", PROCESSORS)
+def test_processors_defaults_are_those_of_transformers(kind: str) -> None:
+    module = MODULES.get(kind, kind.lower())
+    processors = pytest.importorskip(f"transformers.models.{module}.image_processing_pil_{module}")
+    theirs, ours = getattr(processors, f"{kind}ImageProcessorPil"), PROCESSORS[kind]
+    assert bool(theirs.do_normalize) == ours.get("do_normalize", True)
+    if theirs.do_normalize:
+        assert (list(theirs.image_mean), list(theirs.image_std)) == (ours["image_mean"], ours["image_std"])
+    assert (theirs.resample, theirs.size) == (ours["resample"], ours["size"])
+    assert bool(getattr(theirs, "do_center_crop", False)) == ours.get("do_center_crop", False)
+    assert not ours.get("do_center_crop") or theirs.crop_size == ours["crop_size"]
+    assert bool(getattr(theirs, "do_flip_channel_order", False)) == ours.get("do_flip_channel_order", False)
+    assert getattr(theirs, "size_divisor", None) == ours.get("size_divisor")
+
+
+def test_what_an_unknown_processor_does_not_say_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = segformer(tmp_path / "model")
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "OwnImageProcessor"}))
+    load_model(str(folder))
+    (line,) = [message for message in caplog.messages if "OwnImageProcessor" in message or "'Own'" in message]
+    assert "does not say image_mean, image_std, size, resample" in line

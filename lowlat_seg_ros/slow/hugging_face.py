@@ -58,7 +58,6 @@ _SHORT_SIDE_800 = _IMAGENET | {"size": {"shortest_edge": 800, "longest_edge": 13
 # What transformers' processors take where their file is silent, by the name without its ending (transformers 5.20).
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "Beit": _TO_ONE | {"resample": 3, "size": {"height": 224, "width": 224}},
-    "ConvNext": _IMAGENET | {"resample": 3},
     "DPT": _TO_ONE | {"resample": 3, "size": {"height": 384, "width": 384}},
     "Eomt": _IMAGENET | {"size": {"shortest_edge": 640, "longest_edge": 640}},
     "Mask2Former": _SHORT_SIDE_800,
@@ -293,10 +292,15 @@ def _with_defaults(said: Mapping[str, Any], config: Mapping[str, Any], folder: P
     kind = str(config.get("model_type"))
     name = named[1] if named else _PROCESSOR_OF_NETWORK.get(kind, kind)
     known = next((known for known in PROCESSORS if known.lower() == name.lower()), None)
-    silent = [key for key in ("image_mean", "image_std", "resample") if key not in said]
-    if known is None and silent and said.get("do_normalize", True):
+    wanted = [
+        *(("image_mean", "image_std") if said.get("do_normalize", True) else ()),
+        *(("size", "resample") if said.get("do_resize", True) else ()),
+    ]
+    silent = [key for key in wanted if key not in said]
+    if known is None and silent:
         logger.warning(
-            "%s does not say %s, and what the processor %r takes is not known: ImageNet's and bilinear are taken",
+            "%s does not say %s, and what the processor %r takes is not known: taken are ImageNet's mean and std, the "
+            "whole picture, bilinear",
             folder / PROCESSOR_FILE,
             ", ".join(silent),
             name[:80],

@@ -165,6 +165,7 @@ class OnnxRunner:
     """From normalised pixels to logits by a session."""
 
     size: Size | None = None  # (width, height), where the file fixes it
+    _gives_probabilities: bool | None = None  # None before the first answer, of the picture that it is checked with
 
     def __init__(
         self, session: Any, description: Description, name: str, device: torch.device | str, path: Path
@@ -251,7 +252,11 @@ class OnnxRunner:
         if found.ndim == 4 and found.shape[1] != self._class_count and found.shape[3] == self._class_count:
             found = found.transpose(0, 3, 1, 2)
         answer = torch.from_numpy(np.ascontiguousarray(found, np.float32))
-        return answer.clamp_min(SMALLEST_PROBABILITY).log() if _are_probabilities(answer) else answer
+        if self._gives_probabilities is None:
+            self._gives_probabilities = _are_probabilities(answer)
+            if self._gives_probabilities:
+                logger.warning("%s ends in a softmax, it seems: the logarithm of what it gives is taken", self._name)
+        return answer.clamp_min(SMALLEST_PROBABILITY).log() if self._gives_probabilities else answer
 
     def _of_ids(self, ids: np.ndarray) -> Tensor:
         """(h, w), with dimensions of one before it or behind, to logits; what names no class is one channel more."""
