@@ -40,7 +40,7 @@ replay: setup ## play a drive from a bag, simulated and live, and write a page f
 	@exec $(CONTAINED) python -m lowlat_seg_ros.cli replay replay_out/bag --out replay_out/live --live --measure
 	@[ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] || .venv/bin/python -m webbrowser "file://$(CURDIR)/replay_out/live/index.html"
 
-test: setup ## the tests, six minutes
+test: setup ## the tests, seven minutes on two quiet cores
 	@exec $(PYTEST) -m "not slow" test
 
 test-all: test ## adds the slow ones, Jazzy, the numeric ones as other CPUs run them, and a minute of fuzz

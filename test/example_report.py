@@ -36,7 +36,7 @@ from lowlat_seg_ros.replay.report import (
     Video,
 )
 from lowlat_seg_ros.replay.timeline import FrameRecord, Status, Timeline
-from lowlat_seg_ros.stream.networks import IN_TORCH
+from lowlat_seg_ros.stream.networks import DEFAULT
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 PERIOD_MS = 1000 / 15
@@ -58,7 +58,7 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
             "cameras": [],
             "propagation": "auto",
             "fast_model": "default",
-            **IN_TORCH.to_mapping(),
+            **DEFAULT.to_mapping(),
             "truth": None,
             **({"live": {"rate": 0.5, "rounds": 2}} if live else {}),
         },

@@ -104,7 +104,8 @@ def _matched(pattern: str, rate_hz: float | None, stills: bool) -> list[LabelInp
     if pictures and videos:
         raise InputError(f"{pattern} matches pictures and videos, {pictures[0]} and {videos[0]}; expected one kind")
     problems = Problems()
-    for path in (path for path in paths if path not in set(pictures or videos)):
+    taken = set(pictures or videos)
+    for path in (path for path in paths if path not in taken):
         problems.add("others", f"{pattern} matches files that are no {'pictures' if pictures else 'videos'}", path)
     if pictures:
         return [ClipInput(Pictures(pictures, pattern, rate_hz, not stills, problems), stills)]

@@ -142,7 +142,8 @@ class MotionSearch:
         self._found = FoundMotion(picture, None if self.key is None else estimator.between(self.key, picture, start))
         self._is_done.set()
         self._frame = self._start = None  # not kept alive with a key frame
-        self._beside.usual_seconds = time.thread_time() - began
+        if self.key is not None:  # without one there was nothing to search
+            self._beside.usual_seconds = time.thread_time() - began
 
 
 class MotionBesideNetwork:

@@ -17,7 +17,7 @@ from lowlat_seg_ros.stream.key_frames import (
     Limits,
     policy_named,
 )
-from lowlat_seg_ros.stream.networks import IN_TORCH, Wishes
+from lowlat_seg_ros.stream.networks import DEFAULT, Wishes
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
 DEFAULT_THRESHOLDS: Final = {
@@ -79,7 +79,7 @@ class ReplaySettings:
     cameras: tuple[str, ...] = ()  # topics; none: every camera in the bag
     propagation: str = AUTO
     fast_model: str = "default"  # whose Sl carries the labels of a model that has no fast track of its own
-    wishes: Wishes = IN_TORCH  # where the networks run: by default as on every other computer
+    wishes: Wishes = DEFAULT  # where the networks run
     truth: LabelClasses | None = None  # what the ids of the bag's truth are; None: those of the fast track's classes
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.models.placing import Placer
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.choice import AS_LOADED, Choice, Wish, choose, torch_alone
+from lowlat_seg_ros.runtime.choice import Choice, Wish, choose, torch_alone
 from lowlat_seg_ros.slow.network import CanBePlaced, SlowNetwork
 from lowlat_seg_ros.slow.registry import load_model, load_tracks
 
@@ -37,8 +37,7 @@ class Wishes(NamedTuple):
 
 
 DEFAULT: Final = Wishes()
-IN_TORCH: Final = Wishes.named(*(AS_LOADED.runtime,) * 2, *(AS_LOADED.precision,) * 2)
-"""As networks are loaded, which is the same on every computer: for figures that have to repeat."""
+"""As networks are loaded, which is the same on every computer."""
 
 
 class Networks(NamedTuple):
