@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -117,13 +116,25 @@ def test_what_goes_wrong_comes_out_where_the_motion_is_wanted(
     assert searches.beside.begin(scene(), key).result().motion is not None
 
 
-def test_the_thread_ends_with_its_camera() -> None:
+def test_the_thread_ends_with_its_camera_even_in_the_middle_of_a_search() -> None:
+    may_go_on, begun = threading.Event(), threading.Event()
+    caller = threading.get_native_id()
+
+    class Held(MotionEstimator):
+        def between(self, key: Frame, current: Frame, start: Motion | None = None) -> Motion:
+            if threading.get_native_id() != caller:
+                begun.set()
+                may_go_on.wait(10)
+            return super().between(key, current, start)
+
     before = set(threading.enumerate())
-    beside = MotionBesideNetwork(partial(MotionEstimator, SIZE))
+    beside = MotionBesideNetwork(partial(Held, SIZE))
     (thread,) = set(threading.enumerate()) - before
-    beside.begin(scene(), picture(scene())).result()
-    del beside
-    gc.collect()
+    search = beside.begin(scene(), picture(scene()))
+    assert begun.wait(10)
+    search.result()
+    del beside, search
+    may_go_on.set()
     thread.join(timeout=10)
     assert not thread.is_alive()
 

@@ -104,13 +104,35 @@ def already_found(found: FoundMotion) -> Future[FoundMotion]:
     return future
 
 
+class EstimatorPerThread:
+    """A camera's estimators, one for each thread that searches, and how long a search takes."""
+
+    def __init__(self, make_estimator: Callable[[], MotionEstimator]) -> None:
+        self.usual_seconds = 0.0  # that the last search took of a core
+        self._make_estimator = make_estimator
+        self._of_thread = threading.local()
+
+    @property
+    def own(self) -> MotionEstimator:
+        """This thread's."""
+        if not hasattr(self._of_thread, "estimator"):
+            self._of_thread.estimator = self._make_estimator()
+        return cast(MotionEstimator, self._of_thread.estimator)
+
+
 class MotionSearch:
     """One frame's. The thread does it, or whoever needs the result before the thread has got that far."""
 
-    def __init__(self, beside: MotionBesideNetwork, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> None:
+    def __init__(
+        self,
+        estimators: EstimatorPerThread,
+        frame: NDArray[np.uint8],
+        key: NDArray[np.uint8] | None,
+        start: Motion | None,
+    ) -> None:
         self.key = key
-        self._beside = beside
-        self._start = beside.start_for(key)
+        self._estimators = estimators
+        self._start = start
         self._frame: NDArray[np.uint8] | None = frame
         self._has_begun = False
         self._is_done = threading.Event()
@@ -121,7 +143,7 @@ class MotionSearch:
 
         A thread whose core other programs want may need many times as long. Both find the same.
         """
-        if not self._is_done.wait(self._beside.usual_seconds if self._has_begun else 0.0):
+        if not self._is_done.wait(self._estimators.usual_seconds if self._has_begun else 0.0):
             self._search()
         assert self._found is not None
         return self._found
@@ -137,13 +159,13 @@ class MotionSearch:
             return
         self._has_begun = True
         began = time.thread_time()
-        estimator = self._beside.estimator
+        estimator = self._estimators.own
         picture = estimator.picture(frame)
         self._found = FoundMotion(picture, None if self.key is None else estimator.between(self.key, picture, start))
         self._is_done.set()
         self._frame = self._start = None  # not kept alive with a key frame
         if self.key is not None:  # without one there was nothing to search
-            self._beside.usual_seconds = time.thread_time() - began
+            self._estimators.usual_seconds = time.thread_time() - began
 
 
 class MotionBesideNetwork:
@@ -155,33 +177,25 @@ class MotionBesideNetwork:
 
     def __init__(self, make_estimator: Callable[[], MotionEstimator]) -> None:
         """``make_estimator``: called in each thread that searches, here first in the caller's."""
-        self.usual_seconds = 0.0  # that the last search took of a core
-        self._make_estimator = make_estimator
-        self._of_thread = threading.local()
+        # A search knows these and not the camera: else a camera dropped in mid-search would keep itself alive.
+        self._estimators = EstimatorPerThread(make_estimator)
         self._last: MotionSearch | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="motion")
         self._thread_id = self._thread.submit(threading.get_native_id).result()
-        blank = self.estimator.picture(np.zeros((1, 1, 3), np.uint8))
-        self.estimator.between(blank, blank)  # OpenCV's first search takes longer
-
-    @property
-    def estimator(self) -> MotionEstimator:
-        """This thread's own."""
-        if not hasattr(self._of_thread, "estimator"):
-            self._of_thread.estimator = self._make_estimator()
-        return cast(MotionEstimator, self._of_thread.estimator)
+        blank = self._estimators.own.picture(np.zeros((1, 1, 3), np.uint8))
+        self._estimators.own.between(blank, blank)  # OpenCV's first search takes longer
 
     def begin(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> MotionSearch:
         """Start to look for the motion of a frame, (H, W, 3) uint8 RGB, since the key frame of that picture."""
         # Linux may wake a thread on the core of the one that wakes it, another being idle: the network would wait.
         keep_off_this_core(self._thread_id)
-        search = MotionSearch(self, frame, key)
+        search = MotionSearch(self._estimators, frame, key, self._start_for(key))
         if key is not None:
             self._last = search
         self._thread.submit(search.search_unless_begun)
         return search
 
-    def start_for(self, key: NDArray[np.uint8] | None) -> Motion | None:
+    def _start_for(self, key: NDArray[np.uint8] | None) -> Motion | None:
         """The last motion where that is from the same key frame."""
         if key is None or self._last is None or self._last.key is not key:
             return None
