@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.evaluation import paper_tables
+from lowlat_seg_ros.evaluation.controls import LATE, controls_of_table_1, largest_alone
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.gated_flow import FRAMES, GatedFlow
 from lowlat_seg_ros.evaluation.latency import TwoTracksCandidate
@@ -21,8 +22,8 @@ from lowlat_seg_ros.evaluation.paper_figures import marked, picture_table, regio
 from lowlat_seg_ros.evaluation.paper_tables import candidates_of_table_1
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.published import TABLE_1, TABLE_2, TABLE_4
-from lowlat_seg_ros.evaluation.rows import TrackSettings
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
+from lowlat_seg_ros.evaluation.rows import TrackSettings, late
+from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.comparisons import Comparisons, GatedUnits
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.threads import ThreadCounts
@@ -101,6 +102,53 @@ def test_table_1_times_every_row_of_the_paper_and_ours_beside_it() -> None:
     network.comparisons = None
     fewer = list(candidates_of_table_1(network, settings, ThreadCounts(1, 1), 15.0))
     assert set(names) - set(fewer) == NEED_WEIGHTS[1] == set(paper_tables.recorded_tables()["rows"]["1"])
+
+
+def test_controls_of_table_2_are_what_they_are_called(clip: Path, compared: Path, tmp_path: Path) -> None:
+    """A key frame's feature as it is has the key frame's labels; of a model without carried logits fusion is the row
+    `fixed`, at the interval that stands in the control's name."""
+    files = {name: tmp_path / f"{name}.json" for name in ("table", "copy", "rows")}
+    assert evaluate(clip, compared, "--table", "2", "--json", str(files["table"])) == 0
+    controls = {control["name"]: control["mean_iou"] for control in figures(files["table"])["table"]["controls"]}
+    fixed = ["--rows", "fixed", "--analyses", "none", "--interval", str(paper_tables.INTERVAL)]
+    assert evaluate(clip, compared, *fixed, "--propagation", "copy", "--json", str(files["copy"])) == 0
+    assert controls["F_h as it is"] == figures(files["copy"])["rows"][0]["mean_iou"]
+    rare = ["--rows", "single-frame,fixed", "--analyses", "none", "--interval", "10", "--propagation", "adaptive"]
+    assert evaluate(clip, compared, *rare, "--json", str(files["rows"])) == 0
+    single, fused = (row["mean_iou"] for row in figures(files["rows"])["rows"])
+    assert controls["Sl alone"] == single
+    assert controls["adaptive propagation, with fusion, a key frame every 10 frames"] == pytest.approx(fused)
+
+
+def test_controls_of_table_1_are_late_by_counted_frames(clip: Path, compared: Path, tmp_path: Path) -> None:
+    network = load_checkpoint(compared)
+    folder = LabelledFolder(clip / "frames", clip / "labels")
+    evaluated = EvaluatedClip(network, (folder[index] for index in range(len(folder))))
+    policy = PredictedDeviation(0.0)
+    found = {control.name: control.mean_iou for control in controls_of_table_1(evaluated, TrackSettings(5, policy, ()))}
+    file = tmp_path / "rows.json"
+    rows = [
+        "--rows",
+        "low-latency",
+        "--analyses",
+        "none",
+        "--delay-frames",
+        *map(str, LATE),
+        "--propagation",
+        "adaptive",
+    ]
+    limits = ["--threshold", "0", "--idle-threshold", "1", "--minimum-key-period", "0", "--maximum-key-period", "0"]
+    assert evaluate(clip, compared, *rows, *limits, "--json", str(file)) == 0
+    for delay, row in zip(LATE, figures(file)["rows"], strict=True):
+        assert found[f"AFP + AKS + LLS, {late(delay)}"] == pytest.approx(row["mean_iou"])
+    assert {"GRFP(2)", "GRFP(3)"} < set(found)
+
+
+def test_the_likeliest_tap_stands_alone() -> None:
+    kernels = torch.rand(2, 9, 4, 5, generator=torch.Generator().manual_seed(0))
+    alone = largest_alone(kernels)
+    assert torch.equal(alone.sum(dim=1), torch.ones(2, 4, 5))
+    assert torch.equal((alone * kernels).sum(dim=1), kernels.amax(dim=1))
 
 
 def test_table_3_has_the_papers_modules_and_shares(

@@ -56,6 +56,9 @@ def _paper_table(paper: PaperTable, found: Evaluation) -> list[str]:
     lines = [title, "", *table(*table_cells(paper))]
     for note in paper.notes:
         lines += ["", note]
+    if paper.controls:
+        cells = [[control.name, _figure(control.mean_iou), control.shows] for control in paper.controls]
+        lines += ["", "## Why its rows are in this order", "", *table(["control", "mIoU", "shows"], cells)]
     return lines
 
 

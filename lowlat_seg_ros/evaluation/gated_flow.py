@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -51,21 +51,28 @@ def gated_logits(units: GatedUnits, frames: Sequence[SeenAlone], motions: Sequen
 class GatedFlow:
     """GRFP(5) on a video's frames in turn."""
 
-    def __init__(self, network: SegmentationNetwork, units: GatedUnits) -> None:
-        self._network, self._units = network, units
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        units: GatedUnits,
+        frames: int = FRAMES,
+        full_network: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """``frames`` that are looked at; ``full_network``: a picture's logits, by ``network`` unless given."""
+        self._full_network, self._units = full_network or network, units
         self._input_size = network.config.input_size
         self._preprocess = Preprocessor(self._input_size, torch.device("cpu"))
         self._normalise = Normalising(network.config.mean, network.config.std)
         self._estimator = MotionEstimator(self._input_size)
-        self._frames: deque[SeenAlone] = deque(maxlen=FRAMES)
-        self._motions: deque[Motion] = deque(maxlen=FRAMES - 1)  # of each frame but the first, to the one before
+        self._frames: deque[SeenAlone] = deque(maxlen=frames)
+        self._motions: deque[Motion] = deque(maxlen=frames - 1)  # of each frame but the first, to the one before
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, the frame after the last call's, to (H, W) class ids."""
         resized = self._preprocess.resized(image)
         picture = self._preprocess.image(resized)
-        logits = self._network(picture)
+        logits = self._full_network(picture)
         seen = seen_alone(logits, self._normalise(picture), resized, self._estimator)
         if self._frames:
             self._motions.append(self._estimator.between(self._frames[-1].for_motion, seen.for_motion))

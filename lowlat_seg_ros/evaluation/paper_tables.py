@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from lowlat_seg_ros.evaluation.controls import Control, controls_of_table_1, controls_of_table_2
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.gated_flow import GatedFlow
 from lowlat_seg_ros.evaluation.latency import (
@@ -60,6 +61,7 @@ class TableRow:
     pixel_accuracy: float | None = None
     class_accuracy: float | None = None
     key_frame_ratio: float | None = None
+    slow_track_ms: float | None = None  # median of Sh: by itself where key frames wait for it, beside the fast track
     share: float | None = None  # of the full network's time
     origin: str = "measured"  # or "recorded", by an earlier run; "quoted", from a paper; "not at hand"
     note: str = ""
@@ -74,6 +76,7 @@ class PaperTable:
     columns: tuple[str, ...]  # the fields of a row that it has, in their order
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
+    controls: tuple[Control, ...] = ()  # why its rows are in the order that they are in
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,10 @@ def table_1(clip: EvaluatedClip, settings: TrackSettings, timing: LatencySetting
         f"Fixed schedules have a key frame every {INTERVAL} frames; AKS: {_paper_policy(settings).in_words()}.",
         *_notes_on_recorded(rows),
     ]
-    columns = ("mean_iou", "mean_ms", "max_ms", "key_frame_ratio")
-    return MadeTable(
-        PaperTable(1, "Comparison with the state of the art", columns, tuple(rows), tuple(notes)), latency=report
-    )
+    columns = ("mean_iou", "mean_ms", "max_ms", "key_frame_ratio", "slow_track_ms")
+    controls = tuple(controls_of_table_1(clip, _paper_policy(settings)))
+    title = "Comparison with the state of the art"
+    return MadeTable(PaperTable(1, title, columns, tuple(rows), tuple(notes), controls), latency=report)
 
 
 def candidates_of_table_1(
@@ -191,6 +194,7 @@ def _timed_row(name: str, row: LatencyRow) -> TableRow:
         row.mean_ms,
         row.max_ms,
         key_frame_ratio=row.key_frame_ratio,
+        slow_track_ms=row.slow_track_ms,
     )
 
 
@@ -221,7 +225,8 @@ def table_2(clip: EvaluatedClip, settings: TrackSettings) -> MadeTable:
         f"{len(clip)} frames, a key frame every {INTERVAL} of them, which waits for Sh and is scored too.",
         *_notes_on_recorded(rows),
     ]
-    table = PaperTable(2, "Feature propagation modules", ("mean_iou",), tuple(rows), tuple(notes))
+    controls = tuple(controls_of_table_2(clip, settings))
+    table = PaperTable(2, "Feature propagation modules", ("mean_iou",), tuple(rows), tuple(notes), controls)
     return MadeTable(table, tuple(measured.values()))
 
 
@@ -308,6 +313,7 @@ COLUMNS: Final[dict[str, tuple[str, Format]]] = {
     "pixel_accuracy": ("PA", "{:.4f}".format),
     "class_accuracy": ("CA", "{:.4f}".format),
     "key_frame_ratio": ("key frames", "{:.2f}".format),
+    "slow_track_ms": ("Sh, ms", "{:.0f}".format),
     "share": ("share", "{:.1%}".format),
 }
 
