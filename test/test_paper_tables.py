@@ -239,11 +239,14 @@ def test_the_picture_table_marks_where_ours_alone_is_right(clip: Path) -> None:
     gain = np.zeros((200, 300), np.float32)
     gain[40:60, 200:230] = 1
     gain[150:170, 50:80] = -1
+    gain[100:105, 150:155] = 1  # too little to see
     better, worse = region(gain), region(-gain)
     assert better is not None and abs(better[0] - 215) <= 48 and abs(better[1] - 50) <= 36
     assert worse is not None and abs(worse[0] - 65) <= 48 and region(np.zeros_like(gain)) is None
-    picture = marked(np.zeros((200, 300, 3), np.uint8), [(better, (255, 0, 0)), (None, (0, 0, 255))])
-    assert picture[..., 0].any() and not picture[..., 2].any()
+    assert region(np.where(gain[:, :160] > 0, gain[:, :160], 0)) is None
+    picture = marked(np.zeros((200, 300, 3), np.uint8), [(better, ((255, 0, 0), "+")), (None, ((0, 0, 255), "-"))])
+    red, blue = (255, 0, 0), (0, 0, 255)
+    assert (picture == red).all(axis=2).any() and not (picture == blue).all(axis=2).any()
 
 
 @pytest.mark.parametrize("has_weights", [True, False])

@@ -97,8 +97,12 @@ def legend(classes: Sequence[str], colours: Sequence[Colour], width: int, text_h
     return _grid([_widened(entry, entry_width) for entry in entries], columns=max(1, width // entry_width), width=width)
 
 
-def contact_sheet(tiles: Sequence[tuple[Picture, str]], columns: int, tile_width: int = 480) -> Picture:
+def contact_sheet(
+    tiles: Sequence[tuple[Picture, str]], columns: int, tile_width: int = 480, text_height: int | None = None
+) -> Picture:
     """Lay out (picture, caption) pairs row by row, each picture `tile_width` wide under its caption.
+
+    Capitals are `text_height` pixels high, unless given a fortieth of the width.
 
     All pictures must have the shape of the first. Returns (rows * tile height, columns * tile width, 3) uint8; places
     left over in the last row stay white. Raises ValueError for no tiles, no columns or pictures of several sizes.
@@ -108,7 +112,9 @@ def contact_sheet(tiles: Sequence[tuple[Picture, str]], columns: int, tile_width
     shapes = {picture.shape for picture, _ in tiles}
     if len(shapes) > 1:
         raise ValueError(f"A contact sheet needs pictures of one size, not {sorted(shapes)}.")
-    drawn = [_captioned(picture, caption, tile_width) for picture, caption in tiles]
+    drawn = [
+        _captioned(picture, caption, tile_width, text_height or max(8, tile_width // 40)) for picture, caption in tiles
+    ]
     columns = min(columns, len(drawn))
     return _grid(drawn, columns, width=columns * drawn[0].shape[1])
 
@@ -126,11 +132,11 @@ def _require_labels(labels: NDArray[np.uint8]) -> None:
         raise ValueError(f"Labels must be (H, W) uint8, not {labels.shape} {labels.dtype}.")
 
 
-def _captioned(picture: Picture, caption: str, width: int) -> Picture:
+def _captioned(picture: Picture, caption: str, width: int, text_height: int) -> Picture:
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     smaller = width < picture.shape[1]
     tile = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    text = line_of_text(caption, max(8, width // 40), PAPER, width)
+    text = line_of_text(caption, text_height, PAPER, width)
     framed = np.vstack([_widened(text, width), tile.astype(np.uint8, copy=False)])
     return cv2.copyMakeBorder(framed, 0, 4, 4, 4, cv2.BORDER_CONSTANT, value=PAPER).astype(np.uint8, copy=False)
 

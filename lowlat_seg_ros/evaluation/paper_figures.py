@@ -8,11 +8,12 @@ for research use.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -23,14 +24,22 @@ from tqdm import tqdm
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.data.drawing import colourise, contact_sheet, legend
+from lowlat_seg_ros.data.drawing import FONT, PAPER, colourise, contact_sheet, legend, line_of_text
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.deviations import deviation
 from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
 from lowlat_seg_ros.evaluation.latency import LatencySettings
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
 from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, PaperTable, paper_table
-from lowlat_seg_ros.evaluation.plots import COLOURS, MARKERS, empty_figure, png_of, policy_figure
+from lowlat_seg_ros.evaluation.plots import (
+    COLOURS,
+    DOTS_PER_INCH,
+    MARKERS,
+    empty_figure,
+    png_of,
+    policy_figure,
+    prepare,
+)
 from lowlat_seg_ros.evaluation.policy_curves import key_pairs, policy_curves
 from lowlat_seg_ros.evaluation.published import FIGURE_1
 from lowlat_seg_ros.evaluation.rows import TrackSettings, in_engine
@@ -40,14 +49,20 @@ from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, Pred
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CAMVID: Final = Path("../shared/camvid")
 STREET_FRAMES: Final = 60
 SHOWN: Final = 4  # rows of a picture table
 WINDOW: Final = (97, 73)  # pixels, of the regions that are marked
-BETTER, WORSE = (255, 0, 0), (0, 80, 255)  # RGB: where ours is right and the others are not, and the other way round
-HIGHEST_QUOTED: Final = 0.83  # mIoU: the quoted names are within the picture
+LEAST: Final = 0.03  # of a window's pixels: what differs less cannot be seen
+BETTER, WORSE = ((220, 0, 0), "+"), ((0, 0, 0), "-")  # RGB and sign: ours alone is right, ours alone is wrong
+MARKS_IN_WORDS: Final = "Red, +: ours alone is right. Black, -: ours alone is wrong."
+TILE_WIDTH: Final = 320  # pixels
+TEXT_HEIGHT: Final = 15  # pixels, of capitals: five tiles are shown at a phone's width
+TALL_INCHES: Final = (6.4, 7.4)  # of figure 1
+LINES_OF_TEXT: Final = 14  # that are as high as one of its two parts
 WAYS: Final = {"DFF": "optical_flow", "Clockwork": "clockwork", "ours": "adaptive"}
 
 
@@ -95,29 +110,48 @@ def figure_1(clip: EvaluatedClip) -> bytes:
 
 
 def accuracy_against_latency(table: PaperTable) -> Figure:
-    """Ours as full marks, the paper's own numbers as empty ones; who gave no latency stands at the edge."""
-    figure, axes = empty_figure("Accuracy against latency", "slowest frame (ms)", "mIoU")
+    """The paper's numbers above, ours below, each method by the same mark; quoted ones at the edge."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(TALL_INCHES, DOTS_PER_INCH, layout="constrained")
+    upper, lower = figure.subplots(2, 1)
+    prepare(upper, "The paper's: Cityscapes, its authors' machine", "", "mIoU")
+    prepare(lower, "Ours", "slowest frame (ms)", "mIoU")
     for index, row in enumerate(table.rows):
-        marker, colour = MARKERS[index % len(MARKERS)], COLOURS[index % len(COLOURS)]
-        label = row.name + (" (recorded)" if row.origin == "recorded" else "")
-        if row.max_ms is not None and row.mean_iou is not None:
-            axes.scatter([row.max_ms], [row.mean_iou], 80, colour, marker=marker, label=label)
+        style: dict[str, Any] = {
+            "marker": MARKERS[index % len(MARKERS)],
+            "color": COLOURS[index % len(COLOURS)],
+            "s": 70,
+        }
         if row.paper.max_ms is not None and row.paper.mean_iou is not None:
-            axes.scatter([row.paper.max_ms], [row.paper.mean_iou], 80, "none", marker=marker, edgecolors=colour)
-    axes.set(xlim=(0, None), ylim=(None, max(axes.get_ylim()[1], HIGHEST_QUOTED)))
-    for point in FIGURE_1:
-        axes.annotate(
-            f"{point.name}, quoted, no latency",
-            (1, point.mean_iou),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="center",
-            fontsize="small",
-            color="grey",
-        )
-    title = "full marks: ours; empty ones: the paper's numbers"
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small", title=title)
+            upper.scatter([row.paper.max_ms], [row.paper.mean_iou], **style)
+        if row.max_ms is not None and row.mean_iou is not None:
+            label = row.name + (" (recorded)" if row.origin == "recorded" else "")
+            lower.scatter([row.max_ms], [row.mean_iou], **style, label=label)
+    for axes in (upper, lower):
+        axes.set_xlim(0, None)
+    _quote(upper)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     return figure
+
+
+def _quote(axes: Axes) -> None:
+    """Who gave no latency has a height and no place: a dotted line, and the name beside the picture."""
+    points = sorted(FIGURE_1, key=lambda point: point.mean_iou)
+    low, high = axes.get_ylim()
+    names = spread([point.mean_iou for point in points], (high - low) / LINES_OF_TEXT)
+    for point, height in zip(points, names, strict=True):
+        axes.axhline(point.mean_iou, color="grey", linestyle=":", linewidth=1, zorder=0)
+        at_edge = axes.get_yaxis_transform()
+        axes.text(1.01, height, f"{point.name}, quoted", transform=at_edge, va="center", fontsize="small")
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """The heights, ascending, each moved up until it is ``gap`` above the one before."""
+    moved: list[float] = []
+    for height in heights:
+        moved.append(height if not moved else max(height, moved[-1] + gap))
+    return moved
 
 
 @torch.inference_mode()
@@ -129,21 +163,33 @@ def figure_3(clip: EvaluatedClip) -> bytes:
     since = [0] + [pairs[index - 1][0] for index in range(1, len(clip))]  # the key frame that a frame is judged by
     predicted = [float(low(clip.low(key), clip.low(index))) for index, key in enumerate(since)]
     true = [deviation(clip.full_labels(key), clip.full_labels(index)) for index, key in enumerate(since)]
-    titles = "Adaptive key-frame selection", "frame", "fraction of pixels whose label differs from the key frame's"
-    figure, axes = empty_figure(*titles)
-    axes.plot(true, "-", color=COLOURS[1], linewidth=1, label="of the full network's labels")
-    axes.plot(predicted, "o", color=COLOURS[0], markersize=4, label="predicted")
-    axes.axhline(policy.threshold, color="grey", linestyle="--", label=f"threshold {policy.threshold:g}")
-    for index, (key, _) in enumerate(pairs):
-        if key == index:
-            axes.axvline(index, color="gainsboro", zorder=0)
-    axes.plot([], [], color="gainsboro", label="key frame")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    return png_of(figure)
+    return png_of(deviation_over_time(predicted, true, [key == index for key, index in pairs], policy.threshold))
+
+
+def deviation_over_time(
+    predicted: Sequence[float], true: Sequence[float], is_key_frame: Sequence[bool], threshold: float
+) -> Figure:
+    """One tooth of the saw from each key frame to the next, which is judged by the one before."""
+    figure, axes = empty_figure("Deviation from the last key frame", "frame", "fraction of pixels whose label differs")
+    axes.grid(visible=False, axis="x")
+    keys = [index for index, is_key in enumerate(is_key_frame) if is_key]
+    teeth = list(itertools.pairwise([*keys, len(predicted) - 1]))
+    for values, style, colour in ((true, "-", COLOURS[1]), (predicted, ".-", COLOURS[0])):
+        for key, last in teeth:
+            frames = range(key + 1, last + 1)
+            axes.plot(frames, values[key + 1 : last + 1], style, color=colour, linewidth=1)
+    axes.plot([], [], "-", color=COLOURS[1], label="of the full network's labels")
+    axes.plot([], [], ".-", color=COLOURS[0], label="predicted")
+    chosen = [predicted[key] for key in keys[1:]]
+    axes.plot(keys[1:], chosen, "o", color=COLOURS[0], markerfacecolor="none", markersize=8, label="key frame")
+    axes.axhline(threshold, color="grey", linestyle="--", label=f"threshold {threshold:g}")
+    axes.set_ylim(0, None)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    return figure
 
 
 def figure_5(clip: EvaluatedClip) -> bytes:
-    """Accuracy against the key-frame interval, three policies."""
+    """Accuracy against the key-frame interval, by policy."""
     return png_of(policy_figure(policy_curves(clip, PairScores(clip)), len(clip)))
 
 
@@ -171,9 +217,12 @@ def picture_table(clip: EvaluatedClip) -> bytes:
         columns |= {name: colourise(labels, colours) for name, labels in frame.labels.items()}
         columns["truth"] = colourise(source.truth, colours)
         marks = [(region(frame.gain), BETTER), (region(-frame.gain), WORSE)]
-        tiles += [(marked(picture, marks), f"{name}, frame {frame.index}") for name, picture in columns.items()]
-    sheet = contact_sheet(tiles, columns=len(tiles) // len(differing), tile_width=320)
-    sheet = np.vstack([sheet, legend(clip.classes, colours, sheet.shape[1])])
+        tiles += [(marked(picture, marks), f"{name}, {frame.index}") for name, picture in columns.items()]
+    sheet = contact_sheet(tiles, len(tiles) // len(differing), TILE_WIDTH, TEXT_HEIGHT)
+    width = sheet.shape[1]
+    words = line_of_text(MARKS_IN_WORDS, TEXT_HEIGHT, PAPER, width)
+    words = np.pad(words, ((0, 0), (0, width - words.shape[1]), (0, 0)), constant_values=PAPER[0])
+    sheet = np.vstack([sheet, words, legend(clip.classes, colours, width, TEXT_HEIGHT)])
     written, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert written
     return data.tobytes()
@@ -200,10 +249,10 @@ def compared_frames(clip: EvaluatedClip) -> list[Compared]:
 
 
 def region(gain: NDArray[np.float32]) -> tuple[int, int] | None:
-    """The middle (x, y) of the window with the largest sum, within the picture; None where none is above 0."""
+    """The middle (x, y) of the window with the largest sum, within the picture; None where it is too little to see."""
     sums = cv2.boxFilter(gain, -1, WINDOW, normalize=False, borderType=cv2.BORDER_CONSTANT)
     _, largest, _, place = cv2.minMaxLoc(sums)
-    if largest <= 0:
+    if largest < LEAST * WINDOW[0] * WINDOW[1]:
         return None
     (height, width), (half_width, half_height) = gain.shape, (WINDOW[0] // 2, WINDOW[1] // 2)
     return (
@@ -212,16 +261,22 @@ def region(gain: NDArray[np.float32]) -> tuple[int, int] | None:
     )
 
 
-def marked(
-    picture: NDArray[np.uint8], marks: Sequence[tuple[tuple[int, int] | None, tuple[int, int, int]]]
-) -> NDArray[np.uint8]:
-    """A copy with a rectangle around each place."""
+Mark = tuple[tuple[int, int] | None, tuple[tuple[int, int, int], str]]
+"""The middle of a window, and its colour and sign."""
+
+
+def marked(picture: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.uint8]:
+    """A copy with a rectangle around each place, edged in white: its colour may be that of the labels around it."""
     copy = picture.copy()
-    half = WINDOW[0] // 2, WINDOW[1] // 2
-    for place, colour in marks:
-        if place is not None:
-            corners = [(place[0] + sign * half[0], place[1] + sign * half[1]) for sign in (-1, 1)]
-            cv2.rectangle(copy, corners[0], corners[1], colour, 3)
+    half = np.array([WINDOW[0] // 2, WINDOW[1] // 2])
+    for place, (colour, sign) in marks:
+        if place is None:
+            continue
+        first, last = np.array(place) - half, np.array(place) + half
+        corner = first + np.array([6, 26])
+        for width, paint in ((7, PAPER), (3, colour)):
+            cv2.rectangle(copy, first.tolist(), last.tolist(), paint, width)
+            cv2.putText(copy, sign, corner.tolist(), FONT, 1.1, paint, width, cv2.LINE_AA)
     return copy
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIZE_INCHES: Final = (8.0, 5.0)
-DOTS_PER_INCH: Final = 150
+SIZE_INCHES: Final = (6.4, 4.2)  # small for its dots, so that words can be read at a phone's width
+DOTS_PER_INCH: Final = 200
 MARKERS: Final = "osD^vPX<>*"
 COLOURS: Final = (
     "#0072b2",
@@ -109,10 +109,15 @@ def empty_figure(title: str, x_title: str, y_title: str) -> tuple[Figure, Axes]:
 
     figure = Figure(SIZE_INCHES, DOTS_PER_INCH, layout="constrained")
     axes: Any = figure.subplots()
+    prepare(axes, title, x_title, y_title)
+    return figure, axes
+
+
+def prepare(axes: Axes, title: str, x_title: str, y_title: str) -> None:
+    """Titles, and a grid below what is drawn."""
     axes.set(title=title, xlabel=x_title, ylabel=y_title)
     axes.grid(color="gainsboro")
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def png_of(figure: Figure) -> bytes:
