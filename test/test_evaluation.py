@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from functools import cache
@@ -18,7 +19,7 @@ from lowlat_seg_ros.evaluation.deviations import correlation, deviation, deviati
 from lowlat_seg_ros.evaluation.distances import FARTHEST, distance_curve
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
-from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, policy_curves
+from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PREDICTED, key_pairs, policy_curves, true_deviation
 from lowlat_seg_ros.evaluation.propagation_ways import propagation_scores, translations
 from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork, RememberingSlowNetwork
 from lowlat_seg_ros.evaluation.rows import TrackSettings, evaluate_rows
@@ -122,13 +123,24 @@ def test_policies_are_scored_as_the_engine_goes() -> None:
     (fixed,) = evaluate_rows(clip(), ("fixed",), settings(interval=3))
     assert points[FIXED, 3].mean_iou == fixed.mean_iou
     assert points[FIXED, 3].key_frames == math.ceil(FRAMES / 3)
-    exact = [point for point in points.values() if point.policy == POLICIES[-1] and len(point.thresholds) == 1]
+    exact = [point for point in points.values() if point.policy == PREDICTED and len(point.thresholds) == 1]
     assert exact
     for point in exact:
         same = settings(threshold=point.thresholds[0], maximum_interval=2 * point.interval)
         (adaptive,) = evaluate_rows(clip(), ("adaptive",), same)
         assert adaptive.mean_iou == point.mean_iou
         assert adaptive.key_frame_ratio * FRAMES == pytest.approx(point.key_frames)
+
+
+@torch.inference_mode()
+def test_the_true_deviation_is_that_of_the_full_networks_labels() -> None:
+    """Each key frame is the first one beyond the threshold, and no frame before it."""
+    threshold = deviation(clip().full_labels(0), clip().full_labels(1))
+    pairs_found = key_pairs(clip(), true_deviation(clip())(threshold, FRAMES))
+    assert 1 < len({key for key, _ in pairs_found}) < FRAMES
+    for (before, _), (key, index) in itertools.pairwise(pairs_found):
+        found = deviation(clip().full_labels(before), clip().full_labels(index))
+        assert (found > threshold) == (key == index)
 
 
 def test_every_policy_is_compared_at_the_same_number_of_key_frames() -> None:
