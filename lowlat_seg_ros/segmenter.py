@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -90,13 +90,14 @@ class Segmenter:
         """
         self._device = choose_device(device)
         wishes = Wishes.named(fast_runtime, slow_runtime, fast_precision, slow_precision)
-        networks = load_networks(model, fast_model, self._device, wishes)
+        self._threads = thread_counts(fast_track_threads, slow_track_threads)
+        with self._fast_threads():  # what is compiled is compiled for so many
+            networks = load_networks(model, fast_model, self._device, wishes)
         self._slow, self._fast = networks.slow, networks.fast
         self.runtimes: list[str] = networks.in_words()
         self._policy, self._propagation = policy, propagation
         self.classes: tuple[str, ...] = self._slow.classes
         self.colours: tuple[Colour, ...] = self._slow.colours
-        self._threads = thread_counts(fast_track_threads, slow_track_threads)
         self._callers_opencv_threads = cv2.getNumThreads()
         self._slow_track = ThreadedSlowTrack(self._slow, self._device, intra_op_threads=self._threads.slow)
         try:
@@ -104,12 +105,8 @@ class Segmenter:
             self._engine = StreamEngine(
                 self._fast, self._slow_track, policy, propagation=propagation, device=self._device
             )
-            callers_threads = torch.get_num_threads()
-            torch.set_num_threads(self._threads.fast)
-            try:
+            with self._fast_threads():
                 self._engine.warm_up()
-            finally:
-                torch.set_num_threads(callers_threads)
         except BaseException:
             self._slow_track.close()
             cv2.setNumThreads(self._callers_opencv_threads)
@@ -183,10 +180,15 @@ class Segmenter:
                     engine.forget()
 
     def _segment_in(self, engine: StreamEngine, frame: NDArray[np.uint8], stamp_ns: int) -> SegmentationResult:
+        with self._fast_threads():
+            return engine.segment(frame, stamp_ns)
+
+    @contextmanager
+    def _fast_threads(self) -> Iterator[None]:
         callers_threads = torch.get_num_threads()
         torch.set_num_threads(self._threads.fast)
         try:
-            return engine.segment(frame, stamp_ns)
+            yield
         finally:
             torch.set_num_threads(callers_threads)
 

@@ -1,4 +1,4 @@
-"""What is converted for a runtime is made once and kept in the user's cache directory.
+"""What is compiled for a runtime is made once and kept in the user's cache directory.
 
 An entry is one file with the checksum of what it holds: one that is cut short or changed is made again. Each is written
 under a name of its own and then renamed, so that two processes may make the same one at once; where nothing can be
@@ -12,13 +12,13 @@ import hashlib
 import logging
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
-from lowlat_seg_ros.runtime.machine import cpu_model
+from lowlat_seg_ros.runtime.machine import cpu_model, instruction_sets
 
 logger = logging.getLogger(__name__)
 
@@ -34,24 +34,30 @@ def cache_folder() -> Path:
     return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "lowlat_seg_ros"
 
 
-def cached(what: str, made_from: Sequence[str], packages: Sequence[str], make: Callable[[], bytes]) -> bytes:
-    """What ``make`` gives, from the cache where it is there and whole.
+class CacheEntry:
+    """One file in the cache, by all that decides what it holds."""
 
-    Args:
-        what: names the entry for a reader of the folder.
-        made_from: all that decides what ``make`` gives, but for the packages and this computer.
-        packages: distributions whose versions decide it, too.
-    """
-    file = cache_folder() / f"{what}-{_key([*made_from, *map(_with_version, packages)])}{SUFFIX}"
-    content = _read(file)
-    if content is None:
-        content = make()
-        _write(file, content)
-    return content
+    def __init__(self, what: str, made_from: Sequence[str], packages: Sequence[str]) -> None:
+        """
+        Args:
+            what: names the entry for a reader of the folder.
+            made_from: all that decides what is in it, but for the packages and this computer.
+            packages: distributions whose versions decide it, too.
+        """
+        self._file = cache_folder() / f"{what}-{_key([*made_from, *map(_with_version, packages)])}{SUFFIX}"
+
+    def read(self) -> bytes | None:
+        """What was written; None where that is not there, or not whole."""
+        return _read(self._file)
+
+    def write(self, content: bytes) -> None:
+        """Keep it for the next start, where that can be done."""
+        _write(self._file, content)
 
 
 def _key(parts: Sequence[str]) -> str:
-    everything = "\0".join([*parts, cpu_model(), platform.machine()])
+    # A virtual machine's processors may share a name and differ in what they can.
+    everything = "\0".join([*parts, cpu_model(), instruction_sets(), platform.machine()])
     return hashlib.sha256(everything.encode()).hexdigest()[:32]
 
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lowlat_seg_ros.errors import Error, in_one_line
+from lowlat_seg_ros.runtime.cache import CacheEntry
 from lowlat_seg_ros.runtime.extras import import_extra
-from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile
+from lowlat_seg_ros.runtime.onnx_program import CONVERTED_BY, Layers, OnnxFile
 from lowlat_seg_ros.runtime.runtime import Session, lacks_instructions, why_not_installed
 from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
+
+logger = logging.getLogger(__name__)
 
 EXTRA: Final = "openvino"
 NICENESS: Final = 10  # added to the process's own, as the slow track's, in threads whose runs may be stopped
@@ -40,21 +45,49 @@ class OpenVino:
         return why_not_installed("openvino", EXTRA, library) or lacks_instructions(precision)
 
     def open(self, network: Layers | OnnxFile, precision: str, threads: int, shape: tuple[int, ...]) -> Session:
-        core = _core()
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "ENABLE_CPU_PINNING": False,  # the tracks' threads share the cores with each other and with the camera
+        }
+        with _compiling:
+            of_network = _compiled.setdefault(network, {})
+            key = f"{settings} {shape}"
+            if key not in of_network:
+                of_network[key] = _in_nice_thread(lambda: _compile(network, settings, shape))
+        return functools.partial(_run, of_network[key].create_infer_request())
+
+
+_compiling: Final = threading.Lock()
+_compiled: Final[WeakKeyDictionary[Layers | OnnxFile, dict[str, Any]]] = WeakKeyDictionary()
+"""Each by its settings and its input's shape; threads share it and have a request of their own."""
+
+
+def _compile(network: Layers | OnnxFile, settings: dict[str, Any], shape: tuple[int, ...]) -> Any:
+    """From the cache where it is there; raises Error where OpenVINO cannot take the network."""
+    try:
+        if isinstance(network, Layers):
+            return _compile_layers(network, settings)
+        model = _core().read_model(network.path)
+        if model.inputs[0].get_partial_shape().is_dynamic:
+            model.reshape(list(shape))
+        return _core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise Error(f"openvino cannot take the network: {in_one_line(error)}") from error
+
+
+def _compile_layers(layers: Layers, settings: dict[str, Any]) -> Any:
+    entry = CacheEntry(layers.name, [*layers.made_from, str(settings)], [*CONVERTED_BY, "openvino"])
+    kept = entry.read()
+    if kept is not None:
         try:
-            model = _read(core, network)
-            if model.inputs[0].get_partial_shape().is_dynamic:
-                model.reshape(list(shape))
-            settings = {
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-                "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                "ENABLE_CPU_PINNING": False,  # the tracks' threads share the cores with each other and with the camera
-            }
-            request = _in_nice_thread(lambda: core.compile_model(model, "CPU", settings).create_infer_request())
-        except RuntimeError as error:
-            raise Error(f"openvino cannot take the network: {in_one_line(error)}") from error
-        return functools.partial(_run, request)
+            return _core().import_model(io.BytesIO(kept), "CPU", settings)
+        except RuntimeError as error:  # whole, and not what this OpenVINO would write
+            logger.warning("what the cache holds of %s is made anew: %s", layers.name, in_one_line(error))
+    compiled = _core().compile_model(_core().read_model(io.BytesIO(layers.onnx())), "CPU", settings)
+    entry.write(compiled.export_model().getvalue())
+    return compiled
 
 
 def _in_nice_thread(compile_it: Callable[[], Any]) -> Any:
@@ -92,12 +125,6 @@ def library() -> Any:
 @functools.cache
 def _core() -> Any:
     return library().Core()
-
-
-def _read(core: Any, network: Layers | OnnxFile) -> Any:
-    if isinstance(network, OnnxFile):
-        return core.read_model(network.path)
-    return core.read_model(io.BytesIO(network.onnx()))
 
 
 def _run(request: Any, fed: NDArray[Any]) -> NDArray[Any]:

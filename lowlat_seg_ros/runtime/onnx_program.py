@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lowlat_seg_ros.errors import Error
-from lowlat_seg_ros.runtime.cache import cached
 from lowlat_seg_ros.runtime.extras import import_extra
 
 EXTRA: Final = "onnx"
@@ -49,10 +48,14 @@ class Layers:
             hashed.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return hashed.hexdigest()
 
+    @property
+    def made_from(self) -> tuple[str, ...]:
+        """All that decides what is written, but for the versions of ``CONVERTED_BY``."""
+        return self.fingerprint, str(self.shape), str(self.grid), WRITER_VERSION
+
     def onnx(self) -> bytes:
-        """Written once for these weights and this size; raises Error where that cannot be done."""
-        made_from = [self.fingerprint, str(self.shape), str(self.grid), WRITER_VERSION]
-        return cached(self.name, made_from, CONVERTED_BY, lambda: written(self.module, self.shape))
+        """Raises Error where that cannot be written."""
+        return written(self.module, self.shape)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ def written(module: nn.Module, shape: tuple[int, ...]) -> bytes:
 
 class _Recorder(TorchDispatchMode):
     """Writes down every operator that depends on the input; what does not is a constant."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler for it, a second of a core, and nothing is compiled here
 
     def __init__(self) -> None:
         super().__init__()
