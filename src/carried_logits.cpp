@@ -1,4 +1,5 @@
 // A key frame's logits carried along the optical flow to the current frame's, where the picture bears the flow out.
+// They are read bicubically: bilinearly, what is two places wide grows fainter with each part of a place that it moves.
 //
 // key, result           (h, w, C), the classes of a place side by side
 // current               (h / r, w / r, r, r, C), r places a side folded into one; r = 1 is as the key frame's
@@ -23,6 +24,29 @@ struct Corner {
   float weight;
 };
 
+// The four places of an axis around a position, and what each weighs: Keys' cubic with a = -0.75, as torch's
+// grid_sample and OpenCV have it. Beyond its ends a picture goes on as it ends.
+struct CubicAxis {
+  static constexpr float a = -0.75f;
+  int64_t offsets[4];  // of the places from the axis' first, in numbers
+  float weights[4];
+
+  // `step`: numbers from place to place.
+  ALWAYS_INLINE CubicAxis(float position, int64_t size, int64_t step) {
+    const int64_t low = static_cast<int64_t>(position);
+    const float t = position - static_cast<float>(low);
+    for (int64_t tap = 0; tap < 4; ++tap) offsets[tap] = step * std::clamp<int64_t>(low + tap - 1, 0, size - 1);
+    weights[0] = outer(t + 1), weights[1] = inner(t), weights[2] = inner(1 - t), weights[3] = outer(2 - t);
+  }
+
+  static ALWAYS_INLINE float inner(float distance) {
+    return ((a + 2) * distance - (a + 3)) * distance * distance + 1;
+  }
+  static ALWAYS_INLINE float outer(float distance) {
+    return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a;
+  }
+};
+
 // The current frame's logits of a place, and where it alone knows better those of the four coarse places around it.
 struct Own {
   const float* logits;
@@ -36,38 +60,37 @@ struct CarriedLogits {
   const BilinearAxis &rows, &columns;  // of the coarse doubt
   float* result;
 
-  template <Cpu>
+  // One register of SSE or NEON: compilers take vectors of two apart by way of the stack.
+  template <Cpu CPU>
+  using Register = typename VectorOf<float, CPU == Cpu::any ? 16 : 32>::type;
+
+  template <Cpu CPU>
   ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
     for (int64_t row = first_row; row < end_row; ++row) {
-      for (int64_t column = 0; column < size.width; ++column) carry(row, column);
+      for (int64_t column = 0; column < size.width; ++column) carry<Register<CPU>>(row, column);
     }
   }
 
   // What comes from outside, or from nowhere (nan), is not carried.
+  template <typename Lanes>
   ALWAYS_INLINE void carry(int64_t row, int64_t column) const {
     const int64_t place = row * size.width + column;
     const float x = static_cast<float>(column) + flow[2 * place], y = static_cast<float>(row) + flow[2 * place + 1];
     const float right_end = static_cast<float>(size.width - 1), lower_end = static_cast<float>(size.height - 1);
     const bool is_inside = x >= 0 && y >= 0 && x <= right_end && y <= lower_end;
     const float share = is_inside ? 1.0f - doubt_at(row, column) : 0.0f;
-    const int64_t left = is_inside ? static_cast<int64_t>(x) : 0, upper = is_inside ? static_cast<int64_t>(y) : 0;
-    const int64_t right = std::min(left + 1, size.width - 1), lower = std::min(upper + 1, size.height - 1);
-    const float to_right = is_inside ? x - static_cast<float>(left) : 0.0f;
-    const float down = is_inside ? y - static_cast<float>(upper) : 0.0f;
-    const Corner corners[4] = {
-        {at(upper, left), share * (1 - down) * (1 - to_right)},
-        {at(upper, right), share * (1 - down) * to_right},
-        {at(lower, left), share * down * (1 - to_right)},
-        {at(lower, right), share * down * to_right},
-    };
+    const CubicAxis across(is_inside ? x : 0.0f, size.width, size.classes);
+    CubicAxis down(is_inside ? y : 0.0f, size.height, size.width * size.classes);
+    for (float& weight : down.weights) weight *= share;
     const Own own = own_at(row, column);
-    if (size.classes >= LANES<float>) {
-      for (int64_t label = 0; label < size.classes; label += LANES<float>) {
+    constexpr int64_t lanes = sizeof(Lanes) / sizeof(float);
+    if (size.classes >= lanes) {
+      for (int64_t label = 0; label < size.classes; label += lanes) {
         // The last vector ends with the last class; what it computes again is written again.
-        mix<Vector<float>>(place, std::min(label, size.classes - LANES<float>), 1.0f - share, own, corners);
+        mix<Lanes>(place, std::min(label, size.classes - lanes), 1.0f - share, own, down, across);
       }
     } else {
-      for (int64_t label = 0; label < size.classes; ++label) mix<float>(place, label, 1.0f - share, own, corners);
+      for (int64_t label = 0; label < size.classes; ++label) mix<float>(place, label, 1.0f - share, own, down, across);
     }
   }
 
@@ -107,7 +130,8 @@ struct CarriedLogits {
 
   template <typename Lanes>
   ALWAYS_INLINE void mix(
-      int64_t place, int64_t label, float own_share, const Own& own, const Corner* corners) const {
+      int64_t place, int64_t label, float own_share, const Own& own, const CubicAxis& down,
+      const CubicAxis& across) const {
     const auto lanes_at = [label](const float* logits) ALWAYS_INLINE_LAMBDA {
       Lanes lanes;
       std::memcpy(&lanes, logits + label, sizeof lanes);
@@ -120,12 +144,14 @@ struct CarriedLogits {
     }
     sum *= own_share;
 #pragma GCC unroll 4
-    for (int corner = 0; corner < 4; ++corner) sum += corners[corner].weight * lanes_at(corners[corner].logits);
+    for (int row = 0; row < 4; ++row) {
+      const float* places = key + down.offsets[row];
+      Lanes in_row = across.weights[0] * lanes_at(places + across.offsets[0]);
+#pragma GCC unroll 3
+      for (int tap = 1; tap < 4; ++tap) in_row += across.weights[tap] * lanes_at(places + across.offsets[tap]);
+      sum += down.weights[row] * in_row;
+    }
     std::memcpy(result + place * size.classes + label, &sum, sizeof sum);
-  }
-
-  ALWAYS_INLINE const float* at(int64_t row, int64_t column) const {
-    return key + (row * size.width + column) * size.classes;
   }
 };
 

@@ -218,6 +218,28 @@ double bilinear(const float* picture, int64_t height, int64_t width, double y, d
   return (1 - (y - upper)) * row(upper) + (y - upper) * row(lower);
 }
 
+// Keys' cubic, a = -0.75, of how far a place is from the position.
+double cubic(double distance) {
+  const double a = -0.75, d = std::abs(distance);
+  if (d <= 1) return (a + 2) * d * d * d - (a + 3) * d * d + 1;
+  return d < 2 ? a * d * d * d - 5 * a * d * d + 8 * a * d - 4 * a : 0;
+}
+
+// Of the 4 x 4 places around a position inside the picture; what lies outside is its edge.
+double bicubic(const float* picture, int64_t height, int64_t width, double y, double x, int64_t row_step,
+               int64_t step) {
+  const int64_t upper = static_cast<int64_t>(y), left = static_cast<int64_t>(x);
+  double sum = 0;
+  for (int64_t row = upper - 1; row <= upper + 2; ++row) {
+    for (int64_t column = left - 1; column <= left + 2; ++column) {
+      const int64_t at = std::clamp<int64_t>(row, 0, height - 1) * row_step +
+                         std::clamp<int64_t>(column, 0, width - 1) * step;
+      sum += cubic(y - row) * cubic(x - column) * picture[at];
+    }
+  }
+  return sum;
+}
+
 // Where pixel `index` of `pixels` lies among `places` (align_corners=False).
 double enlarged(int64_t index, int64_t pixels, int64_t places) { return (index + 0.5) * places / pixels - 0.5; }
 
@@ -239,7 +261,8 @@ void check_carried_logits(int64_t classes, bool has_coarse_doubt, int threads) {
     }
     if (x < 0 || y < 0 || x > size.width - 1 || y > size.height - 1) largest = 1;
     for (int64_t label = 0; label < classes; ++label) {
-      const double carried = bilinear(&key[label], size.height, size.width, y, x, size.width * classes, classes);
+      const double carried =
+          largest < 1 ? bicubic(&key[label], size.height, size.width, y, x, size.width * classes, classes) : 0;
       expected.push_back((1 - largest) * carried + largest * current[place * classes + label]);
     }
   }

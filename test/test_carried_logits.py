@@ -39,10 +39,35 @@ def test_a_whole_step_moves_every_logit_and_leaves_what_comes_from_outside(carry
 
 
 @pytest.mark.parametrize("carry", BODIES)
-def test_half_a_step_is_the_mean_of_two_places(carry: Carry) -> None:
-    key, current = random_logits(11, 4, 6)
-    result = carry(key, current, uniform_flow(0.5, 0, 4, 6), torch.zeros(4, 6))
-    torch.testing.assert_close(result[..., :-1], (key[..., :-1] + key[..., 1:]) / 2)
+def test_half_a_step_weighs_four_places_bicubically(carry: Carry) -> None:
+    key, current = random_logits(11, 4, 8)
+    result = carry(key, current, uniform_flow(0.5, 0, 4, 8), torch.zeros(4, 8))
+    inner, outer = (key[..., first : 8 - first] for first in (1, 0))
+    expected = 19 / 32 * (inner[..., :-1] + inner[..., 1:]) - 3 / 32 * (outer[..., :-3] + outer[..., 3:])
+    torch.testing.assert_close(result[..., 1:6], expected)
+
+
+@pytest.mark.parametrize("carry", BODIES)
+def test_any_step_is_what_torch_samples_bicubically(carry: Carry) -> None:
+    """At the edges, too: the picture goes on as it ends."""
+    height, width = 6, 9
+    key, current = random_logits(11, height, width)
+    generator = torch.Generator().manual_seed(3)
+    source = torch.rand(height, width, 2, generator=generator) * torch.tensor([width - 1, height - 1])
+    places = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), dim=-1)
+    positions = 2 * source / torch.tensor([width - 1, height - 1]) - 1
+    expected = functional.grid_sample(key, positions[None], mode="bicubic", padding_mode="border", align_corners=True)
+    result = carry(key, current, source - places, torch.zeros(height, width))
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_positions_are_exact_where_logits_are_of_half_precision() -> None:
+    """A position between -1 and 1 in bfloat16 would be half a place off in a picture of 240."""
+    key, current = random_logits(3, 2, 240)
+    flow, doubt = uniform_flow(0.25, 0, 2, 240), torch.zeros(2, 240)
+    result = carry_in_torch(key.bfloat16(), current.bfloat16(), flow, doubt)
+    expected = carry_in_torch(key.bfloat16().float(), current.bfloat16().float(), flow, doubt)
+    torch.testing.assert_close(result, expected.bfloat16())
 
 
 @pytest.mark.parametrize("carry", BODIES)

@@ -282,7 +282,8 @@ def carried_logits(
 ) -> Tensor:
     """The key frame's logits at each place of the current frame, mixed with its own by how much the flow is doubted.
 
-    Computed in C++ on the CPU (``src/carried_logits.cpp``), by ``carry_in_torch`` elsewhere.
+    They are read bicubically as torch's ``grid_sample`` does, the key frame's picture going on as it ends. Computed in
+    C++ on the CPU (``src/carried_logits.cpp``), by ``carry_in_torch`` elsewhere.
 
     Args:
         key_logits: (1, classes, h, w), float.
@@ -338,7 +339,10 @@ def carry_in_torch(
     is_inside = ((source >= 0) & (source <= ends)).all(dim=-1)
     # grid_sample's positions run from -1 to 1 over the picture; its corners are the first and the last place.
     positions = 2 * torch.where(is_inside[..., None], source, 0) / ends.clamp(min=1) - 1
-    carried = functional.grid_sample(key_logits, positions[None].to(key_logits.dtype), align_corners=True)
+    exact = torch.promote_types(key_logits.dtype, torch.float32)  # a position in half precision is places off
+    carried = functional.grid_sample(
+        key_logits.to(exact), positions[None].to(exact), mode="bicubic", padding_mode="border", align_corners=True
+    ).to(logits.dtype)
     share = torch.where(is_inside, 1 - doubt, 0).to(logits.dtype)
     return (1 - share) * logits + share * carried
 
