@@ -126,6 +126,19 @@ def test_a_result_is_owed_until_it_is_collected() -> None:
     assert not lane.owes_result
 
 
+def test_training_goes_on_until_a_camera_waits() -> None:
+    """As in the threaded track, so that a replay of several cameras shows no classifier that they could not have."""
+    track, may_have_gone_on = slow_track(), list[bool]()
+    trained = track.open_lane(learn=lambda key, may_go_on: may_have_gone_on.append(may_go_on()))
+    other = track.open_lane()
+    hand_in(trained, 0)
+    track.advance(track.now + DURATION)
+    hand_in(trained, 1)
+    hand_in(other, 0)
+    track.advance(track.now + 2 * DURATION)
+    assert may_have_gone_on == [True, False]
+
+
 def test_time_never_goes_back() -> None:
     track = slow_track()
     track.advance(5)

@@ -74,8 +74,12 @@ class ScheduledSlowTrack:
 
     def has_idle_time(self) -> bool:
         """Whether nothing is in work or waits, and the share allows for more."""
-        is_idle = self._in_work is None and not any(lane.has_waiting for lane in self.lanes)
+        is_idle = self._in_work is None and not self.has_waiting()
         return is_idle and self._share.has_credit_for_a_run(self.now)
+
+    def has_waiting(self) -> bool:
+        """Whether a camera's key frame waits for its turn."""
+        return any(lane.has_waiting for lane in self.lanes)
 
     def begin_next(self, time: int) -> None:
         """Take the next lane's job into work at ``time``, if there is one and none is in work."""
@@ -111,7 +115,7 @@ class ScheduledLane(SlowLane):
         sequence = self._in_work.frame.sequence
         result = run_slow_network(self.network, self._in_work, self.prepare)
         self.finish(result)
-        self.learn(result)
+        self.learn(result, may_go_on=lambda: not self._track.has_waiting())  # as the threaded track's yields to it
         self.delays.append(time - self._handed_over[sequence])
         # Lanes are served in order, so that what was handed over before this job was replaced and never comes.
         self._handed_over = {later: at for later, at in self._handed_over.items() if later > sequence}
