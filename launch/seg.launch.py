@@ -130,7 +130,9 @@ def camera_names(value: dict[str, str]) -> list[str]:
         return as_list("cameras", value["cameras"])
     names = [""]
     for section in sections.values() if isinstance(sections, dict) else ():
-        names = (section or {}).get("ros__parameters", {}).get("cameras", names)
+        parameters = section.get("ros__parameters") if isinstance(section, dict) else None
+        given = parameters.get("cameras") if isinstance(parameters, dict) else None
+        names = given if isinstance(given, list) else names  # what is none ends the node, which says why
     return names
 
 

@@ -26,6 +26,7 @@ from rosgraph_msgs.msg import Clock
 from stream_setup import moving_frames
 
 from lowlat_seg_ros.ros.boundary import MOST_IN_A_ROW, Fatal, Faults, spin_guarded
+from lowlat_seg_ros.ros.declarations import BY_NAME
 from lowlat_seg_ros.ros.guarded_node import GuardedNode
 
 UNKNOWN_TYPE = ParameterMessage(name="interval", value=ParameterValue(type=200))
@@ -81,6 +82,41 @@ def test_requests_that_rclpy_raises_on_are_refused_and_counted(
     assert faults(bench) == before + MOST_IN_A_ROW + 1
     assert len(node.lines_with(f"a request to lowlat_seg/{name} was lost")) <= 2
     camera.segment(PICTURE)
+
+
+ANY_VALUES = (
+    *(ParameterValue(type=1, bool_value=value) for value in (True, False)),
+    *(ParameterValue(type=2, integer_value=value) for value in (-(2**63), -5, 1, 2**63 - 1)),
+    *(ParameterValue(type=3, double_value=value) for value in (0.5, -0.5, 1e300, math.nan, math.inf)),
+    *(ParameterValue(type=4, string_value=value) for value in ("", "x", "\x1b[31m\n" * 5000)),
+    ParameterValue(type=5, byte_array_value=[b"a"]),
+    *(ParameterValue(type=7, integer_array_value=value) for value in ([], [-1, 2**62])),
+    *(ParameterValue(type=8, double_array_value=value) for value in ([], [math.nan])),
+    *(ParameterValue(type=9, string_array_value=value) for value in ([], ["a", "a"], ["\x1b" * 1000])),
+    ParameterValue(type=0),
+)
+
+
+def test_every_parameter_takes_any_value_or_says_why_not(
+    node: NodeProcess, camera: FakeCamera, bench: TestBench
+) -> None:
+    before = dict(zip(BY_NAME, bench.parameters(*BY_NAME), strict=True))
+    for name in BY_NAME:
+        request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=each) for each in ANY_VALUES])
+        results = bench._call(SetParameters, "set_parameters", request).results
+        reasons = [result.reason for result in results if not result.successful]
+        assert len(results) == len(ANY_VALUES) and reasons
+        assert all(name in reason and reason.isprintable() and len(reason) < 700 for reason in reasons), reasons
+        taken = [each for each, result in zip(ANY_VALUES, results, strict=True) if result.successful]
+        if taken:
+            newest = ParameterMessage(name=name, value=taken[-1])
+            assert bench.parameters(name) == [rclpy.parameter.Parameter.from_parameter_msg(newest).value]
+        else:
+            assert bench.parameters(name) == [before[name]]
+        camera.segment(PICTURE)
+    run_time = {name: before[name] for name, each in BY_NAME.items() if each.changes_at_run_time}
+    assert bench.set_parameters(**run_time).successful
+    assert not node.lines_with("\x1b")
 
 
 def test_a_negative_clock_costs_that_clock(camera: FakeCamera, bench: TestBench, node: NodeProcess) -> None:

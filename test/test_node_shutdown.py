@@ -80,11 +80,21 @@ def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path, parameters: dic
     assert sentence in line and "[FATAL]" in line
 
 
-def test_arguments_that_cannot_be_parsed_are_a_line_too(tmp_path: Path) -> None:
-    node = NodeProcess(tmp_path / "log", own_namespace("failing"), {}, ("--params-file", "/no/such/file.yaml"))
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--params-file", "/no/such/file.yaml"), "/no/such/file.yaml"),
+        (("-p", "use_sim_time:=maybe"), "use_sim_time"),
+        (("-r", "__node:=no-name"), "no-name"),
+    ],
+)
+def test_arguments_that_ros_does_not_take_are_a_line_too(
+    tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    node = NodeProcess(tmp_path / "log", own_namespace("failing"), {}, arguments)
     assert node.wait_for_end() == 1
     assert not node.lines_with("Traceback"), node.lines()
-    assert node.lines_with("/no/such/file.yaml")
+    assert node.lines_with(words)
 
 
 @pytest.mark.parametrize(

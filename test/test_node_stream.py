@@ -143,7 +143,10 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
         ({"interval": 0}, "interval out of range"),
         ({"model": "other"}, "model is read-only while the node is configured"),
         ({"class_names": ["a"]}, "class_names is read-only while the node is configured"),
-        ({"overlay_opacity": "half"}, "Wrong parameter type"),
+        ({"overlay_opacity": "half"}, "overlay_opacity is 'half'; expected a number with a decimal point"),
+        ({"image_timeout": 3}, "image_timeout is 3; expected a number with a decimal point (1.0, not 1)"),
+        ({"deviation_treshold": 0.5}, "there is no parameter 'deviation_treshold'"),
+        ({"": 0.5}, "there is no parameter ''"),
     ],
 )
 def test_a_change_that_cannot_be_made_says_why(bench: TestBench, values: dict[str, object], reason: str) -> None:

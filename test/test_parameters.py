@@ -76,7 +76,7 @@ def test_the_policy_takes_its_own_parameters() -> None:
         ({"minimum_key_period": 1.0}, "minimum_key_period is 1.0 and maximum_key_period 0.5"),
         ({"cameras": []}, "cameras is empty"),
         ({"cameras": ["front", "rear", "front"]}, "cameras contains 'front' more than once"),
-        ({"cameras": ["front camera"]}, "cameras contains 'front camera'; expected letters"),
+        ({"cameras": ["front camera"]}, "cameras contains 'front camera'; expected at most 100 letters"),
         ({"cameras": ["2nd"]}, "cameras contains '2nd'"),
         ({"cameras": ["/front"]}, "cameras contains '/front'"),
         ({"cameras": ["front/"]}, "cameras contains 'front/'"),

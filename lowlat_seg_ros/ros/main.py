@@ -50,7 +50,7 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
         print(f"seg_node: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     try:
-        return _run_node(signals)
+        return _run_node(arguments, signals)
     finally:
         rclpy.try_shutdown()
 
@@ -79,14 +79,21 @@ def misplaced_argument(arguments: list[str]) -> str:
     return ""
 
 
-def _run_node(signals: StopSignals) -> int:
+def _run_node(arguments: list[str], signals: StopSignals) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
-    from lowlat_seg_ros.errors import Error, printable
+    from lowlat_seg_ros.errors import Error, in_one_line, printable
     from lowlat_seg_ros.ros.boundary import spin_guarded
     from lowlat_seg_ros.ros.node import SegmentationNode
+    from lowlat_seg_ros.ros.parameter_files import unheard_files
 
-    node = SegmentationNode()
+    try:
+        node = SegmentationNode()
+    except Exception as error:  # a name, or a value of one of rclpy's own parameters, that ROS takes until here
+        print(f"seg_node: {in_one_line(error)}", file=sys.stderr)
+        return 1
+    for sentence in unheard_files(arguments, node.get_fully_qualified_name()):
+        node.get_logger().warning(sentence)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

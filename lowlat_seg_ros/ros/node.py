@@ -201,6 +201,15 @@ class SegmentationNode(GuardedNode):
         finally:
             self._is_presenting = False
 
+    def set_parameters_atomically(self, parameter_list: list[Parameter[Any]]) -> SetParametersResult:
+        """As rclpy's, which names types by their numbers, and takes a parameter without a name."""
+        from lowlat_seg_ros.ros.parameters import unsuitable
+
+        for parameter in parameter_list:
+            if reason := unsuitable(self, parameter):
+                return SetParametersResult(successful=False, reason=reason)
+        return super().set_parameters_atomically(parameter_list)
+
     def _check_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         from lowlat_seg_ros.ros.parameters import check_change
 

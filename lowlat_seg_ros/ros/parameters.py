@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lowlat_seg_ros.errors import ParameterError, printable, quoted
+from lowlat_seg_ros.errors import ParameterError, quoted, shown
 from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, IMAGE_TRANSPORTS, LEFT_TO_THE_MODEL, Declaration
 from lowlat_seg_ros.ros.diagnostics import Limits
 from lowlat_seg_ros.ros.endpoints import IMAGE_RELIABILITIES, given_values
@@ -20,6 +24,8 @@ from lowlat_seg_ros.stream.key_frames import Limits as KeyFrameLimits
 from lowlat_seg_ros.stream.networks import Wishes
 
 _CAMERA_NAME: Final = re.compile(r"|[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+_LONGEST_CAMERA_NAME: Final = 100
+"""Characters. DDS takes topics of 247, namespace and the node's own name included."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +132,28 @@ def read_settings(node: Node) -> Settings:
 
 
 def _value(node: Node, declaration: Declaration) -> Any:
-    if node.has_parameter(declaration.name):
-        return node.get_parameter(declaration.name).value
     try:
-        return node.declare_parameter(declaration.name, declaration.default, declaration.descriptor()).value
+        if not node.has_parameter(declaration.name):
+            node.declare_parameter(declaration.name, declaration.default, declaration.descriptor())
+        return node.get_parameter(declaration.name).value
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        given = printable(repr(given_values(node).get(declaration.name)))
-        raise ParameterError(f"{declaration.name} is {given}; expected {declaration.expected()}") from error
+        raise _wrong(declaration, given_values(node).get(declaration.name)) from error
+    except ParameterUninitializedException as error:  # a file's empty list, of which ROS knows no type
+        raise _wrong(declaration, []) from error
+
+
+def _wrong(declaration: Declaration, value: object) -> ParameterError:
+    return ParameterError(f"{declaration.name} is {shown(value, 300)}; expected {declaration.expected()}")
+
+
+def unsuitable(node: Node, parameter: Parameter[Any]) -> str:
+    """A sentence on a parameter that the node does not have, or a value of another type; else empty."""
+    if not node.has_parameter(parameter.name):
+        return f"there is no parameter {quoted(parameter.name)}"
+    declaration = BY_NAME.get(parameter.name)
+    if declaration is None or parameter.type_ == Parameter.Type.from_parameter_value(declaration.default):
+        return ""
+    return str(_wrong(declaration, parameter.value))
 
 
 def check_change(settings: Settings, parameters: Sequence[Parameter[Any]], is_configured: bool) -> None:
@@ -159,10 +180,10 @@ def check_camera_names(names: Sequence[str]) -> None:
     if not names:
         raise ParameterError('cameras is empty; expected at least one name, or [""] for one camera without a name')
     for name in names:
-        if not _CAMERA_NAME.fullmatch(name):
+        if not _CAMERA_NAME.fullmatch(name) or len(name) > _LONGEST_CAMERA_NAME:
             raise ParameterError(
-                f"cameras contains {quoted(name)}; expected letters, digits and underscores, not starting "
-                "with a digit, in parts that may be separated by slashes"
+                f"cameras contains {quoted(name)}; expected at most {_LONGEST_CAMERA_NAME} letters, digits and "
+                "underscores, not starting with a digit, in parts that may be separated by slashes"
             )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
