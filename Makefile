@@ -63,7 +63,7 @@ fuzz: setup ## ten minutes of damaged files of every kind
 # The node's tests on ROS 2 Jazzy, from its wheels in an environment beside the other (2 GB). Not where a ROS 2
 # is sourced, or where the wheels cannot be had.
 NODE_TESTS := test/test_node_*.py test/test_endpoints.py test/test_camera_chain.py test/test_conversions.py test/test_ordinary_cameras.py \
-  test/test_parameters.py test/test_losses.py test/test_process_setup.py test/test_shared_memory.py
+  test/test_parameter*.py test/test_harness.py test/test_losses.py test/test_process_setup.py test/test_shared_memory.py
 
 test-jazzy: ## the node's tests on ROS 2 Jazzy, in .venv-jazzy
 	@if [ -n "$$AMENT_PREFIX_PATH" ]; then echo "SKIPPED on Jazzy: a ROS 2 is sourced"; \

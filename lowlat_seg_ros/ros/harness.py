@@ -52,7 +52,8 @@ class ChildProcess:
         self.name = log.stem
         self._log = log
         tied = [sys.executable, "-m", "lowlat_seg_ros.ros.tied_process", str(os.getpid())]
-        with log.open("wb") as log_file:
+        log.write_bytes(b"")
+        with log.open("ab") as log_file:  # so that what `Player` adds overwrites nothing
             self._process = subprocess.Popen(
                 [*tied, module, *arguments],
                 stdin=subprocess.PIPE,
@@ -133,7 +134,11 @@ class Player(ChildProcess):
 
     def _read(self) -> None:
         for line in self.output:
-            self.events.put(json.loads(line))
+            if line.startswith("{"):
+                self.events.put(json.loads(line))
+            else:  # of a library: Fast DDS 2 logs to standard output
+                with self._log.open("a") as log:
+                    log.write(line)
 
 
 @dataclass
