@@ -5,6 +5,7 @@ The public names are loaded when they are first asked for: whoever wants the mes
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pkgutil import extend_path
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 # Imported from the checkout, the package finds its generated messages (lowlat_seg_ros.msg) in the install folder.
 __path__ = extend_path(__path__, __name__)
+
+# What OpenCV and its FFmpeg say of a damaged file would surround our one sentence; whoever wants it sets these.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _PUBLIC = {
     "Error": "lowlat_seg_ros.errors",

@@ -190,7 +190,6 @@ class CameraInput:
     count: int | None = None
 
     def __init__(self, index: int, rate_hz: float | None) -> None:
-        cv2.setLogLevel(0)  # else its own warnings surround the one sentence given here
         self._capture = cv2.VideoCapture(index)
         if not self._capture.isOpened():
             raise InputError(

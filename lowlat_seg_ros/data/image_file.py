@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, TiffImagePlugin
 
+from lowlat_seg_ros.data.image_message import eight_bits
 from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, jpeg_extent
-from lowlat_seg_ros.data.png import is_cut_png
+from lowlat_seg_ros.data.png import PNG_START, is_cut_png
 from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.errors import Error
 
@@ -34,9 +35,17 @@ _TURNS: Final[dict[int, tuple[int | None, int | None]]] = {
 _TURNED_BY_OPENCV: Final = "TIFF"  # whatever it is told
 _WITH_THUMBNAILS: Final = "MPO"  # a JPEG with others behind its end, which are no further pictures of the drive
 
-_OF_NO_CAMERA: Final = ("F", "I")  # Pillow's modes of 32 bits a sample, floats or whole numbers
+_OF_ONE_LIBRARY: Final = (JPEG_START, PNG_START, b"RIFF")
+"""How formats begin that OpenCV and Pillow leave to the same library (RIFF: WebP). Of all others each knows variants
+that the other misreads: BMPs with channels in another order, PGMs whose white is not 255, transparent TIFFs."""
+
+_WIDEST_DIFFERENCE: Final = 8  # between two decoders' samples of one lossy picture; of lossless ones it is 0
+
+_OF_NO_CAMERA: Final = ("F", "I")  # Pillow's modes of 32 bits a sample, floats or whole numbers ...
+_SIXTEEN_BITS: Final = ("I", "I;16", "I;16B", "I;16L")  # ... and of greys of 16, the first of them that of PGMs
+_TIFF_BITS, _TIFF_MEANING = 258, 262  # tags
+_WHITE_IS_ZERO, _IS_RGB = 0, 2
 _BMP_HEADER: Final = struct.Struct("<10xII")  # ... where the pixels begin, the size of the second header
-LARGEST_VALUE = np.iinfo(np.uint16).max
 FEWEST_BITS_USED: Final = 12  # of 16: cameras write 10 or 12 bits as they are, and the picture is nearly black then
 
 
@@ -47,7 +56,7 @@ class ImageFileError(Error):
 class PictureFacts(NamedTuple):
     """What a picture's header says beside its pixels."""
 
-    orientation: int = UPRIGHT  # EXIF's number
+    orientation: int = UPRIGHT  # EXIF's number, where OpenCV has not heeded it
     notes: tuple[str, ...] = ()  # what is left out of it or assumed, each as the end of "X ..."
 
 
@@ -55,15 +64,19 @@ def read_rgb(path: Path, problems: Problems | None = None) -> NDArray[np.uint8]:
     """The picture in `path` as (H, W, 3) uint8 RGB, whatever its own format.
 
     It is turned upright by its EXIF; 16-bit values are scaled to 8; of several pictures in one file it is the first.
-    What is left out or assumed so is noted in `problems`. Raises ImageFileError.
+    What is left out or assumed so is noted in `problems`. Raises ImageFileError; also where OpenCV and Pillow read
+    different pictures.
     """
     content = read_bytes(path)
     stored, facts = _decoded(path, content)
     if problems is not None:
         for note in (*facts.notes, *_notes_on_depth(stored)):
             problems.add(("picture", note), f"{path} {note}", path)
-    rgb = cv2.cvtColor(_in_eight_bits(stored), cv2.COLOR_BGR2RGB)
-    return _upright(rgb, facts.orientation).astype(np.uint8, copy=False)
+    upright = _upright(cv2.cvtColor(eight_bits(stored), cv2.COLOR_BGR2RGB), facts.orientation)
+    rgb = upright.astype(np.uint8, copy=False)
+    if not content.startswith(_OF_ONE_LIBRARY):
+        _require_agreement(path, content, rgb)
+    return rgb
 
 
 def read_bytes(path: Path) -> bytes:
@@ -120,7 +133,7 @@ def _facts_of(path: Path, content: bytes) -> PictureFacts:
         raise ImageFileError(f"The image {path} claims more pixels than any camera has.") from error
     except Exception:  # whatever a damaged header makes of Pillow: OpenCV decides whether the picture can be read
         return PictureFacts()
-    if mode in _OF_NO_CAMERA:
+    if mode in _OF_NO_CAMERA and form != "PPM":
         raise ImageFileError(f"The image {path} has samples of 32 bits; expected 8 or 16 bits, as cameras have.")
     notes = []
     if orientation in _TURNS:
@@ -134,6 +147,44 @@ def _facts_of(path: Path, content: bytes) -> PictureFacts:
     return PictureFacts(UPRIGHT if form == _TURNED_BY_OPENCV else orientation, tuple(notes))
 
 
+def _require_agreement(path: Path, content: bytes, rgb: NDArray[np.uint8]) -> None:
+    """Raises ImageFileError where Pillow reads another picture than OpenCV's, (H, W, 3), or may not be asked."""
+    bits, meaning = _tiff_samples(content)
+    if bits > 8 and meaning == _IS_RGB:
+        return  # which Pillow does not read
+    if bits > 8 and meaning == _WHITE_IS_ZERO:
+        raise ImageFileError(f"The image {path} has {bits} bits a sample, with 0 for white; expected 0 for black.")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            other = _as_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow has a dozen kinds for damaged files
+        raise ImageFileError(f"The image {path} cannot be decoded: it is damaged, or of a rare kind.") from error
+    if other.shape != rgb.shape or cv2.norm(rgb, other, cv2.NORM_INF) > _WIDEST_DIFFERENCE:
+        raise ImageFileError(
+            f"The image {path} is of a rare kind, and OpenCV and Pillow read different pictures in it; expected PNG or "
+            "JPEG."
+        )
+
+
+def _tiff_samples(content: bytes) -> tuple[int, int]:
+    """The bits of a TIFF's samples and what they mean, by its first picture's tags; zeros for what is no TIFF."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
+        file = io.BytesIO(content)
+        file.seek(tags.next)
+        tags.load(file)
+        return max(tags.get(_TIFF_BITS, (1,))), tags.get(_TIFF_MEANING, _WHITE_IS_ZERO)
+    except Exception:  # likewise
+        return 0, 0
+
+
+def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _SIXTEEN_BITS:
+        grey = eight_bits(np.asarray(image).astype(np.uint16))
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
+    return np.asarray(image.convert("RGB"))
+
+
 def _notes_on_depth(stored: NDArray[Any]) -> list[str]:
     if stored.dtype == np.uint8:
         return []
@@ -141,13 +192,6 @@ def _notes_on_depth(stored: NDArray[Any]) -> list[str]:
     if stored.max() < 1 << FEWEST_BITS_USED:
         notes.append(f"has 16 bits a channel and uses less than {FEWEST_BITS_USED} of them: it is nearly black")
     return notes
-
-
-def _in_eight_bits(stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """As image messages of 16 bits are (data/image_message.py)."""
-    if stored.dtype == np.uint8:
-        return stored
-    return cv2.convertScaleAbs(stored, alpha=255 / LARGEST_VALUE).astype(np.uint8, copy=False)
 
 
 def _upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:

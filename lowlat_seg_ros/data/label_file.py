@@ -13,9 +13,9 @@ from PIL import Image
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.image_file import EXIF_ORIENTATION, UPRIGHT, ImageFileError, read_bytes
 from lowlat_seg_ros.data.label_classes import LabelClasses
+from lowlat_seg_ros.data.png import PNG_START, lacks_samples
 from lowlat_seg_ros.data.problems import DataError, Problems
 
-PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _BIT_DEPTH_AT, _COLOUR_TYPE_AT = 24, 25  # in the header of a PNG
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _OPAQUE: Final = 255
@@ -78,8 +78,11 @@ def read_samples(path: Path) -> NDArray[Any]:
             samples = np.asarray(image)
             is_turned = image.getexif().get(EXIF_ORIENTATION, UPRIGHT) != UPRIGHT
             pictures = getattr(image, "n_frames", 1)
+        is_cut = lacks_samples(content)
     except Exception as error:  # Pillow has a dozen kinds for damaged files
         raise DataError(f"The image {path} cannot be decoded: it is damaged or not an image.") from error
+    if is_cut:
+        raise DataError(f"The image {path} cannot be decoded: it ends before its last row.")
     if is_turned or pictures > 1:
         what = "are turned by EXIF" if is_turned else f"hold {pictures} pictures"
         raise DataError(f"The labels {path} {what}; expected one picture, stored upright.")

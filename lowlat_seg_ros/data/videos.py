@@ -6,9 +6,7 @@ OpenCV decodes them. What its FFmpeg has no decoder for (AV1) is read by PyAV wh
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -39,9 +37,6 @@ CODEC_NAMES: Final = {
     "hevc": "HEVC (H.265)",
     "h264": "H.264",
 }
-
-# FFmpeg's own words about a damaged file would surround the one sentence given here; whoever wants them sets this.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 class ClipError(Error):
@@ -149,16 +144,6 @@ class Video:
             raise ClipError(f"The video {self.path} is cut short: {decoded} of its {self.frame_count} frames decode.")
 
 
-@contextmanager
-def _opencv_silent() -> Iterator[None]:
-    """Without OpenCV's warning about its backends, which says less than the one sentence that follows it."""
-    level = cv2.setLogLevel(0)
-    try:
-        yield
-    finally:
-        cv2.setLogLevel(level)
-
-
 class Reader(Protocol):
     """An open video, frame after frame."""
 
@@ -182,8 +167,7 @@ class OpenCvReader:
 
     def __init__(self, path: Path) -> None:
         # Any other backend of OpenCV would take a file name with a number in it for a series of pictures.
-        with _opencv_silent():
-            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise ClipError(f"The video {path} cannot be opened: it is damaged, cut short or not a video.")
         self.frame_count = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
