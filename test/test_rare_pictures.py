@@ -135,7 +135,12 @@ def test_labels_that_lack_rows_are_refused(colour_type: int, tmp_path: Path) -> 
     whole = png(ids, 8, colour_type)
     path = tmp_path / "labels.png"
     rows = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in ids)
-    for samples, is_whole in ((rows, True), (rows + b"more", True), (rows[:-1], False), (rows[: len(rows) // 2], False)):
+    for samples, is_whole in (
+        (rows, True),
+        (rows + b"more", True),
+        (rows[:-1], False),
+        (rows[: len(rows) // 2], False),
+    ):
         path.write_bytes(png_with(whole, b"IDAT", zlib.compress(samples)))
         if is_whole:
             assert np.array_equal(read_samples(path), ids)
