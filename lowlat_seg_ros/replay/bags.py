@@ -219,7 +219,8 @@ class Bag(Recording):
             numbers = [each for each in numbers if headers[each].frame_id == headers[number].frame_id]
         received = np.minimum(self._index(topic)["time"][numbers], LATEST).astype(np.int64)
         stamps = np.array([headers[each].stamp for each in numbers], np.int64)
-        return TimedMessages(numbers, received, camera_clock(stamps, received))
+        overflowing = sum(headers[each].is_overflowing for each in numbers)
+        return TimedMessages(numbers, received, camera_clock(stamps, received, overflowing))
 
     def _note_clock(self, camera: str, timed: TimedMessages) -> None:
         count, lost = len(timed.numbers), timed.clock.lost
@@ -283,7 +284,7 @@ class Bag(Recording):
 
 _NO_LABELS: Final[dict[int, int]] = {}
 
-LATEST: Final = (1 << 63) - 1  # nanoseconds: a damaged receive time may say more
+LATEST: Final = 1 << 62  # nanoseconds, in 2116: a damaged receive time may say more, and sums would overflow
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -21,7 +21,7 @@ CLOCK_SET: Final = NANOSECONDS_A_SECOND
 
 SHORTEST_PERIOD: Final = 100_000
 LONGEST_PERIOD: Final = 3600 * NANOSECONDS_A_SECOND
-"""Nanoseconds. No camera is faster than 10 kHz, or slower than a frame an hour: such stamps count something else."""
+"""Nanoseconds. No camera is faster than 10 kHz, or slower than a frame an hour: such times count something else."""
 
 NEIGHBOURS: Final = 30
 """Frames that say whether a leap lasts, and within which what was late has been made up for."""
@@ -56,13 +56,18 @@ class CameraClock(NamedTuple):
         return None if self.period is None else NANOSECONDS_A_SECOND / self.period
 
 
-def camera_clock(stamps: Times, received: Times) -> CameraClock:
-    """Choose between the header stamps (N,) and the receive times (N,) of a camera's frames, which must not fall."""
+def camera_clock(stamps: Times, received: Times, overflowing: int = 0) -> CameraClock:
+    """Choose between the header stamps (N,) and the receive times (N,) of a camera's frames, which must not fall.
+
+    Both are less than 2^62 either way. ``overflowing`` stamps have a second or more in their nanoseconds.
+    """
     if len(stamps) < 2:
         return CameraClock("header stamps" if stamps.any() else "receive times", received, stamps, None, 0, ())
     mended, strays = without_strays(stamps)
     smoothed, sets = without_leaps(mended, received)
     reason = why_not_sane(smoothed, stamps)
+    if overflowing > max(1, WORST_SHARE * len(stamps)):
+        reason = f"{overflowing} of {len(stamps)} have a second or more in their nanoseconds"
     if reason is None:
         ordered = np.sort(smoothed)
         period, lost = usual_period(ordered), lost_frames(ordered)
@@ -72,7 +77,7 @@ def camera_clock(stamps: Times, received: Times) -> CameraClock:
         return CameraClock("header stamps", ordered + offset, stamps, period, lost, problems)
     period = usual_period(received)
     told = f"the header stamps are no times ({reason}); rate, gaps and deadline are those of the receive times"
-    if period is not None:
+    if period is not None and SHORTEST_PERIOD <= period <= LONGEST_PERIOD:
         return CameraClock("receive times", received, stamps, period, lost_frames(received), (told,))
     told = f"neither the header stamps ({reason}) nor the receive times advance; the rate is not known, nothing is late"
     return CameraClock("none", received + ASSUMED_PERIOD * np.arange(len(received)), stamps, None, 0, (told,))
@@ -188,7 +193,12 @@ def _disagreement(stamps: Times, received: Times) -> Iterable[str]:
     by_stamp, by_receiving = (np.diff(times).astype(float) for times in (stamps, received))
     period, other = np.median(by_stamp), np.median(by_receiving)
     gaps, seeming_gaps = np.sum(by_stamp > 1.5 * period), np.sum(by_receiving > 1.5 * other)
-    if abs(other - period) > FAR_APART * period or abs(seeming_gaps - gaps) > FAR_APART * len(stamps):
+    span, other_span = by_stamp.sum(), by_receiving.sum()
+    if (
+        abs(other - period) > FAR_APART * period
+        or abs(seeming_gaps - gaps) > FAR_APART * len(stamps)
+        or (other_span and abs(other_span - span) > FAR_APART * span + CLOCK_SET)
+    ):
         least, most = by_receiving.min() / 1e6, by_receiving.max() / 1e6
         yield (
             f"the header stamps are {period / 1e6:.1f} ms apart, the receive times {least:.1f} to {most:.1f} ms; rate, "

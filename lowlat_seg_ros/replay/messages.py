@@ -34,6 +34,7 @@ class Header(NamedTuple):
 
     stamp: int
     frame_id: str
+    is_overflowing: bool = False  # a second or more is in its nanoseconds, which no clock writes
 
 
 @cache
@@ -66,7 +67,7 @@ def deserialize(data: bytes, message_type: str) -> Any:
 def header_of(message: Any) -> Header:
     """The header of a deserialized message."""
     stamp = message.header.stamp
-    return Header(stamp.sec * NANOSECONDS_A_SECOND + stamp.nanosec, message.header.frame_id)
+    return _header(stamp.sec, stamp.nanosec, message.header.frame_id)
 
 
 def header_at_start(data: bytes) -> Header:
@@ -77,7 +78,11 @@ def header_at_start(data: bytes) -> Header:
     except struct.error as error:
         raise DamagedMessage("it is too short for a header") from error
     text = data[CDR_HEAD + 12 : CDR_HEAD + 12 + min(length, LONGEST_FRAME_ID)]
-    return Header(seconds * NANOSECONDS_A_SECOND + nanoseconds, text.rstrip(b"\0").decode(errors="replace"))
+    return _header(seconds, nanoseconds, text.rstrip(b"\0").decode(errors="replace"))
+
+
+def _header(seconds: int, nanoseconds: int, frame_id: str) -> Header:
+    return Header(seconds * NANOSECONDS_A_SECOND + nanoseconds, frame_id, nanoseconds >= NANOSECONDS_A_SECOND)
 
 
 def frame_of(message: Any, message_type: str) -> NDArray[np.uint8]:
