@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lowlat_seg_ros.evaluation.paper_tables import RECORDED_FILE, recorded_tables
+from lowlat_seg_ros.evaluation.recorded_tables import RECORDED_FILE, recorded_tables
 from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
 
 FIELDS = {"1": ("mean_iou", "mean_ms", "max_ms", "key_frame_ratio"), "2": ("mean_iou",)}
@@ -30,7 +30,13 @@ def main(files: list[str]) -> None:
         for number, names in recorded_tables()["rows"].items()
     }
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    recorded = {"commit": commit.stdout.strip(), "machine": f"{cpu_model()}, {usable_cores()} cores", "rows": rows}
+    (measured_on,) = {table["measured_on"] for table in tables}  # both are of one model and one clip
+    recorded = {
+        "commit": commit.stdout.strip(),
+        "machine": f"{cpu_model()}, {usable_cores()} cores",
+        "measured_on": measured_on,
+        "rows": rows,
+    }
     RECORDED_FILE.write_text(json.dumps(recorded, indent=2) + "\n", encoding="utf-8")
 
 

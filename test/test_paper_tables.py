@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -18,10 +19,11 @@ from lowlat_seg_ros.evaluation.controls import LATE, controls_of_table_1, larges
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.gated_flow import FRAMES, GatedFlow
 from lowlat_seg_ros.evaluation.latency import TwoTracksCandidate
-from lowlat_seg_ros.evaluation.paper_figures import marked, picture_table, region
+from lowlat_seg_ros.evaluation.paper_figures import CAMVID, marked, picture_table, region
 from lowlat_seg_ros.evaluation.paper_tables import candidates_of_table_1
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.published import TABLE_1, TABLE_2, TABLE_4
+from lowlat_seg_ros.evaluation.recorded_tables import TRAIN, measured_on, recorded_tables
 from lowlat_seg_ros.evaluation.rows import TrackSettings, late
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.comparisons import Comparisons, GatedUnits
@@ -80,17 +82,60 @@ def test_every_row_of_the_paper_is_measured_where_the_weights_are_at_hand(
 
 @pytest.mark.parametrize("number", [pytest.param(1, marks=SLOW), 2])
 def test_a_row_without_weights_is_the_recorded_one_with_its_command(
-    number: int, clip: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    number: int,
+    clip: Path,
+    alone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    recorded = recorded_tables()
+    monkeypatch.setitem(recorded, "measured_on", measured_on(clip_of(load_checkpoint(alone), clip)))
     file = tmp_path / "table.json"
     assert evaluate(clip, alone, "--table", str(number), "--rate", "100", "--json", str(file)) == 0
     rows = {row["name"]: row for row in figures(file)["table"]["rows"]}
     assert {name for name, row in rows.items() if row["origin"] == "recorded"} == NEED_WEIGHTS[number]
-    recorded = paper_tables.recorded_tables()
     for name in NEED_WEIGHTS[number]:
         assert rows[name]["mean_iou"] == recorded["rows"][str(number)][name]["mean_iou"]
     printed = capsys.readouterr().out
-    assert recorded["commit"] in printed and recorded["machine"] in printed and paper_tables.TRAIN in printed
+    assert recorded["commit"] in printed and recorded["machine"] in printed and TRAIN in printed
+
+
+def test_recorded_rows_are_shown_of_their_own_model_and_clip_alone(
+    clip: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "table.json"
+    assert evaluate(clip, alone, "--table", "2", "--json", str(file)) == 0
+    rows = {row["name"]: row for row in figures(file)["table"]["rows"]}
+    missing = {name: row["mean_iou"] for name, row in rows.items() if row["origin"] == "not at hand"}
+    assert missing == dict.fromkeys(NEED_WEIGHTS[2])
+    assert "--from MODEL" in capsys.readouterr().out
+
+
+def test_a_model_and_a_clip_are_told_from_others(clip: Path, alone: Path) -> None:
+    network = load_checkpoint(alone)
+    name = measured_on(clip_of(network, clip))
+    assert measured_on(clip_of(load_checkpoint(alone), clip)) == name
+    other = small_network(kind="two_networks", input_size=SIZE, seed=1)
+    assert measured_on(clip_of(other, clip)) != name != measured_on(clip_of(network, clip, frames=5))
+
+
+def test_the_recorded_rows_are_of_the_model_that_ships() -> None:
+    """Otherwise `scripts/record_tables.py` is due."""
+    if not (CAMVID / "val").is_dir():
+        pytest.skip("CamVid's clip is not at hand")
+    clip = EvaluatedClip(load_checkpoint("default"), LabelledFolder(CAMVID / "val", CAMVID / "valannot"))
+    assert recorded_tables()["measured_on"] == measured_on(clip)
+
+
+def test_what_was_left_out_is_said_under_a_table_too(
+    clip: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(clip, tmp_path / "copy")
+    (tmp_path / "copy" / "labels" / "002.png").unlink()
+    assert evaluate(tmp_path / "copy", alone, "--table", "4", "--delay-frames", "1") == 0
+    printed = capsys.readouterr().out
+    assert "## Problems" in printed and "are not scored" in printed and "WARNING: these figures leave out" in printed
 
 
 def test_table_1_times_every_row_of_the_paper_and_ours_beside_it() -> None:
@@ -101,7 +146,7 @@ def test_table_1_times_every_row_of_the_paper_and_ours_beside_it() -> None:
     assert set(TABLE_1) < set(names) and len(set(names)) == len(names)
     network.comparisons = None
     fewer = list(candidates_of_table_1(network, settings, ThreadCounts(1, 1), 15.0))
-    assert set(names) - set(fewer) == NEED_WEIGHTS[1] == set(paper_tables.recorded_tables()["rows"]["1"])
+    assert set(names) - set(fewer) == NEED_WEIGHTS[1] == set(recorded_tables()["rows"]["1"])
 
 
 def test_controls_of_table_2_are_what_they_are_called(clip: Path, compared: Path, tmp_path: Path) -> None:
@@ -121,10 +166,7 @@ def test_controls_of_table_2_are_what_they_are_called(clip: Path, compared: Path
 
 
 def test_controls_of_table_1_are_late_by_counted_frames(clip: Path, compared: Path, tmp_path: Path) -> None:
-    network = load_checkpoint(compared)
-    folder = LabelledFolder(clip / "frames", clip / "labels")
-    evaluated = EvaluatedClip(network, (folder[index] for index in range(len(folder))))
-    policy = PredictedDeviation(0.0)
+    evaluated, policy = clip_of(load_checkpoint(compared), clip), PredictedDeviation(0.0)
     found = {control.name: control.mean_iou for control in controls_of_table_1(evaluated, TrackSettings(5, policy, ()))}
     file = tmp_path / "rows.json"
     rows = [
@@ -188,6 +230,11 @@ def test_what_does_not_go_with_a_table_is_one_sentence(
 ) -> None:
     assert evaluate(clip, alone, "--table", "2", *options) == 1
     assert sentence in capsys.readouterr().err
+
+
+def clip_of(network: SegmentationNetwork, clip: Path, frames: int | None = None) -> EvaluatedClip:
+    folder = LabelledFolder(clip / "frames", clip / "labels")
+    return EvaluatedClip(network, (folder[index] for index in range(frames or len(folder))))
 
 
 def network_with_comparisons() -> SegmentationNetwork:
@@ -254,8 +301,7 @@ def test_the_picture_table_has_a_column_for_each_way(has_weights: bool, clip: Pa
     network = network_with_comparisons()
     if not has_weights:
         network.comparisons = None
-    folder = LabelledFolder(clip / "frames", clip / "labels")
-    drawn = picture_table(EvaluatedClip(network, (folder[index] for index in range(len(folder)))))
+    drawn = picture_table(clip_of(network, clip))
     picture = cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None and picture.shape[1] == (5 if has_weights else 4) * 328
 

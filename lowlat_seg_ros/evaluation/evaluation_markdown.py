@@ -24,7 +24,7 @@ AGREEMENT: Final = {"agreement, mIoU": "agreement_iou", "pixels": "agreement_pix
 def evaluation_markdown(found: Evaluation) -> str:
     """The whole evaluation in Markdown."""
     if found.table is not None:
-        return "\n".join(_paper_table(found.table, found)) + "\n"
+        return "\n".join([*_paper_table(found.table, found), *_left_out(found)]) + "\n"
     kind = "consecutive frames" if found.plan.is_video else "stills"
     lines = [f"# {found.model} on {found.clip}", "", f"{found.frames} {kind}, the same for every row.", ""]
     lines += row_table(found.rows, found.full_rows)
@@ -45,10 +45,13 @@ def evaluation_markdown(found: Evaluation) -> str:
         lines += ["", "## Policies at the same number of key frames (mIoU)", "", *_policies(found.policies)]
     if found.latency:
         lines += ["", "## Accuracy against latency", "", *_latency(found.latency)]
-    if found.problems:
-        lines += ["", "## Problems", "", *(f"- {problem}" for problem in found.problems)]
-    lines += ["", found.warning] if found.warning else []
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_left_out(found)]) + "\n"
+
+
+def _left_out(found: Evaluation) -> list[str]:
+    """What has no part in the figures, or was assumed."""
+    lines = ["", "## Problems", "", *(f"- {problem}" for problem in found.problems)] if found.problems else []
+    return [*lines, "", found.warning] if found.warning else lines
 
 
 def _paper_table(paper: PaperTable, found: Evaluation) -> list[str]:

@@ -1,17 +1,14 @@
 """The paper's tables on one clip, the paper's numbers beside ours. Read ``paper_table`` first.
 
 Rows with weights of their own (``models.comparisons``) are measured where the model's checkpoint has these, and are
-otherwise what ``recorded_tables.json`` holds of an earlier run.
+otherwise recorded ones (``recorded_tables``), where these are of the same model and clip.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +30,7 @@ from lowlat_seg_ros.evaluation.latency import (
 from lowlat_seg_ros.evaluation.module_times import measure, module_calls
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.published import TABLE_1, TABLE_2, TABLE_3, TABLE_4, Published
+from lowlat_seg_ros.evaluation.recorded_tables import measured_on, note_on_missing, note_on_recorded, recorded_row
 from lowlat_seg_ros.evaluation.rows import Labeller, ScoreRow, TrackSettings, evaluate_rows, in_engine, score
 from lowlat_seg_ros.evaluation.table_ways import FeatureAlone, ways_of_table_2
 from lowlat_seg_ros.models.comparisons import GatedUnits
@@ -43,10 +41,8 @@ from lowlat_seg_ros.stream.key_frames import NEVER_IDLE
 
 NUMBERS: Final = (1, 2, 3, 4)
 INTERVAL: Final = 5  # frames from key to key, of the paper's fixed schedule and all of its table 2
-TRAIN: Final = "lowlat-seg train tables --data ../shared/camvid --from default --out runs/tables"
 MODULE_ROUNDS: Final = 30
 NOT_IN_PAPER: Final = Published()
-RECORDED_FILE: Final = Path(__file__).parent / "recorded_tables.json"
 
 
 @dataclass(frozen=True)
@@ -77,6 +73,7 @@ class PaperTable:
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
     controls: tuple[Control, ...] = ()  # why its rows are in the order that they are in
+    measured_on: str = ""  # which weights and which frames, as ``recorded_tables`` names them
 
 
 @dataclass(frozen=True)
@@ -113,19 +110,20 @@ def table_1(clip: EvaluatedClip, settings: TrackSettings, timing: LatencySetting
     report = measure_latency(list(candidates.values()), clip.frames, clip.new_matrix, timing)
     timed = dict(zip(candidates, report.rows, strict=True))
     rows = [
-        _timed_row(name, timed[name]) if name in timed else _recorded(1, name, TABLE_1[name])
+        _timed_row(name, timed[name]) if name in timed else _without_weights(clip, 1, name, TABLE_1[name])
         for name in (*TABLE_1, *(name for name in timed if name not in TABLE_1))
     ]
     notes = [
         f"{report.machine}; {len(clip)} frames at {timing.rate_hz:g} Hz, {timing.rounds} time(s) through the clip, all "
         "methods in turn in one run. The paper's: Cityscapes, ResNet-101 at 2048x1024, another machine.",
         f"Fixed schedules have a key frame every {INTERVAL} frames; AKS: {_paper_policy(settings).in_words()}.",
-        *_notes_on_recorded(rows),
+        *_notes_on_weights(rows),
     ]
     columns = ("mean_iou", "mean_ms", "max_ms", "key_frame_ratio", "slow_track_ms")
     controls = tuple(controls_of_table_1(clip, _paper_policy(settings)))
     title = "Comparison with the state of the art"
-    return MadeTable(PaperTable(1, title, columns, tuple(rows), tuple(notes), controls), latency=report)
+    table = PaperTable(1, title, columns, tuple(rows), tuple(notes), controls, measured_on(clip))
+    return MadeTable(table, latency=report)
 
 
 def candidates_of_table_1(
@@ -218,15 +216,16 @@ def table_2(clip: EvaluatedClip, settings: TrackSettings) -> MadeTable:
     rows = [
         TableRow(name, TABLE_2.get(name, NOT_IN_PAPER), measured[name].mean_iou)
         if name in measured
-        else _recorded(2, name, TABLE_2[name])
+        else _without_weights(clip, 2, name, TABLE_2[name])
         for name in ways
     ]
     notes = [
         f"{len(clip)} frames, a key frame every {INTERVAL} of them, which waits for Sh and is scored too.",
-        *_notes_on_recorded(rows),
+        *_notes_on_weights(rows),
     ]
     controls = tuple(controls_of_table_2(clip, settings))
-    table = PaperTable(2, "Feature propagation modules", ("mean_iou",), tuple(rows), tuple(notes), controls)
+    title = "Feature propagation modules"
+    table = PaperTable(2, title, ("mean_iou",), tuple(rows), tuple(notes), controls, measured_on(clip))
     return MadeTable(table, tuple(measured.values()))
 
 
@@ -282,25 +281,16 @@ def _size(clip: EvaluatedClip) -> str:
 # --- Rows of an earlier run -------------------------------------------------------------------------------------------
 
 
-@cache
-def recorded_tables() -> dict[str, Any]:
-    """``commit``, ``machine`` and ``rows``: of each table, by its number, the rows that need weights of their own."""
-    recorded: dict[str, Any] = json.loads(RECORDED_FILE.read_text(encoding="utf-8"))
-    return recorded
+def _without_weights(clip: EvaluatedClip, number: int, name: str, paper: Published) -> TableRow:
+    figures = recorded_row(clip, number, name)
+    if figures is None:
+        return TableRow(name, paper, origin="not at hand")
+    return TableRow(name, paper, **figures, origin="recorded")
 
 
-def _recorded(number: int, name: str, paper: Published) -> TableRow:
-    return TableRow(name, paper, **recorded_tables()["rows"][str(number)][name], origin="recorded")
-
-
-def _notes_on_recorded(rows: Sequence[TableRow]) -> list[str]:
-    if not any(row.origin == "recorded" for row in rows):
-        return []
-    commit, machine = (recorded_tables()[name] for name in ("commit", "machine"))
-    return [
-        f"Recorded rows are not measured now, the model having no weights for them: at commit {commit} on {machine}. "
-        f"`{TRAIN}` trains them; `--model runs/tables/tables/checkpoint` then has all rows."
-    ]
+def _notes_on_weights(rows: Sequence[TableRow]) -> list[str]:
+    origins = {row.origin for row in rows}
+    return [note_on_recorded()] * ("recorded" in origins) + [note_on_missing()] * ("not at hand" in origins)
 
 
 # --- As text ----------------------------------------------------------------------------------------------------------
