@@ -58,7 +58,9 @@ SHOWN: Final = 4  # rows of a picture table
 WINDOW: Final = (97, 73)  # pixels, of the regions that are marked
 LEAST: Final = 0.03  # of a window's pixels: what differs less cannot be seen
 BETTER, WORSE = ((220, 0, 0), "+"), ((0, 0, 0), "-")  # RGB and sign: ours alone is right, ours alone is wrong
-MARKS_IN_WORDS: Final = "Red, +: ours alone is right. Black, -: ours alone is wrong."
+MARKS_IN_WORDS: Final = (
+    f"{INTERVAL - 1} frames after a key frame. Red, +: ours alone is right. Black, -: ours alone is wrong."
+)
 TILE_WIDTH: Final = 320  # pixels
 TEXT_HEIGHT: Final = 15  # pixels, of capitals: five tiles are shown at a phone's width
 TALL_INCHES: Final = (6.4, 7.4)  # of figure 1
