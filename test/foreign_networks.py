@@ -82,6 +82,25 @@ def mask2former(folder: Path, names: Sequence[str] = NAMES) -> Path:
     return save(network, folder, size={"shortest_edge": 64, "longest_edge": 128}, size_divisor=32)
 
 
+def maskformer(folder: Path, names: Sequence[str] = NAMES) -> Path:
+    torch.manual_seed(0)
+    decoder = transformers.DetrConfig(
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_ffn_dim=8,
+        decoder_ffn_dim=8,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        num_queries=5,
+    )
+    config = transformers.MaskFormerConfig(
+        backbone_config=swin(), decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **named(names)
+    )
+    network = transformers.MaskFormerForInstanceSegmentation(config)
+    return save(network, folder, size={"shortest_edge": 64, "longest_edge": 128}, size_divisor=32)
+
+
 def oneformer(folder: Path, names: Sequence[str] = NAMES) -> Path:
     torch.manual_seed(0)
     config = transformers.OneFormerConfig(
@@ -124,7 +143,7 @@ def eomt(folder: Path, names: Sequence[str] = NAMES) -> Path:
     return save(network, folder, size={"shortest_edge": 64, "longest_edge": None}, do_split_image=True)
 
 
-def dpt(folder: Path, names: Sequence[str] = NAMES) -> Path:
+def dpt(folder: Path, names: Sequence[str] = NAMES, **processor: Any) -> Path:
     torch.manual_seed(0)
     config = transformers.DPTConfig(
         hidden_size=16,
@@ -140,7 +159,7 @@ def dpt(folder: Path, names: Sequence[str] = NAMES) -> Path:
         **named(names),
     )
     network = transformers.DPTForSemanticSegmentation(config)
-    return save(network, folder, size={"height": 64, "width": 64}, ensure_multiple_of=32)
+    return save(network, folder, size={"height": 64, "width": 64}, ensure_multiple_of=32, **processor)
 
 
 def onnx_network(

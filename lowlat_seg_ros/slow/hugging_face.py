@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lowlat_seg_ros.data.documents import read_json
 from lowlat_seg_ros.errors import Error, in_one_line
@@ -84,6 +85,10 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
 _PROCESSOR_NAME = re.compile(r"(\w+?)(?:ImageProcessor|FeatureExtractor)\w*")
 # Whose processor a network's directory means that names none, where that is not its own.
 _PROCESSOR_OF_NETWORK = {"data2vec-vision": "Beit", "mobilevitv2": "MobileViT", "mobilenet_v2": "MobileNetV2"}
+
+# Transformers folds their patches back into a square whatever the picture's shape was. Another shape fails, or, where
+# its patches happen to fill a square, as those of 16:9 may, its labels are scrambled and nobody is told.
+_OF_SQUARES = ("beit", "data2vec-vision", "dpt", "eomt", "eomt_dinov3", "videomt")
 
 
 class HuggingFaceError(Error):
@@ -221,7 +226,14 @@ def _runner(
     if network.config.model_type == "oneformer":
         inputs["task_inputs"] = _task_tokens(transformers, network, folder, model).to(device)
 
+    of_squares = takes_squares(network.config.to_dict())
+
     def run(pixels: Tensor) -> Tensor:
+        height, width = pixels.shape[-2:]
+        if of_squares and height != width:
+            raise HuggingFaceError(
+                f"{model} takes square pictures only, not {width}x{height}; expected an input_size of two equal sides"
+            )
         found = network(pixel_values=pixels, **inputs)
         if "class_queries_logits" in found:
             return logits_of_queries(found.class_queries_logits, found.masks_queries_logits)
@@ -229,6 +241,12 @@ def _runner(
         return logits
 
     return run
+
+
+def takes_squares(config: Mapping[str, Any]) -> bool:
+    """Whether a network of that description folds patches back into a square; a DPT on a backbone knows their shape."""
+    knows_shape = config.get("backbone_config") is not None and not config.get("is_hybrid")
+    return config.get("model_type") in _OF_SQUARES and not (config["model_type"] == "dpt" and knows_shape)
 
 
 def logits_of_queries(classes: Tensor, masks: Tensor) -> Tensor:
@@ -242,7 +260,10 @@ def logits_of_queries(classes: Tensor, masks: Tensor) -> Tensor:
         classes: (1, queries, classes + 1), logits, the last one void's.
         masks: (1, queries, h, w), logits.
     """
-    scores = torch.einsum("bqc,bqhw->bchw", classes.float().softmax(dim=-1)[..., :-1], masks.float().sigmoid())
+    logarithms = functional.logsigmoid(masks.float())
+    # By the place's surest mask, so that where all are next to nothing their ratios are not rounded away.
+    relative = (logarithms - logarithms.amax(dim=1, keepdim=True)).exp_()
+    scores = torch.einsum("bqc,bqhw->bchw", classes.float().softmax(dim=-1)[..., :-1], relative)
     shares = scores / scores.sum(dim=1, keepdim=True).clamp_min(SMALLEST_PROBABILITY)
     return shares.clamp_min(SMALLEST_PROBABILITY).log()
 
@@ -326,15 +347,20 @@ def input_size_of(said: Mapping[str, Any], config: Mapping[str, Any]) -> Callabl
     size = said.get("crop_size") if said.get("do_center_crop") else said.get("size")
     if said.get("do_split_image") and isinstance(config.get("image_size"), int):
         size = config["image_size"]  # EoMT's windows: it takes one, the whole picture
-    if size is None or not said.get("do_resize", True):
+    wanted = _size_of(size if said.get("do_resize", True) else None, said)
+    return (lambda picture: (min(wanted(picture)),) * 2) if takes_squares(config) else wanted
+
+
+def _size_of(size: Any, said: Mapping[str, Any]) -> Callable[[Size], Size]:
+    if size is None:
         return lambda picture: picture
     if isinstance(size, int):  # as older files have it: with max_size the shorter side's, otherwise both sides'
         size = {"shortest_edge": size} if "max_size" in said else {"height": size, "width": size}
     if "height" in size and "width" in size:
         wanted = _side(size["width"]), _side(size["height"])
-        return (
-            (lambda picture: _of_nearest_scale(picture, wanted)) if said.get("keep_aspect_ratio") else lambda _: wanted
-        )
+        if said.get("keep_aspect_ratio"):
+            return lambda picture: _of_nearest_scale(picture, wanted)
+        return lambda _: wanted
     shortest = _side(size["shortest_edge"])
     longest = size.get("longest_edge") or said.get("max_size")
     return lambda picture: _of_shortest_edge(picture, shortest, longest, int(said.get("size_divisor") or 1))
