@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.fast.registry import AUTO
 from lowlat_seg_ros.models.config import Colour
-from lowlat_seg_ros.runtime.choice import AS_LOADED
 from lowlat_seg_ros.runtime.device import choose_device
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.network import SlowNetwork
@@ -62,10 +61,10 @@ class Segmenter:
         policy: KeyFramePolicy = DEFAULT_POLICY,
         fast_track_threads: int = 0,
         slow_track_threads: int = 0,
-        fast_runtime: str = AS_LOADED.runtime,
-        slow_runtime: str = AS_LOADED.runtime,
-        fast_precision: str = AS_LOADED.precision,
-        slow_precision: str = AS_LOADED.precision,
+        fast_runtime: str = AUTO,
+        slow_runtime: str = AUTO,
+        fast_precision: str = AUTO,
+        slow_precision: str = AUTO,
     ) -> None:
         """Load the model and run every path once, so that no frame waits for that.
 
@@ -76,10 +75,10 @@ class Segmenter:
             propagation: how a frame gets its labels from the key frame: ``auto`` or a name of
                 ``fast.registry.PROPAGATIONS``.
             fast_model: whose Sl carries the labels of a model that has no fast track of its own.
-            fast_runtime, slow_runtime: where each track's network runs: ``torch`` (of an ONNX file: ONNX Runtime),
-                ``openvino``, ``onnxruntime``, ``tensorrt``, or ``auto``, which chooses by the CPU of what is installed
-                (``docs/runtimes.md``).
-            fast_precision, slow_precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
+            fast_runtime, slow_runtime: where each track's network runs: ``torch``, ``openvino``, ``onnxruntime``,
+                ``tensorrt``, or ``auto``, which chooses by the CPU and by what is installed (``docs/runtimes.md``).
+                Labels are the same on every computer in ``torch`` ``fp32`` alone.
+            fast_precision, slow_precision: ``fp32``, ``bf16``, ``fp16``, ``int8`` or ``auto``.
             policy: when a frame becomes a key frame; the node's default unless given.
             fast_track_threads, slow_track_threads: CPU threads of each track; 0 chooses by the number of cores, as the
                 node does.

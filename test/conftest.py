@@ -26,6 +26,11 @@ for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTEST_ADDOPTS"):
 claimed_domain = use_own_domain() if "PYTEST_XDIST_WORKER" in os.environ else None
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What runtimes compile is kept beside pytest's own cache, and none of it in the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("compiled")) if config.cache else ""
+
+
 def pytest_sessionstart() -> None:
     """``KERNEL_COPY=AVX2`` runs every test on that copy of the C++ kernels, and none where this CPU cannot run it."""
     wanted = os.environ.get("KERNEL_COPY")

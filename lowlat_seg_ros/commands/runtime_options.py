@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lowlat_seg_ros.runtime.choice import AS_LOADED, PRECISION_NAMES, RUNTIME_NAMES
+from lowlat_seg_ros.runtime.choice import AUTO, PRECISION_NAMES, RUNTIME_NAMES
 from lowlat_seg_ros.stream.networks import Wishes
 
 
@@ -24,15 +24,15 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     for track in ("fast", "slow"):
         parser.add_argument(
             f"--{track}-runtime",
-            default=AS_LOADED.runtime,
+            default=AUTO,
             metavar="NAME",
-            help=f"where the {track} track's network runs: {', '.join(RUNTIME_NAMES)}; default: {AS_LOADED.runtime}",
+            help=f"where the {track} track's network runs: {', '.join(RUNTIME_NAMES)}; default: {AUTO}",
         )
         parser.add_argument(
             f"--{track}-precision",
-            default=AS_LOADED.precision,
+            default=AUTO,
             metavar="NAME",
-            help=f"the precision it computes in: {', '.join(PRECISION_NAMES)}; default: {AS_LOADED.precision}",
+            help=f"the precision it computes in: {', '.join(PRECISION_NAMES)}; default: {AUTO}",
         )
 
 

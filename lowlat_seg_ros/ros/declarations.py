@@ -12,7 +12,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.ros.endpoints import AUTO_RELIABILITY, IMAGE_RELIABILITIES
-from lowlat_seg_ros.runtime.choice import AS_LOADED, PRECISION_NAMES, RUNTIME_NAMES
+from lowlat_seg_ros.runtime.choice import PRECISION_NAMES, RUNTIME_NAMES
 from lowlat_seg_ros.stream.engine import BACKWARD_STAMP_TOLERANCE
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, POLICIES, FixedInterval
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
@@ -98,13 +98,13 @@ DECLARATIONS: Final = (
     *(
         Declaration(
             f"{track}_{kind}",
-            default,
+            AUTO,
             f"The {kind} of the {track} track's network: {', '.join(names)}. auto chooses by the CPU, of what is "
             "installed; the log says what and why.",
         )
-        for kind, default, names in (
-            ("runtime", AS_LOADED.runtime, RUNTIME_NAMES),
-            ("precision", AS_LOADED.precision, PRECISION_NAMES),
+        for kind, names in (
+            ("runtime", RUNTIME_NAMES),
+            ("precision", PRECISION_NAMES),
         )
         for track in ("fast", "slow")
     ),

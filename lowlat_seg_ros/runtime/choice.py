@@ -14,7 +14,7 @@ from lowlat_seg_ros.runtime import machine
 from lowlat_seg_ros.runtime.in_onnxruntime import OnnxRuntime, TensorRt
 from lowlat_seg_ros.runtime.in_openvino import OpenVino
 from lowlat_seg_ros.runtime.in_torch import Torch
-from lowlat_seg_ros.runtime.runtime import Runtime
+from lowlat_seg_ros.runtime.runtime import INSTRUCTIONS, Runtime
 
 AUTO: Final = "auto"
 TORCH: Final = "torch"
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 AS_LOADED: Final = Place(TORCH, "fp32")
-"""Where every network of torch's is loaded; what a track is asked for unless somebody says otherwise."""
+"""Where every network of torch's is loaded."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Wish:
     """What a track is asked to run in. Raises ParameterError for names that there are not."""
 
     track: Track
-    runtime: str = AS_LOADED.runtime
-    precision: str = AS_LOADED.precision
+    runtime: str = AUTO
+    precision: str = AUTO
 
     def __post_init__(self) -> None:
         for kind, value, known in (
@@ -56,11 +56,6 @@ class Wish:
     def is_open(self) -> bool:
         """Whether the runtime was left to us, and the precision that networks are loaded in will do."""
         return self.runtime == AUTO and self.allows(AS_LOADED)
-
-    @property
-    def is_default(self) -> bool:
-        """Whether a network is to stay as it is loaded."""
-        return (self.runtime, self.precision) == AS_LOADED
 
     def allows(self, place: Place) -> bool:
         return self.runtime in (AUTO, place.runtime) and self.precision in (AUTO, place.precision)
@@ -79,9 +74,11 @@ class Choice:
     reasons: tuple[str, ...] = ()
 
     def in_words(self) -> str:
-        """For the log: `the slow track runs in torch fp32 (not in openvino bf16, …: openvino is not …)`."""
+        """For the log: `the slow track runs in openvino bf16 (this CPU has amx_bf16; not in …: …)`."""
+        instructions = machine.cpu_features().intersection(INSTRUCTIONS.get(self.place.precision, ()))
+        why = [f"this CPU has {', '.join(sorted(instructions))}"] if instructions else []
         runs = f"the {self.track} track runs in {self.place.runtime} {self.place.precision}"
-        return runs if not self.reasons else f"{runs} ({'; '.join(self.reasons)})"
+        return f"{runs} ({'; '.join([*why, *self.reasons])})" if why or self.reasons else runs
 
 
 Refuse = Callable[[Place], str]
@@ -89,12 +86,9 @@ Refuse = Callable[[Place], str]
 
 
 def preferred(track: Track) -> list[Place]:
-    """Every place, the best first, as ``docs/runtimes.md`` lists them."""
-    single = [Place("openvino", "fp32"), Place("onnxruntime", "fp32")]
-    if track == "slow" and "avx512f" not in machine.cpu_features():
-        single.reverse()
-    low = [Place("openvino", "bf16"), Place("torch", "bf16")] if track == "slow" else []
-    best = [*low[:1], *single, *low[1:], AS_LOADED]
+    """Every place, the best first, as ``docs/runtimes.md`` lists them; after torch's those that are to be asked for."""
+    low = [Place("openvino", "bf16")] if track == "slow" else []
+    best = [*low, Place("openvino", "fp32"), AS_LOADED]
     return [*best, *(place for place in _all_places() if place not in best)]
 
 

@@ -227,17 +227,13 @@ class OnnxRunner:
     def placed(self, wish: Wish, device: torch.device) -> tuple[OnnxRunner, Choice]:
         """Itself, or a runner in another runtime. Raises ParameterError where that cannot be."""
         as_loaded = Place("onnxruntime", "fp32")
-        if wish.is_default:
-            return self, Choice("slow", as_loaded, (f"not in torch fp32: {NOT_IN_TORCH}",))
+        if wish.is_open:
+            return self, Choice("slow", as_loaded, ("an ONNX file does, unless told otherwise",))
 
         def refuse(place: Place) -> str:
-            if place == as_loaded:
-                return ""
             if place.runtime == TORCH:
                 return NOT_IN_TORCH
-            return (
-                "a file runs in onnxruntime fp32 unless told otherwise" if wish.is_open else refusal_here(place, device)
-            )
+            return "" if place == as_loaded else refusal_here(place, device)
 
         choice = choose(wish, refuse)
         if choice.place == as_loaded:

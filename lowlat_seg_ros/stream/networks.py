@@ -37,7 +37,7 @@ class Wishes(NamedTuple):
 
 
 DEFAULT: Final = Wishes()
-"""As networks are loaded, which is the same on every computer."""
+"""What suits this computer best."""
 
 
 class Networks(NamedTuple):
