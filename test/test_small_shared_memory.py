@@ -62,6 +62,15 @@ def test_one_that_does_not_fit_is_said() -> None:
     assert "trouble: this process has no shared memory for images (/dev/shm has" in output
 
 
+@pytest.mark.parametrize("module", ["main", "camera_player"])
+def test_where_it_is_full_a_sentence_says_so_instead_of_a_bus_error(module: str) -> None:
+    fill = f'head -c 2M /dev/zero > /dev/shm/full 2>&-; exec "{sys.executable}" -m lowlat_seg_ros.ros.{module}'
+    run = in_small_shared_memory(1, "sh", "-c", fill)
+    assert run.returncode == 1, run.stdout
+    (line,) = run.stdout.splitlines()
+    assert "/dev/shm is full, and ROS 2 does not start without a page of it" in line
+
+
 @pytest.mark.slow
 def test_every_image_of_1080p_is_labelled() -> None:
     cases = "size1-reliable and profile"

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Final, NoReturn
 
+from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.ros.process_setup import set_up_process
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
 
@@ -27,6 +28,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         set_up_process()
         code = _run(sys.argv if arguments is None else arguments, signals)
+    except Error as error:  # before there is a log
+        print(f"seg_node: {error}", file=sys.stderr)
+        code = 1
     except BaseException:
         if not signals.arrived:
             raise
@@ -82,7 +86,7 @@ def misplaced_argument(arguments: list[str]) -> str:
 def _run_node(arguments: list[str], signals: StopSignals) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
-    from lowlat_seg_ros.errors import Error, in_one_line, printable
+    from lowlat_seg_ros.errors import in_one_line, printable
     from lowlat_seg_ros.ros.boundary import spin_guarded
     from lowlat_seg_ros.ros.node import SegmentationNode
     from lowlat_seg_ros.ros.parameter_files import unheard_files

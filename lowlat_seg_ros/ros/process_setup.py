@@ -7,6 +7,8 @@ without sleeping threads a core that another program takes costs tenfold.
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,7 +16,14 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from lowlat_seg_ros.ros.shared_memory import PROFILE_VARIABLES, free_bytes, remove_dead_files, segment_size
+from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.ros.shared_memory import (
+    PROFILE_VARIABLES,
+    SHARED_MEMORY,
+    free_bytes,
+    remove_dead_files,
+    segment_size,
+)
 from lowlat_seg_ros.ros.stop_signals import Stopped, StopSignals
 from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
 from lowlat_seg_ros.runtime.threads import let_threads_sleep
@@ -27,12 +36,32 @@ _SHARED_MEMORY_TRANSPORT: Final = "shared_memory_for_images"
 
 _XML: Final = "{http://www.eprosima.com}"
 
+LEAST_FOR_ROS: Final = 1 << 16
+"""Bytes of /dev/shm below which it is tried whether ROS starts."""
+
 
 def set_up_process() -> None:
-    """All of it, except for what the user has set."""
+    """All of it, except for what the user has set.
+
+    Raises:
+        Error: no process with ROS can be started here.
+    """
     keep_large_buffers()
     choose_transport_profile()
     let_threads_sleep()
+    require_room_for_ros()
+
+
+def require_room_for_ros() -> None:
+    """Raise Error where /dev/shm is so full that LTTng, which rclpy loads, would end this process by a bus error."""
+    if free_bytes() >= LEAST_FOR_ROS:
+        return
+    tried = subprocess.run([sys.executable, "-c", "import rclpy"], capture_output=True, check=False)
+    if tried.returncode == -signal.SIGBUS:
+        raise Error(
+            f"{SHARED_MEMORY} is full, and ROS 2 does not start without a page of it: remove files there, or "
+            "give the container more with --shm-size or --ipc=host"
+        )
 
 
 def run_process(run: Callable[[list[str], StopSignals], int], arguments: list[str] | None) -> int:
@@ -44,7 +73,11 @@ def run_process(run: Callable[[list[str], StopSignals], int], arguments: list[st
     """
     signals = StopSignals()
     try:
-        set_up_process()
+        try:
+            set_up_process()
+        except Error as error:
+            print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+            return 1
         return run(sys.argv[1:] if arguments is None else arguments, signals)
     except Stopped:
         return 0
