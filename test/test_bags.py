@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def test_a_split_recording_is_one_bag(tmp_path: Path) -> None:
         (tmp_path / f"drive_{part}.mcap").write_bytes(mcap(content))
     with open_bag(tmp_path) as bag:
         assert [frame.stamp for frame in bag.frames()] == [stamp_of(part) for part in range(1, 11)]
-        assert bag.problems == ["metadata.yaml is missing, as a recorder leaves it that was stopped by force."]
+        (problem,) = bag.problems
+        assert problem.endswith("stopped by force; its 10 files are read as one recording.")
 
 
 @pytest.mark.parametrize("compression", ["", "lz4", "zstd"])
@@ -207,3 +209,30 @@ def test_labels_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
             "/labels_truth has a message that is left out: the encoding is 'rgb8'; "
             "expected class ids as mono8 or 8UC1.",
         ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        (["a.mcap", "b.mcap"], []),
+        (["b.mcap", "a.mcap"], ["/image is stored out of order; it is read in the order of its receive times."]),
+        (["a.mcap"], ["metadata.yaml does not name b.mcap, which is beside it; it is not read."]),
+        ([], ["metadata.yaml is damaged, as a recorder leaves it that was stopped by force; its 2 files are read as "
+              "one recording."]),
+    ],
+)  # fmt: skip
+def test_files_that_metadata_order_otherwise_or_forget_are_named(
+    listed: list[str], said: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "drive").mkdir()
+    for name, numbers in (("a", range(3)), ("b", range(3, 6))):
+        part = write_bag_of(tmp_path / name, [image(number) for number in numbers])
+        next(part.glob("*.mcap")).rename(tmp_path / "drive" / f"{name}.mcap")
+    (tmp_path / "drive" / "._a.mcap").write_bytes(b"a Mac's")
+    topic = {"topic_metadata": {"name": "/image"}, "message_count": 3 * max(1, len(listed))}
+    information = {"relative_file_paths": listed, "topics_with_message_count": [topic]}
+    (tmp_path / "drive" / "metadata.yaml").write_text(json.dumps({"rosbag2_bagfile_information": information}))
+    with open_bag(tmp_path / "drive") as bag:
+        stamps = [frame.stamp for frame in bag.frames()]
+        assert stamps == [stamp_of(number) for number in range(3 if listed == ["a.mcap"] else 6)]
+        assert bag.problems == said

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bag_parts import PERIOD, Recorded, image, label_map, labels, stamp_of, write_bag_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lowlat_seg_ros.commands.bag import bag_info
 from lowlat_seg_ros.replay.bags import open_bag
@@ -72,6 +75,44 @@ def test_stamps_that_are_no_times_leave_it_to_the_receive_times(stamps: Times) -
     assert np.array_equal(clock.arrivals, received)
     (problem,) = clock.problems
     assert problem.startswith("the header stamps are no times (")
+
+
+def test_stamps_whose_nanoseconds_overflow_are_no_times(tmp_path: Path) -> None:
+    """Some drivers write the time's lower 32 bits there, beside the right seconds."""
+    drive = []
+    for number in range(60):
+        right = image(number, stamp=START + number * PERIOD, time=START + number * PERIOD)
+        seconds, nanoseconds = divmod(START + number * PERIOD, SECOND)
+        stamp = struct.pack("<II", seconds, (START + number * PERIOD) % 2**32)
+        assert right.data[4:12] == struct.pack("<II", seconds, nanoseconds)
+        drive.append(right._replace(data=right.data[:4] + stamp + right.data[12:]))
+    with open_bag(write_bag_of(tmp_path / "drive", drive)) as bag:
+        clock = bag.clock("/image")
+    assert (clock.source, clock.lost, clock.rate_hz) == ("receive times", 0, pytest.approx(10))
+    assert "have a second or more in their nanoseconds" in clock.problems[0]
+
+
+def test_a_recorder_s_clock_that_is_set_is_named() -> None:
+    received = steady()
+    received[200:] += 3600 * SECOND
+    clock = camera_clock(steady(), received)
+    assert (clock.source, clock.lost, clock.rate_hz) == ("header stamps", 0, pytest.approx(15))
+    assert "the receive times 66.7 to 3600066.7 ms" in clock.problems[0]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    stamps=st.lists(
+        st.one_of(st.sampled_from([0, 1, START, -(2**61), 2**61]), st.integers(-(2**61), 2**61)), max_size=20
+    ),
+    steps=st.lists(st.one_of(st.sampled_from([0, 1, STEP]), st.integers(0, 2**57)), min_size=20, max_size=20),
+)
+def test_no_clock_is_absurd_whatever_the_times(stamps: list[int], steps: list[int]) -> None:
+    received = np.cumsum(np.array(steps, np.int64))[: len(stamps)]
+    clock = camera_clock(np.array(stamps, np.int64), received)
+    assert (np.diff(clock.arrivals) >= 0).all() and clock.lost >= 0
+    assert clock.rate_hz is None or 1 / 3600 <= clock.rate_hz <= 10_000
+    assert len(stamps) < 2 or clock.source == "header stamps" or clock.problems
 
 
 def test_receive_times_in_bursts_still_give_the_rate() -> None:

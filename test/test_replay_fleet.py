@@ -73,6 +73,15 @@ def test_bags_are_found_in_folders_of_folders_and_named_by_their_folders(tmp_pat
     assert find_bags([tmp_path / "missing"]) == [tmp_path / "missing"]
 
 
+def test_links_that_lead_back_or_to_one_bag_add_none(tmp_path: Path) -> None:
+    drives = tmp_path / "drives"
+    monday = small_bag(drives / "monday")
+    for link, target in (("again", monday), ("round", drives), ("nowhere", tmp_path / "missing")):
+        (drives / link).symlink_to(target)
+    assert find_bags([drives]) == [drives / "again"]
+    assert find_bags([monday, drives, drives]) == [monday]
+
+
 def test_files_that_are_no_bags_do_not_become_ones(tmp_path: Path) -> None:
     bag = small_bag(tmp_path / "drives" / "monday")
     (tmp_path / "drives" / "notes.txt").write_text("no bag", encoding="utf-8")

@@ -27,7 +27,7 @@ from lowlat_seg_ros.data.clips import (
 from lowlat_seg_ros.data.folders import IMAGE_SUFFIXES
 from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.errors import Error
-from lowlat_seg_ros.replay.bag_files import METADATA, STORAGE_SUFFIXES
+from lowlat_seg_ros.replay.bag_files import STORAGE_SUFFIXES, is_bag
 from lowlat_seg_ros.replay.bags import Bag, open_bag
 
 
@@ -70,7 +70,7 @@ def open_inputs(text: str, *, rate_hz: float | None, topic: str | None, stills: 
         )
     require_rate(rate_hz)
     path = Path(text)
-    if topic is not None or _is_bag(path):
+    if topic is not None or is_bag(path):
         if rate_hz is not None or stills:
             raise InputError(
                 f"{text} is a bag, whose stamps say when its frames were taken; expected no --rate and no --stills"
@@ -88,12 +88,6 @@ def open_inputs(text: str, *, rate_hz: float | None, topic: str | None, stills: 
             f"{' '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | {*STORAGE_SUFFIXES}))}"
         )
     return [ClipInput(open_clip(text if text == STREET else path, rate_hz=rate_hz, is_video=not stills), stills)]
-
-
-def _is_bag(path: Path) -> bool:
-    if path.is_dir():
-        return (path / METADATA).is_file() or any(file.name.endswith(STORAGE_SUFFIXES) for file in path.iterdir())
-    return path.name.endswith(STORAGE_SUFFIXES)
 
 
 def _matched(pattern: str, rate_hz: float | None, stills: bool) -> list[LabelInput]:

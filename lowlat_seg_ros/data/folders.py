@@ -36,6 +36,14 @@ def name_of(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem)
 
 
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds, in natural order; raises DataError where it cannot be listed."""
+    try:
+        return sorted(folder.iterdir(), key=natural_order)
+    except OSError as error:
+        raise DataError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
+
+
 def is_picture(path: Path) -> bool:
     """Whether a file is one that a folder of pictures shows: neither hidden nor AppleDouble (`._f1.png`)."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
@@ -47,10 +55,10 @@ def pictures_in(folder: Path, problems: Problems | None = None) -> tuple[Path, .
     Raises:
         DataError: the folder cannot be listed, or two pictures have one name but for the suffix.
     """
-    listed = _listed(folder)
-    pictures = _each_once(filter(is_picture, listed), folder, "pictures")
+    entries = listed(folder)
+    pictures = _each_once(filter(is_picture, entries), folder, "pictures")
     if problems is not None:
-        _note_others(folder, [path for path in listed if path not in set(pictures)], len(pictures), problems)
+        _note_others(folder, [path for path in entries if path not in set(pictures)], len(pictures), problems)
     return pictures
 
 
@@ -62,7 +70,7 @@ def label_files_in(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise DataError(f"The folder of labels {folder} does not exist.")
-    return _each_once(filter(_is_label_file, _listed(folder)), folder, "label files")
+    return _each_once(filter(_is_label_file, listed(folder)), folder, "label files")
 
 
 def paired_labels(pictures: Sequence[Path], folder: Path, problems: Problems | None = None) -> list[Path | None]:
@@ -94,13 +102,6 @@ def strays(files: Iterable[Path], used: Iterable[Path | None]) -> list[Path]:
     return [file for file in files if file not in given]
 
 
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir(), key=natural_order)
-    except OSError as error:
-        raise DataError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
-
-
 def _is_label_file(path: Path) -> bool:
     return path.suffix.lower() == LABEL_SUFFIX and not path.name.startswith(".") and path.is_file()
 
@@ -115,7 +116,7 @@ def _each_once(files: Iterable[Path], folder: Path, what: str) -> tuple[Path, ..
 
 
 def _require_label_format(folder: Path, missing: set[str]) -> None:
-    for file in _listed(folder):
+    for file in listed(folder):
         if name_of(file) in missing and is_picture(file):
             raise DataError(f"The labels {file} are no PNG; expected class ids in PNG, which loses none of them.")
 

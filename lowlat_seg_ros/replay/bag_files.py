@@ -19,6 +19,7 @@ from lowlat_seg_ros.replay.storage_file import StorageFile
 METADATA: Final = "metadata.yaml"
 
 STORAGE_SUFFIXES: Final = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+"""In any case."""
 
 LARGEST_METADATA: Final = 1 << 20
 """Bytes. A bag of three thousand files describes itself in less, and a parser takes minutes over much more."""
@@ -51,16 +52,32 @@ def find_bag_files(path: Path, problems: Problems) -> BagFiles:
         with turning_all_into(BagError, METADATA):
             metadata = read_yaml(path / METADATA, LARGEST_METADATA)["rosbag2_bagfile_information"]
             names = [str(name) for name in metadata["relative_file_paths"]]
+            if not names:
+                raise BagError("it names no file")
             counts = _stated_counts(metadata)
     except BagError as error:
         storage_files = _storage_files_in(path)
         if not storage_files:
             raise BagError(f"{path} is no bag: it has no usable {METADATA} and no .mcap or .db3 file.") from error
         missing = "damaged" if (path / METADATA).exists() else "missing"
-        problems.add("metadata", f"{METADATA} is {missing}, as a recorder leaves it that was stopped by force")
+        as_one = f"; its {len(storage_files)} files are read as one recording" if len(storage_files) > 1 else ""
+        problems.add("metadata", f"{METADATA} is {missing}, as a recorder leaves it that was stopped by force{as_one}")
         return BagFiles(storage_files, {})
     files = [file for name in names if (file := _inside(path, name, problems)) is not None]
+    for stray in sorted(set(_storage_files_in(path)) - set(files)):
+        problems.add("strays", f"{METADATA} does not name {stray.name}, which is beside it; it is not read", stray)
     return BagFiles(tuple(dict.fromkeys(files)), counts)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path looks like a bag: a storage file, or a folder of some; raises OSError for an unreadable folder."""
+    if path.is_dir():
+        return (path / METADATA).is_file() or any(map(_is_storage_file, path.iterdir()))
+    return _is_storage_file(path)
+
+
+def _is_storage_file(path: Path) -> bool:
+    return path.name.lower().endswith(STORAGE_SUFFIXES) and not path.name.startswith(".") and not path.is_dir()
 
 
 def fingerprint(path: Path) -> str:
@@ -156,7 +173,7 @@ def _inside(folder: Path, name: str, problems: Problems) -> Path | None:
 
 def _storage_files_in(folder: Path) -> tuple[Path, ...]:
     try:
-        files = [file for file in folder.iterdir() if file.name.endswith(STORAGE_SUFFIXES) and file.is_file()]
+        files = [file for file in folder.iterdir() if _is_storage_file(file)]
     except OSError as error:
         raise BagError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
     return tuple(sorted(files, key=natural_order))

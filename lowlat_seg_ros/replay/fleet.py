@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Final
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.errors import Error, turning_all_into
 from lowlat_seg_ros.evaluation.report_text import json_text
-from lowlat_seg_ros.replay.bag_files import METADATA, STORAGE_SUFFIXES
+from lowlat_seg_ros.replay.bag_files import is_bag
 from lowlat_seg_ros.replay.jobs import Ending, Endings, Failure, Job
 from lowlat_seg_ros.replay.markdown import fleet_markdown
 from lowlat_seg_ros.replay.pages import write_fleet_page
@@ -60,10 +61,13 @@ Runner = Callable[[Sequence[Job]], Endings]
 def find_bags(paths: Iterable[Path]) -> list[Path]:
     """Every path that is a bag, and the bags in every folder that is none, at any depth, in the order of their names.
 
-    A path that neither is a bag nor holds one stays in the list, so that its replay can say what is wrong with it.
+    A bag that several links lead to is one. A path that neither is a bag nor holds one stays in the list, so that its
+    replay can say what is wrong with it.
     """
-    found = [bag for path in paths for bag in (sorted(_bags_in(path)) or [path])]
-    return list(dict.fromkeys(found))
+    by_place: dict[str, Path] = {}
+    for bag in (bag for path in paths for bag in (_bags_in(path, set()) or [path])):
+        by_place.setdefault(os.path.realpath(bag), bag)
+    return list(by_place.values())
 
 
 def report_folders(bags: Sequence[Path], out: Path) -> list[Path]:
@@ -130,15 +134,14 @@ class Fleet:
         return ending
 
 
-def _bags_in(path: Path) -> list[Path]:
-    if not path.is_dir() or _is_bag(path):
-        return [path]
-    bags: list[Path] = []
-    for entry in path.iterdir():
-        if entry.is_dir():
-            bags += _bags_in(entry)
-    return bags
-
-
-def _is_bag(folder: Path) -> bool:
-    return (folder / METADATA).is_file() or any(entry.name.endswith(STORAGE_SUFFIXES) for entry in folder.iterdir())
+def _bags_in(path: Path, seen: set[str]) -> list[Path]:
+    """The bags at a path or below it, but not in folders ``seen`` already: links may lead back to them."""
+    try:
+        if not path.is_dir() or is_bag(path):
+            return [path]
+        place = os.path.realpath(path)
+        entries = [] if place in seen else sorted(path.iterdir())
+        seen.add(place)
+        return [bag for entry in entries if entry.is_dir() for bag in _bags_in(entry, seen)]
+    except OSError:
+        return [path]  # its replay says what is wrong with it

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from lowlat_seg_ros.data import cityscapes
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
-from lowlat_seg_ros.data.clips import VIDEO_SUFFIXES, Clip, ClipError, PictureFolder, Video, open_clip
-from lowlat_seg_ros.data.folders import is_picture, label_files_in, natural_order, paired_labels, pictures_in, strays
+from lowlat_seg_ros.data.clips import Clip, ClipError, PictureFolder, Video, open_clip
+from lowlat_seg_ros.data.drives import drives_in
+from lowlat_seg_ros.data.folders import label_files_in, paired_labels, pictures_in, strays
 from lowlat_seg_ros.data.frame_source import FrameSource, VideoFrame
 from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
 from lowlat_seg_ros.data.label_classes import LabelClasses, numbered_classes
@@ -147,7 +148,7 @@ def _named_frames(
     if not plan.labels.is_dir():
         raise DataError(f"The folder of labels {plan.labels} does not exist.")
     frames: list[TrainingFrame] = []
-    for path, labels in drives_of(plan.frames, plan.labels):
+    for path, labels in drives_in(plan.frames, plan.labels, notes):
         try:
             clip = open_clip(path)
             follow_each_other = plan.consecutive or isinstance(clip, Video)
@@ -156,18 +157,6 @@ def _named_frames(
         except (ClipError, DataError) as error:
             problems.append(str(error))
     return f"the frames in {plan.frames.name}", frames
-
-
-def drives_of(frames: Path, labels: Path) -> list[tuple[Path, Path]]:
-    """Each drive and the folder of its labels: `frames` itself, or every video and folder of pictures in it."""
-    if not frames.is_dir() or any(map(is_picture, frames.iterdir())):
-        return [(frames, labels)]
-    folders = [path for path in frames.iterdir() if path.is_dir() and any(map(is_picture, path.iterdir()))]
-    videos = [path for path in frames.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES]
-    if not folders and not videos:
-        raise DataError(f"{frames} holds no pictures, and no drives: folders of pictures, or videos.")
-    found = [(path, labels / path.name) for path in folders] + [(path, labels / path.stem) for path in videos]
-    return sorted(found, key=lambda drive: natural_order(drive[0]))
 
 
 def clip_frames(

@@ -110,7 +110,7 @@ def _findings(what: str, frames: list[TrainingFrame], notes: Problems) -> Iterab
         return
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # decoding leaves Python's lock alone
         found = threads.map(lambda frame: examine(frame, notes), frames)
-        yield from tqdm(found, what, len(frames), unit="frame", leave=False)
+        yield from tqdm(found, what, len(frames), unit="frame", leave=False, disable=None)
 
 
 def _unreadable(data: DataSet) -> list[str]:
@@ -121,7 +121,8 @@ def _unreadable(data: DataSet) -> list[str]:
     pictures = dict.fromkeys(source for source in sources if isinstance(source, Path) and source not in examined)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         found = threads.map(_problem_of, pictures)
-        return [problem for problem in tqdm(found, "reading the frames before", len(pictures), leave=False) if problem]
+        shown = tqdm(found, "reading the frames before", len(pictures), leave=False, disable=None)
+        return [problem for problem in shown if problem]
 
 
 def _problem_of(source: FrameSource) -> str | None:
