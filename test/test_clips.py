@@ -111,7 +111,7 @@ def test_text_file_is_no_clip(folder: Path) -> None:
 
 def test_text_named_like_a_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fake.mp4").write_text("not a video\n" * 100)
-    with pytest.raises(ClipError, match=r"fake\.mp4 cannot be opened"):
+    with pytest.raises(ClipError, match=r"fake\.mp4 is a text"):
         open_clip(tmp_path / "fake.mp4")
 
 

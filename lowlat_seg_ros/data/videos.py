@@ -6,6 +6,7 @@ OpenCV decodes them. What its FFmpeg has no decoder for (AV1) is read by PyAV wh
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -29,6 +30,9 @@ HIGHEST_RATE_HZ: Final = 500.0
 FRAMES_TIMED: Final = 30  # whose times give the rate where a file reports none
 NANOSECONDS_A_MILLISECOND: Final = 1_000_000
 SAME_TIME: Final = 1000  # nanoseconds: times that are computed twice from the same numbers are closer
+
+TEXT: Final = frozenset(b"\t\n\r") | frozenset(range(0x20, 0x7F))
+TEXT_BYTES: Final = 64  # no film's header has as many letters in a row
 
 CODEC_NAMES: Final = {
     "av01": "AV1",
@@ -73,16 +77,16 @@ class Video:
         spares decoding what lies before.
         """
         reader = self._open_at(first, time)
-        decoded, stated, last = first, 0.0, None
+        decoded, latest, last = first, 0.0, None
         try:
             while (found := reader.read()) is not None:
-                stated = found[0] - self._start
-                last = self._time_of(decoded, stated, last)
+                latest = max(latest, found[0])
+                last = self._time_of(decoded, found[0] - self._start, last)
                 decoded += 1
                 yield TimedFrame(last, found[1])
         finally:
             reader.close()
-        self._require_whole(decoded, stated)
+        self._require_whole(decoded, latest)
 
     def _time_of(self, index: int, stated: float, last: int | None) -> int:
         """A frame's own time where times advance, as they do in every whole file."""
@@ -133,12 +137,13 @@ class Video:
         return reader
 
     def _require_whole(self, decoded: int, last_ms: float) -> None:
-        """Raise ClipError where the rest of the file is missing or damaged.
+        """Raise ClipError where the rest of the file is missing or damaged; the last time is as the file states it.
 
         A header's count is often a few off, and, of a variable rate, a guess by the duration: then the end must be far.
         """
         missing = self.frame_count - decoded
-        period_ms = 1000 / self._reported_rate_hz if is_rate(self._reported_rate_hz) else 0.0
+        # Though it is no camera's, a reported rate of 1000 Hz is the one that the count was taken at.
+        period_ms = 1000 / self._reported_rate_hz if self._reported_rate_hz > 0 else 0.0
         is_far_from_end = period_ms == 0 or last_ms < (0.9 * self.frame_count - 2) * period_ms
         if missing > max(2, self.frame_count // 10) and is_far_from_end:
             raise ClipError(f"The video {self.path} is cut short: {decoded} of its {self.frame_count} frames decode.")
@@ -167,7 +172,7 @@ class OpenCvReader:
 
     def __init__(self, path: Path) -> None:
         # Any other backend of OpenCV would take a file name with a number in it for a series of pictures.
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        self._capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise ClipError(f"The video {path} cannot be opened: it is damaged, cut short or not a video.")
         self.frame_count = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
@@ -204,7 +209,7 @@ class PyAvReader:
         import av
 
         try:
-            self._container = av.open(str(path), metadata_errors="replace")
+            self._container = av.open(os.path.abspath(path), metadata_errors="replace")
             stream = self._container.streams.video[0]
         except (av.FFmpegError, IndexError, ValueError) as error:
             raise ClipError(f"The video {path} cannot be opened: it is damaged, cut short or not a video.") from error
@@ -249,6 +254,8 @@ def _opened(path: Path) -> tuple[Callable[[Path], Reader], Reader, Frame | None]
     Raises:
         ClipError: it cannot be opened, or is in a codec that OpenCV does not decode, and PyAV is not installed.
     """
+    if _is_text(path):
+        raise ClipError(f"The video {path} is a text; expected a film itself, not a list of where its parts are.")
     reader = OpenCvReader(path)
     first = reader.read()
     if first is not None or not reader.codec:
@@ -264,6 +271,16 @@ def _opened(path: Path) -> tuple[Callable[[Path], Reader], Reader, Frame | None]
         ) from None
     other = PyAvReader(path)
     return PyAvReader, other, other.read()
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file begins in letters: FFmpeg would follow a playlist to other files, and into the network."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(TEXT_BYTES)
+    except OSError as error:
+        raise ClipError(f"The video {path} cannot be opened: {error.strerror or error}.") from error
+    return bool(start) and all(byte in TEXT for byte in start)
 
 
 def _frames_of(stream: Any, rate_hz: float) -> int:
