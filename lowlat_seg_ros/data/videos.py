@@ -144,7 +144,8 @@ class Video:
         missing = self.frame_count - decoded
         # Though it is no camera's, a reported rate of 1000 Hz is the one that the count was taken at.
         period_ms = 1000 / self._reported_rate_hz if self._reported_rate_hz > 0 else 0.0
-        is_far_from_end = period_ms == 0 or last_ms < (0.9 * self.frame_count - 2) * period_ms
+        end_ms = last_ms + last_ms / max(1, decoded - 1)  # the last frame is shown for about as long as the others
+        is_far_from_end = period_ms == 0 or end_ms < (0.9 * self.frame_count - 2) * period_ms
         if missing > max(2, self.frame_count // 10) and is_far_from_end:
             raise ClipError(f"The video {self.path} is cut short: {decoded} of its {self.frame_count} frames decode.")
 
