@@ -21,15 +21,10 @@ def printable(text: str, longest: int = 300) -> str:
     return line if len(text) <= longest and len(line) <= longest else f"{line[:longest]}…"
 
 
-def quoted(text: str, longest: int = 60) -> str:
-    """Text from outside in quotes, as `repr` gives it, cut after that many characters."""
-    return repr(text) if len(text) <= longest else f"{text[:longest]!r}… ({len(text)} characters)"
-
-
 def shown(value: object, longest: int = 80) -> str:
     """A value from outside as a sentence shows it: as `repr` gives it, on one line, cut after that many characters."""
     try:
-        text = repr(value)
+        text = repr(value[: longest + 1] if isinstance(value, str) else value)
     except (ValueError, RecursionError):  # a number of thousands of digits, a nest of lists
         return f"a very large {type(value).__name__}"
     return printable(text, longest)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS
 from lowlat_seg_ros.data.drawing import colourise
 from lowlat_seg_ros.evaluation.report_text import json_text
+from lowlat_seg_ros.replay.disagreements import file_stem
 from lowlat_seg_ros.replay.labelled_video import LabelledVideo
 from lowlat_seg_ros.replay.pages import write_page
 from lowlat_seg_ros.replay.report import (
@@ -95,7 +96,7 @@ def example_camera(topic: str, frames: int, with_truth: bool, disagreements: int
         problems=[],
         systems=systems,
         disagreements=[example_disagreement(number, topic) for number in range(disagreements)],
-        video=Video(f"pictures/{topic.strip('/').replace('/', '_')}_labelled.webm", 4) if disagreements else None,
+        video=Video(f"pictures/{file_stem(topic)}_labelled.webm", 4) if disagreements else None,
     )
 
 
@@ -176,7 +177,7 @@ def example_scores(frames: int, iou: float, has_key_frames: bool) -> Scores:
 
 
 def example_disagreement(number: int, topic: str) -> Disagreement:
-    stem = f"pictures/{topic.strip('/').replace('/', '_')}_{number:06d}"
+    stem = f"pictures/{file_stem(topic)}_{number:06d}"
     names = [f"{stem}_{what}" for what in ("picture.jpg", "labels.png", "full_labels.png", "difference.png")]
     return Disagreement(number, round(number * PERIOD_MS / 1000, 6), 0.71 + 0.02 * number, 6, *names)
 

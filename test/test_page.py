@@ -17,7 +17,7 @@ import pytest
 from example_report import example_report, write_example, write_picture
 
 from lowlat_seg_ros.evaluation.report_text import json_text
-from lowlat_seg_ros.replay.disagreements import over_dimmed
+from lowlat_seg_ros.replay.disagreements import MOST_VIDEO_BYTES, over_dimmed
 from lowlat_seg_ros.replay.fleet import done_bag, failed_bag, fleet_mapping
 from lowlat_seg_ros.replay.page_tables import UNKNOWN, SummaryRow, confusion_rows, summary_groups
 from lowlat_seg_ros.replay.pages import write_fleet_page, write_page
@@ -169,6 +169,27 @@ def test_picture_that_cannot_be_read_is_named(tmp_path: Path, damage: Any, sente
     page = read_page(tmp_path)
     assert page.count("img") == 4 and page.count("video") == 1  # both of the other frame
     assert name in page.text and sentence in page.text
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda path: path.unlink(), "cannot be shown: [Errno 2]"),
+        (lambda path: path.write_bytes(bytes(MOST_VIDEO_BYTES + 1)), "lies beside this page, which it would make too"),
+    ],
+)
+def test_a_video_that_the_page_does_not_hold_is_named(tmp_path: Path, damage: Any, sentence: str) -> None:
+    """Also where there is no picture of the camera beside which it could be said."""
+    report = example_report(frames=20)
+    write_example(tmp_path, report)
+    assert report.cameras[0].video is not None
+    damage(tmp_path / report.cameras[0].video.file)
+    for kept in report.cameras[0].disagreements:
+        (tmp_path / kept.picture).unlink()
+    write_page(tmp_path)
+    page = read_page(tmp_path)
+    assert page.count("video") == 0
+    assert f"The video {report.cameras[0].video.file} {sentence}" in page.text
 
 
 def test_report_cannot_fetch_pictures_from_outside_its_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, grey_for_flow
-from lowlat_seg_ros.replay.disagreements import APART, FRAMES_KEPT, Disagreements
+from lowlat_seg_ros.replay.disagreements import APART, FRAMES_KEPT, Disagreements, file_stem
 from lowlat_seg_ros.replay.frames import ReplayFrame
 from lowlat_seg_ros.replay.labelled_video import MOST_FRAMES, LabelledVideo
 from lowlat_seg_ros.replay.tally import StreamingScore, TruthScores
@@ -125,8 +126,33 @@ def test_the_worst_frames_are_kept_one_of_each_scene() -> None:
     assert len(entries) == FRAMES_KEPT
     assert entries[0].time_s == 0.1
     assert entries[0].key_age_frames == 2
-    assert entries[0].picture == "pictures/front_image_000001_picture.jpg"
+    assert entries[0].picture == "pictures/front.image_000001_picture.jpg"
     assert len(files) == 4 * FRAMES_KEPT
+
+
+def test_no_two_cameras_share_their_files() -> None:
+    """`/a/b` and `/a_b` were one, so that one camera's pictures replaced the other's."""
+    cameras = [
+        "/a/b",
+        "/a_b",
+        "/a__b",
+        "/a.b",
+        "a.b",
+        "a/b",
+        "//a/b",
+        "/a/b/",
+        "/a//b",
+        "/A/b",
+        "/é",
+        "/e\u0301",
+        "",
+        "/",
+    ]
+    cameras += ["", "/", "/e\u0301", "..", "/../x", "/" + "a" * 5000, "/" + "a" * 5001, "/a\nb", "/\udcff", "/camera_1"]
+    stems = [file_stem(camera) for camera in cameras]
+    assert len(set(stems)) == len(stems)
+    assert all(re.fullmatch(r"\w[\w.]{0,99}", stem, re.ASCII) and ".." not in stem for stem in stems)
+    assert stems[:2] == ["a.b", "a_b"]
 
 
 def test_the_difference_shows_only_the_pixels_that_differ() -> None:
@@ -151,6 +177,18 @@ def test_a_long_drive_becomes_a_short_video_of_evenly_spaced_frames(tmp_path: Pa
     assert shades == pytest.approx(
         list(np.arange(0, 3 * MOST_FRAMES, 4) * 255 / (3 * MOST_FRAMES)), abs=8
     )  # of a lossy picture
+
+
+def test_frames_of_another_size_are_not_stretched(tmp_path: Path) -> None:
+    video = LabelledVideo(COLOURS)
+    for height, width in ((24, 32), (32, 16), (24, 32)):
+        video.offer(np.full((height, width, 3), 200, np.uint8), np.full((height, width), 255, np.uint8))
+    content = video.content(15.0)
+    assert content is not None
+    (tmp_path / "drive.webm").write_bytes(content)
+    first, odd, last = open_clip(tmp_path / "drive.webm").frames()
+    assert first.shape == odd.shape and first.min() > 100 and last.min() > 100
+    assert odd[:, 11:21].min() > 60 and odd[:, :8].max() < 60 and odd[:, 24:].max() < 60  # 12 columns in the middle
 
 
 def test_a_video_needs_two_frames() -> None:

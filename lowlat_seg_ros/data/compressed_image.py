@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.image_message import BadImage, colourless, demosaiced, eight_bits, is_bayer
 from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, jpeg_extent
 from lowlat_seg_ros.data.png import PNG_START, is_cut_png
-from lowlat_seg_ros.errors import quoted
+from lowlat_seg_ros.errors import shown
 
 PNG_SIZE_AT: Final = 16
 
@@ -39,10 +39,10 @@ def compressed_image_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8
     """
     given, compressed = _encodings(message.format)
     if "compressedDepth" in message.format:
-        raise BadImage(f"the format {quoted(message.format)} is a depth image; expected a colour or mono picture")
+        raise BadImage(f"the format {shown(message.format)} is a depth image; expected a colour or mono picture")
     if not compressed and colourless(given):
         raise BadImage(
-            f"the format {quoted(message.format)} says nothing of colours (a depth image or raw data); "
+            f"the format {shown(message.format)} says nothing of colours (a depth image or raw data); "
             "expected a colour or mono picture"
         )
     content = message.data.tobytes()

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.errors import Error, quoted
+from lowlat_seg_ros.errors import Error, shown
 
 _TO_RGB: Final[dict[str, tuple[int, int | None]]] = {
     "rgb": (3, None),
@@ -116,7 +116,7 @@ def _check_encoding(encoding: str, family: str) -> None:
             "expected a colour or mono encoding such as bgr8 or mono8"
         )
     names = ", ".join(["bgr8, rgb8, mono8, bayer_rggb8 and their kin", *_YUV_TO_RGB, *_SEMIPLANAR_TO_RGB, _NV24])
-    raise UnknownEncoding(f"the encoding {quoted(encoding)} is not known; expected one of {names}")
+    raise UnknownEncoding(f"the encoding {shown(encoding)} is not known; expected one of {names}")
 
 
 def _semiplanar_to_rgb(message: ImageMessage) -> NDArray[np.uint8]:
@@ -162,7 +162,7 @@ def class_ids(message: ImageMessage) -> NDArray[np.uint8]:
     _check_size(message)
     if message.encoding not in LABEL_ENCODINGS:
         raise BadImage(
-            f"the encoding is {quoted(message.encoding)}; expected class ids as {' or '.join(LABEL_ENCODINGS)}"
+            f"the encoding is {shown(message.encoding)}; expected class ids as {' or '.join(LABEL_ENCODINGS)}"
         )
     return _pixels(message, np.dtype(np.uint8), 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.drawing import Colour, Picture, colourise
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb
+from lowlat_seg_ros.errors import in_one_line
 from lowlat_seg_ros.replay.frames import ReplayFrame
 from lowlat_seg_ros.replay.report import Disagreement
 
@@ -27,6 +29,7 @@ MOST_PIXELS_ACROSS: Final = 640
 MOST_BYTES: Final = 3_000_000  # of all pictures of a page
 MOST_VIDEO_BYTES: Final = 8_000_000
 JPEG_QUALITY: Final = 80
+LONGEST_TOPIC: Final = 100  # characters; no topic of ROS 2's own has other letters than names of files may have
 DIMMED: Final = 0.4  # brightness left of the picture where two label maps are the same
 
 
@@ -42,8 +45,10 @@ class KeptFrame:
 
 
 def file_stem(camera: str) -> str:
-    """What the names of a camera's files begin with."""
-    return re.sub(r"\W+", "_", camera.strip("/")) or "camera"
+    """What the names of a camera's files begin with, and no other's: `left.image_raw` for `/left/image_raw`."""
+    if len(camera) <= LONGEST_TOPIC and re.fullmatch(r"(/\w+)+", camera, re.ASCII):
+        return camera[1:].replace("/", ".")
+    return f"camera_{hashlib.sha256(camera.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 class Disagreements:
@@ -120,13 +125,18 @@ class Panel:
     uri: str
 
 
-def labelled_video(folder: Path, camera: Mapping[str, Any]) -> str:
-    """The camera's video as an address that holds it; empty where there is none or it is too large for the page."""
+def labelled_video(folder: Path, camera: Mapping[str, Any]) -> tuple[str, str]:
+    """The camera's video as an address that holds it, and why the page has none of a video that the report names."""
     video = camera.get("video")
-    file = None if video is None else _inside(folder, video["file"])
-    if file is None or not file.is_file() or file.stat().st_size > MOST_VIDEO_BYTES:
-        return ""
-    return f"data:video/webm;base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
+    if video is None:
+        return "", ""
+    try:
+        file = _inside(folder, video["file"])
+        if file.stat().st_size > MOST_VIDEO_BYTES:
+            return "", f"The video {video['file']} lies beside this page, which it would make too large"
+        return f"data:video/webm;base64,{base64.b64encode(file.read_bytes()).decode('ascii')}", ""
+    except (OSError, ImageFileError) as error:
+        return "", f"The video {video['file']} cannot be shown: {in_one_line(error)}"
 
 
 @dataclass(frozen=True)

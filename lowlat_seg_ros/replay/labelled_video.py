@@ -63,7 +63,7 @@ class LabelledVideo:
             file = Path(folder) / "drive.webm"
             with VideoWriter(file, size, min(max(rate_hz, SLOWEST_HZ), FASTEST_HZ)) as video:
                 for kept in self._kept:
-                    video.write(cv2.resize(_decoded(kept), size).astype(np.uint8, copy=False))
+                    video.write(_fitted(_decoded(kept), size))
             return TRACK_UIDS.sub(rb"\g<1>" + 8 * b"\x01", file.read_bytes(), count=2)
 
 
@@ -71,3 +71,16 @@ def _decoded(content: NDArray[np.uint8]) -> Picture:
     picture = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB)
     assert picture is not None  # it was encoded here
     return picture.astype(np.uint8, copy=False)
+
+
+def _fitted(picture: Picture, size: tuple[int, int]) -> Picture:
+    """The picture in the middle of one of that width and height, its shape kept: a camera's size may change."""
+    height, width = picture.shape[:2]
+    if (width, height) == size:
+        return picture
+    scale = min(size[0] / width, size[1] / height)
+    inner = max(1, round(scale * width)), max(1, round(scale * height))
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    fitted = np.zeros((size[1], size[0], 3), np.uint8)
+    fitted[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA)
+    return fitted

@@ -132,16 +132,17 @@ def write_page(folder: Path, command: str = "") -> None:
         command: what makes the report again, shown to the reader; "" shows nothing.
     """
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    videos = {camera["topic"]: labelled_video(folder, camera) for camera in report["cameras"]}
     write_document(
         folder / "index.html",
         "report.html",
         SCRIPTS,
         {view.__name__: view for view in (*VIEWS, setting_rows)},
         report=report,
-        problems=list(problems_of(report)),
+        problems=[*problems_of(report), *(Problem(why, topic) for topic, (_, why) in videos.items() if why)],
         disagreements=disagreement_views(folder, report["cameras"]),
         labelled={camera["topic"]: labelled_picture(folder, camera) for camera in report["cameras"]},
-        videos={camera["topic"]: labelled_video(folder, camera) for camera in report["cameras"]},
+        videos={topic: address for topic, (address, _) in videos.items()},
         frames_per_camera=MOST_FRAMES // max(1, len(report["cameras"])),
         command=command,
     )

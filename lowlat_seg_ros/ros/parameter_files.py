@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lowlat_seg_ros.data.documents import DocumentError, read_yaml
-from lowlat_seg_ros.errors import printable, quoted
+from lowlat_seg_ros.errors import printable, shown
 
 MOST_BYTES: Final = 1 << 20
 """One file may hold a whole vehicle's parameters."""
@@ -36,7 +36,7 @@ def _trouble(file: Path, node: str) -> str:
     if any(_pattern(name).fullmatch(node) for name in names):
         return ""
     more = ", …" if len(names) > MOST_NAMED else ""
-    there = f"its sections are for {', '.join(map(quoted, names[:MOST_NAMED]))}{more}" if names else "it has no section"
+    there = f"its sections are for {', '.join(map(shown, names[:MOST_NAMED]))}{more}" if names else "it has no section"
     return f"nothing of the parameter file {printable(str(file))} is used: {there}; expected one for /** or {node}"
 
 

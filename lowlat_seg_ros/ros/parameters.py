@@ -15,7 +15,7 @@ from rclpy.exceptions import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lowlat_seg_ros.errors import ParameterError, quoted, shown
+from lowlat_seg_ros.errors import ParameterError, printable, shown
 from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, IMAGE_TRANSPORTS, LEFT_TO_THE_MODEL, Declaration
 from lowlat_seg_ros.ros.diagnostics import Limits
 from lowlat_seg_ros.ros.endpoints import IMAGE_RELIABILITIES, given_values
@@ -71,13 +71,13 @@ class Settings:
         check_camera_names(self.cameras)
         self.wishes()
         if self.policy not in POLICIES:
-            raise ParameterError(f"policy is {quoted(self.policy)}; expected one of {', '.join(POLICIES)}")
+            raise ParameterError(f"policy is {shown(self.policy)}; expected one of {', '.join(POLICIES)}")
         if self.image_transport not in IMAGE_TRANSPORTS:
             expected = ", ".join(IMAGE_TRANSPORTS)
-            raise ParameterError(f"image_transport is {quoted(self.image_transport)}; expected one of {expected}")
+            raise ParameterError(f"image_transport is {shown(self.image_transport)}; expected one of {expected}")
         if self.image_reliability not in IMAGE_RELIABILITIES:
             expected = ", ".join(IMAGE_RELIABILITIES)
-            raise ParameterError(f"image_reliability is {quoted(self.image_reliability)}; expected one of {expected}")
+            raise ParameterError(f"image_reliability is {shown(self.image_reliability)}; expected one of {expected}")
         for limit in ("interval", "key_period"):
             minimum, maximum = getattr(self, f"minimum_{limit}"), getattr(self, f"maximum_{limit}")
             if 0 < maximum < minimum:
@@ -149,7 +149,7 @@ def _wrong(declaration: Declaration, value: object) -> ParameterError:
 def unsuitable(node: Node, parameter: Parameter[Any]) -> str:
     """A sentence on a parameter that the node does not have, or a value of another type; else empty."""
     if not node.has_parameter(parameter.name):
-        return f"there is no parameter {quoted(parameter.name)}"
+        return f"there is no parameter {shown(parameter.name)}"
     declaration = BY_NAME.get(parameter.name)
     if declaration is None or parameter.type_ == Parameter.Type.from_parameter_value(declaration.default):
         return ""
@@ -182,7 +182,7 @@ def check_camera_names(names: Sequence[str]) -> None:
     for name in names:
         if not _CAMERA_NAME.fullmatch(name) or len(name) > _LONGEST_CAMERA_NAME:
             raise ParameterError(
-                f"cameras contains {quoted(name)}; expected at most {_LONGEST_CAMERA_NAME} letters, digits and "
+                f"cameras contains {shown(name)}; expected at most {_LONGEST_CAMERA_NAME} letters, digits and "
                 "underscores, not starting with a digit, in parts that may be separated by slashes"
             )
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rclpy.parameter import Parameter
 
-from lowlat_seg_ros.errors import ParameterError, quoted
+from lowlat_seg_ros.errors import ParameterError, shown
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.models.config import Colour
 from lowlat_seg_ros.ros.declarations import LEFT_TO_THE_MODEL, MODELS_OWN_NAMES, MODELS_OWN_SIZE
@@ -81,6 +81,6 @@ def _colours(values: Iterable[str]) -> tuple[Colour, ...]:
 
 def _colour(value: str) -> Colour:
     if not _COLOUR.fullmatch(value):
-        raise ParameterError(f'class_colours contains {quoted(value)}; expected "#rrggbb", as in "#804080"')
+        raise ParameterError(f'class_colours contains {shown(value)}; expected "#rrggbb", as in "#804080"')
     red, green, blue = bytes.fromhex(value[1:])
     return red, green, blue

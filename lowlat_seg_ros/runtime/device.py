@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from lowlat_seg_ros.errors import ParameterError, quoted
+from lowlat_seg_ros.errors import ParameterError, shown
 
 
 def choose_device(requested: str) -> torch.device:
@@ -16,14 +16,14 @@ def choose_device(requested: str) -> torch.device:
         ParameterError: the value is none of these, or asks for a CUDA device that is not there. Only auto falls back.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", requested):
-        raise ParameterError(f"device is {quoted(requested)}; expected auto, cpu, cuda or cuda:N, N below 1000")
+        raise ParameterError(f"device is {shown(requested)}; expected auto, cpu, cuda or cuda:N, N below 1000")
     if requested == "cpu" or (requested == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     device = torch.device("cuda:0" if requested in ("auto", "cuda") else requested)
     if not torch.cuda.is_available():
-        raise ParameterError(f"device is {quoted(requested)} but torch {torch.__version__} finds no CUDA device")
+        raise ParameterError(f"device is {shown(requested)} but torch {torch.__version__} finds no CUDA device")
     if device.index >= torch.cuda.device_count():
-        raise ParameterError(f"device is {quoted(requested)} but there are {torch.cuda.device_count()} CUDA devices")
+        raise ParameterError(f"device is {shown(requested)} but there are {torch.cuda.device_count()} CUDA devices")
     return device
 
 
