@@ -132,23 +132,8 @@ def test_the_worst_frames_are_kept_one_of_each_scene() -> None:
 
 def test_no_two_cameras_share_their_files() -> None:
     """`/a/b` and `/a_b` were one, so that one camera's pictures replaced the other's."""
-    cameras = [
-        "/a/b",
-        "/a_b",
-        "/a__b",
-        "/a.b",
-        "a.b",
-        "a/b",
-        "//a/b",
-        "/a/b/",
-        "/a//b",
-        "/A/b",
-        "/é",
-        "/e\u0301",
-        "",
-        "/",
-    ]
-    cameras += ["", "/", "/e\u0301", "..", "/../x", "/" + "a" * 5000, "/" + "a" * 5001, "/a\nb", "/\udcff", "/camera_1"]
+    cameras = ["/a/b", "/a_b", "/a__b", "/a.b", "a.b", "a/b", "//a/b", "/a/b/", "/a//b", "/A/b", "/é", "/e\u0301"]
+    cameras += ["", "/", "..", "/../x", "/" + "a" * 5000, "/" + "a" * 5001, "/a\nb", "/\udcff", "/camera_1"]
     stems = [file_stem(camera) for camera in cameras]
     assert len(set(stems)) == len(stems)
     assert all(re.fullmatch(r"\w[\w.]{0,99}", stem, re.ASCII) and ".." not in stem for stem in stems)
