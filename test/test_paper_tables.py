@@ -237,6 +237,18 @@ def clip_of(network: SegmentationNetwork, clip: Path, frames: int | None = None)
     return EvaluatedClip(network, (folder[index] for index in range(frames or len(folder))))
 
 
+@pytest.mark.parametrize("number", ["1", "2"])
+def test_a_clip_without_a_second_key_frame_is_too_short(
+    number: str, clip: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("frames", "labels"):
+        (tmp_path / kind).mkdir()
+        for index in range(paper_tables.INTERVAL):
+            shutil.copy(clip / kind / f"{index:03d}.png", tmp_path / kind)
+    assert evaluate(tmp_path, alone, "--table", number) == 1
+    assert "expected more than those" in capsys.readouterr().err
+
+
 def network_with_comparisons() -> SegmentationNetwork:
     network = small_network(kind="two_networks", input_size=SIZE)
     network.comparisons = Comparisons(network.config, network.tracks.low_channels)

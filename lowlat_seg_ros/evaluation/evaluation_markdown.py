@@ -174,7 +174,7 @@ def _latency(report: LatencyReport) -> list[str]:
     )
     lines += [
         "",
-        f"{report.machine}; frames at {report.rate_hz:g} Hz, {report.rounds} rounds of all in turn.",
+        f"{report.conditions()}; frames at {report.rate_hz:g} Hz, {report.rounds} rounds of all in turn.",
     ]
     return [*lines, "", *_verdict(report)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -61,8 +62,14 @@ class LatencyReport:
 
     rows: tuple[LatencyRow, ...]
     machine: str
+    load: float  # of the last minute as the run began; above the number of cores something else was running
     rate_hz: float
     rounds: int
+
+    def conditions(self) -> str:
+        """In words; whether the times can be compared with those of another run."""
+        busy = ", busy with something else: its times do not compare" if self.load > usable_cores() else ""
+        return f"{self.machine}, load {self.load:.1f}{busy}"
 
 
 Label = Callable[[EvaluatedFrame], NDArray[np.uint8]]
@@ -194,7 +201,7 @@ def measure_latency(
     latency is its own, without waiting.
     """
     timed = [_Timed(new_matrix()) for _ in candidates]
-    callers_threads = torch.get_num_threads()
+    callers_threads, load = torch.get_num_threads(), os.getloadavg()[0]
     try:
         for _ in tqdm(range(settings.rounds), desc="latency", leave=False, disable=None):
             for candidate, record in zip(candidates, timed, strict=True):
@@ -204,7 +211,7 @@ def measure_latency(
         torch.set_num_threads(callers_threads)
     rows = tuple(_row(candidate, record) for candidate, record in zip(candidates, timed, strict=True))
     machine = f"{cpu_model()}, {usable_cores()} cores, torch {torch.__version__}"
-    return LatencyReport(rows, machine, settings.rate_hz, settings.rounds)
+    return LatencyReport(rows, machine, load, settings.rate_hz, settings.rounds)
 
 
 def _run(candidate: Candidate, frames: Sequence[EvaluatedFrame], rate_hz: float, record: _Timed) -> None:

@@ -31,7 +31,15 @@ from lowlat_seg_ros.evaluation.module_times import measure, module_calls
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.published import TABLE_1, TABLE_2, TABLE_3, TABLE_4, Published
 from lowlat_seg_ros.evaluation.recorded_tables import measured_on, note_on_missing, note_on_recorded, recorded_row
-from lowlat_seg_ros.evaluation.rows import Labeller, ScoreRow, TrackSettings, evaluate_rows, in_engine, score
+from lowlat_seg_ros.evaluation.rows import (
+    Labeller,
+    ScoreRow,
+    SettingsError,
+    TrackSettings,
+    evaluate_rows,
+    in_engine,
+    score,
+)
 from lowlat_seg_ros.evaluation.table_ways import FeatureAlone, ways_of_table_2
 from lowlat_seg_ros.models.comparisons import GatedUnits
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -93,7 +101,15 @@ def paper_table(
     threads: ThreadCounts,
     is_video: bool = True,
 ) -> MadeTable:
-    """The table of that number. Of stills only the fourth means something."""
+    """The table of that number. Of stills only the fourth means something.
+
+    Raises:
+        SettingsError: the clip ends before the second key frame of a table that is about what lies between them.
+    """
+    if number in (1, 2) and len(clip) <= INTERVAL:
+        raise SettingsError(
+            f"the clip has {len(clip)} frame(s) and table {number} a key frame every {INTERVAL}; expected more than those"
+        )
     match number:
         case 1:
             return table_1(clip, settings, timing, threads)
@@ -114,8 +130,8 @@ def table_1(clip: EvaluatedClip, settings: TrackSettings, timing: LatencySetting
         for name in (*TABLE_1, *(name for name in timed if name not in TABLE_1))
     ]
     notes = [
-        f"{report.machine}; {len(clip)} frames at {timing.rate_hz:g} Hz, {timing.rounds} time(s) through the clip, all "
-        "methods in turn in one run. The paper's: Cityscapes, ResNet-101 at 2048x1024, another machine.",
+        f"{report.conditions()}; {len(clip)} frames at {timing.rate_hz:g} Hz, {timing.rounds} round(s) of all methods in "
+        "turn in one run. The paper's: Cityscapes, ResNet-101 at 2048x1024, another machine.",
         f"Fixed schedules have a key frame every {INTERVAL} frames; AKS: {_paper_policy(settings).in_words()}.",
         *_notes_on_weights(rows),
     ]
