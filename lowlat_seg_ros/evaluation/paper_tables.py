@@ -108,7 +108,7 @@ def paper_table(
     """
     if number in (1, 2) and len(clip) <= INTERVAL:
         raise SettingsError(
-            f"the clip has {len(clip)} frame(s) and table {number} a key frame every {INTERVAL}; expected more than those"
+            f"the clip has {len(clip)} frame(s), table {number} a key frame every {INTERVAL}; expected more than those"
         )
     match number:
         case 1:
@@ -130,8 +130,8 @@ def table_1(clip: EvaluatedClip, settings: TrackSettings, timing: LatencySetting
         for name in (*TABLE_1, *(name for name in timed if name not in TABLE_1))
     ]
     notes = [
-        f"{report.conditions()}; {len(clip)} frames at {timing.rate_hz:g} Hz, {timing.rounds} round(s) of all methods in "
-        "turn in one run. The paper's: Cityscapes, ResNet-101 at 2048x1024, another machine.",
+        f"{report.conditions()}; {len(clip)} frames at {timing.rate_hz:g} Hz, {timing.rounds} round(s) of all methods "
+        "in turn in one run. The paper's: Cityscapes, ResNet-101 at 2048x1024, another machine.",
         f"Fixed schedules have a key frame every {INTERVAL} frames; AKS: {_paper_policy(settings).in_words()}.",
         *_notes_on_weights(rows),
     ]
