@@ -15,7 +15,7 @@ from rclpy.exceptions import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lowlat_seg_ros.errors import ParameterError, printable, shown
+from lowlat_seg_ros.errors import ParameterError, shown
 from lowlat_seg_ros.ros.declarations import BY_NAME, DECLARATIONS, IMAGE_TRANSPORTS, LEFT_TO_THE_MODEL, Declaration
 from lowlat_seg_ros.ros.diagnostics import Limits
 from lowlat_seg_ros.ros.endpoints import IMAGE_RELIABILITIES, given_values
