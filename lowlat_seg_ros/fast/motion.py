@@ -30,7 +30,7 @@ from lowlat_seg_ros.kernels import cpp
 
 PICTURE_SCALE = 0.5  # of the network's input
 SMALLEST_PICTURE = 16  # pixels a side, below which DIS has no two scales
-FINEST_SCALE = 1  # DIS stops at half of that picture's size and enlarges the flow
+FINEST_SCALE = 0  # DIS searches down to single pixels of that picture, where poles and edges of cars are
 DOUBTED_DIFFERENCE = 20.0  # of 255, in the colour that differs most: at so much the doubt is 1 - 1/e
 DOUBT_WINDOW = 5  # pixels over which differences are averaged
 UNEXPLAINED = 0.65  # mean doubt of a propagation beyond which the key frame is of another scene
@@ -171,7 +171,7 @@ class MotionSearch:
 class MotionBesideNetwork:
     """The motion of one camera's frames since their key frames, found while the network runs.
 
-    It takes a sixth of what a frame costs and needs nothing of the network: begun before Sl, it is there when its turn
+    It takes a third of what a frame costs and needs nothing of the network: begun before Sl, it is there when its turn
     comes. One thread calls this; any may ask for a result.
     """
 
