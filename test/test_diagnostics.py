@@ -138,8 +138,8 @@ def test_what_is_not_asked_for_is_not_missed() -> None:
     """An inactive node's images are neither lost nor silent, also after it has begun again."""
     health = CameraHealth("/image", now=0.0)
     health.image_arrived(0.1, Arrival(0, CAMERA, 1), 1)
-    told = health.report_inactive(100.0, NOBODY)
-    assert (told.level, told.summary) == (OK, "inactive: no images are taken")
+    told = health.report_inactive(100.0, NOBODY, "inactive")
+    assert (told.level, told.summary) == (OK, "inactive")
     health.begin(200.0)
     health.image_arrived(200.1, Arrival(0, CAMERA, 2000), 1)
     assert health.report(200.2, NOBODY, LIMITS).troubles == ()

@@ -35,7 +35,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, bench: TestBench) -> Iterator
     process = NodeProcess(tmp_path_factory.mktemp("log") / "log", bench.namespace, parameters)
     yield process
     assert process.end() == 0, process.lines()
-    assert not process.lines_with("Traceback"), process.lines()
+    assert not process.lines_with("Traceback"), process.log.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -191,6 +191,11 @@ def test_while_nobody_listens_the_node_rests_and_is_back_within_one_key_frame(
         camera.send(picture(5))
         resting = bench.status()
     assert (resting["resting"], resting["message"]) == ("true", "resting: nobody listens")
+    bench.spin_until(lambda: camera.subscriber_count == 0, "the end of the subscription: images cost nothing any more")
+    camera.send(picture(5))
+    resting = bench.status()
+    assert (resting["resting"], resting["message"]) == ("true", "resting: nobody listens")
+    assert resting["image publishers"] == "1"
     assert resting["level"] == "0" and resting["images dropped"] == before["images dropped"]
     assert resting["images segmented"] == before["images segmented"]
     camera.listen()

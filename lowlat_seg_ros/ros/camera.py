@@ -38,6 +38,8 @@ from lowlat_seg_ros.stream.result import SegmentationResult
 
 COMPRESSED: Final = "compressed"  # what image_transport appends to the topic, and a value of the parameter of its name
 
+RESTING: Final = "resting: nobody listens"
+
 LOST_IMAGES_REPEAT_SECONDS: Final = 60.0
 """A node that is slower than its camera loses images all the time; whoever wants to be told so has /diagnostics."""
 
@@ -54,14 +56,15 @@ class Camera:
         self._raw_topic = node.resolve_topic_name(joined(name, "image"))
         self._compressed_topic = joined(self._raw_topic, COMPRESSED)
         self.topic = self._compressed_topic if settings.image_transport == COMPRESSED else self._raw_topic
-        self._outputs = Outputs(node, name, model.colours)
+        self._outputs = Outputs(node, name, model.colours, self._wake)
         self._warnings = RepeatedWarnings(self._log_warning, time.monotonic)
         self._lost_image_warnings = RepeatedWarnings(self._log_warning, time.monotonic, LOST_IMAGES_REPEAT_SECONDS)
         self._health = CameraHealth(self.topic, time.monotonic())
         self.faults = Faults(self._log_error)
         self._subscription: ImageSubscription | None = None
         self._infos: Subscription[CameraInfo] | None = None
-        self._is_resting = False
+        self._is_active = False
+        self._is_resting = False  # it may still be subscribed: whoever left may be back in a moment
         self._has_told_silence = False
         self._last_result: SegmentationResult | None = None
         self._segment_trouble = ""
@@ -74,11 +77,16 @@ class Camera:
 
     def subscribe(self) -> None:
         """Accept images from now on; the stream begins with the next one."""
-        self._engine.forget()
-        self._health.begin(time.monotonic())
+        self._is_active = True
         self._segment_trouble = segment_trouble(get_rmw_implementation_identifier())  # stays so: looked up once
         if self._segment_trouble:
             self._log_warning(self._segment_trouble)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._is_resting = False
+        self._engine.forget()
+        self._health.begin(time.monotonic())
         self._subscribe_to_images()
         self._infos = subscription(
             self._node, CameraInfo, joined(self.name, "camera_info"), self._outputs.pass_on, infos()
@@ -105,6 +113,10 @@ class Camera:
 
     def unsubscribe(self) -> None:
         """Accept no images."""
+        self._is_active = False
+        self._end()
+
+    def _end(self) -> None:
         if self._subscription is not None:
             self._subscription.close()
             self._subscription = None
@@ -126,6 +138,9 @@ class Camera:
 
     def report(self) -> Health:
         """How this camera fares since the last report."""
+        self._wake()
+        if self._is_resting and self._may_rest:
+            self._end()
         self._choose_transport()
         connections = {
             "image publishers": self._publisher_count(),
@@ -133,7 +148,9 @@ class Camera:
         }
         now = time.monotonic()
         if self._subscription is None:
-            return self._health.report_inactive(now, connections)
+            summary = RESTING if self._is_active else "inactive: no images are taken"
+            health = self._health.report_inactive(now, connections, summary)
+            return replace(health, values={**health.values, "resting": str(self._is_active).lower()})
         self._subscription.fit()
         trouble = self._subscription.trouble or self._segment_trouble
         limits, slow_track = self._settings.limits(), self._slow_track_health()
@@ -144,7 +161,8 @@ class Camera:
         self._tell_silence(health)
         values = {**health.values, "resting": str(self._is_resting).lower(), **_worth_of_labels(self._last_result)}
         is_calm = self._is_resting and not health.troubles
-        return replace(health, values=values, summary="resting: nobody listens" if is_calm else health.summary)
+        self._is_resting = self._may_rest
+        return replace(health, values=values, summary=RESTING if is_calm else health.summary)
 
     def _slow_track_health(self) -> SlowTrackHealth:
         ages, counts = self._engine.answer_ages(), self._engine.slow_lane.counts()
@@ -201,10 +219,18 @@ class Camera:
         for warning in result.warnings:
             self._warnings.warn(warning)
 
+    @property
+    def _may_rest(self) -> bool:
+        return self._settings.rest_without_subscribers and not self._outputs.are_wanted
+
+    def _wake(self) -> None:
+        """Take images again as soon as somebody listens."""
+        if self._is_active and self._subscription is None and not self._may_rest:
+            self._begin()
+
     def _rests(self) -> bool:
         """Whether nobody listens. The next stream begins with the first image that somebody waits for."""
-        was_resting, may_rest = self._is_resting, self._settings.rest_without_subscribers
-        self._is_resting = may_rest and not self._outputs.are_wanted
+        was_resting, self._is_resting = self._is_resting, self._may_rest
         if self._is_resting:
             self._health.image_left_out(time.monotonic())
             if not was_resting:
@@ -220,7 +246,10 @@ class Camera:
         return True
 
     def _publisher_count(self) -> int:
-        return 0 if self._subscription is None else self._subscription.publisher_count
+        """Of those that it hears; while it rests, of those that there are."""
+        if self._subscription is not None:
+            return self._subscription.publisher_count
+        return self._node.count_publishers(self.topic) if self._is_active else 0
 
     def _decode(self, message: Image | CompressedImage) -> NDArray[np.uint8] | None:
         try:

@@ -253,7 +253,7 @@ DECLARATIONS: Final = (
     Declaration(
         "rest_without_subscribers",
         True,
-        "true: images are left out while nobody listens to labels, confidence, color, overlay or keyframe.",
+        "true: no images are taken while nobody listens to labels, confidence, color, overlay or keyframe.",
         changes_at_run_time=True,
     ),
     Declaration(

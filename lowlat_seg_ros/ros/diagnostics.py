@@ -223,13 +223,13 @@ class CameraHealth:
             is_silent=bool(silence),
         )
 
-    def report_inactive(self, now: float, connections: dict[str, int]) -> Health:
-        """While the node takes no images."""
+    def report_inactive(self, now: float, connections: dict[str, int], summary: str) -> Health:
+        """While the node takes no images, for the reason in ``summary``."""
         counts = self._counts()
         self._reported, self._reported_at = counts, now
         values = self._values(counts, Counts(), 0.0, NO_SLOW_TRACK)
         values.update((name, str(count)) for name, count in connections.items())
-        return Health(OK, "inactive: no images are taken", (), values)
+        return Health(OK, summary, (), values)
 
     def _counts(self) -> Counts:
         return Counts(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
@@ -58,15 +58,26 @@ def latched() -> QoSProfile:
     return QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def publisher(node: Node, message_type: type[Any], topic: str, profile: QoSProfile) -> Publisher[Any]:
-    """A publisher with `qos_overrides`.
+def publisher(
+    node: Node,
+    message_type: type[Any],
+    topic: str,
+    profile: QoSProfile,
+    on_listener: Callable[[], None] = lambda: None,
+) -> Publisher[Any]:
+    """A publisher with `qos_overrides`; ``on_listener`` is called whenever a subscriber comes or goes.
 
     Raises:
         ParameterError: an override cannot be used.
     """
     with _naming_bad_overrides(node, topic):
-        overridable = QoSOverridingOptions(OVERRIDABLE)
-        return node.create_publisher(message_type, topic, profile, qos_overriding_options=overridable)
+        return node.create_publisher(
+            message_type,
+            topic,
+            profile,
+            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
+            event_callbacks=PublisherEventCallbacks(matched=lambda event: on_listener()),
+        )
 
 
 def subscription(

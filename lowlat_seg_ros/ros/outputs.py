@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
 
 import cv2
@@ -38,13 +39,15 @@ INFOS_KEPT: Final = 16  # calibrations without their labels, or labels without t
 class Outputs:
     """One camera's publishers."""
 
-    def __init__(self, node: Node, name: str, colours: tuple[Colour, ...]) -> None:
-        """`colours`: RGB, one a class."""
+    def __init__(
+        self, node: Node, name: str, colours: tuple[Colour, ...], on_listener: Callable[[], None] = lambda: None
+    ) -> None:
+        """`colours`: RGB, one a class; `on_listener` is called when a subscriber comes or goes."""
         self._node = node
         self._colours = list(colours)
         topics = {topic: joined("~", name, topic) for topic in TYPES}
         self._publishers: dict[str, Publisher[Any]] = {
-            topic: publisher(node, TYPES[topic], full, output()) for topic, full in topics.items()
+            topic: publisher(node, TYPES[topic], full, output(), on_listener) for topic, full in topics.items()
         }
         self._info = publisher(node, CameraInfo, joined("~", name, CAMERA_INFO), output())
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()  # by stamp, whose labels have not come
