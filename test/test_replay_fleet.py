@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,11 @@ from small_networks import small_network
 from stream_setup import stream_network
 
 from lowlat_seg_ros.cli import main
-from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.models.checkpoint import save_checkpoint
-from lowlat_seg_ros.replay import jobs
 from lowlat_seg_ros.replay.fleet import Fleet, find_bags, report_folders
 from lowlat_seg_ros.replay.jobs import Job
 from lowlat_seg_ros.replay.profile import reference_profile
-from lowlat_seg_ros.replay.replay import Model, Outcome, replay_bag
+from lowlat_seg_ros.replay.replay import Model, replay_bag
 from lowlat_seg_ros.replay.report_files import finished_report, write_outcome
 from lowlat_seg_ros.replay.settings import ReplaySettings
 
@@ -243,69 +240,6 @@ def test_a_report_belongs_to_its_bag_and_not_to_its_name(tmp_path: Path) -> None
         (out / "report.json").write_text(json.dumps({"format": report["format"], "version": 1, **damage}))
         fleet = Fleet([replace(job, bag=tmp_path / "renamed")], [out])
         assert fleet.take_finished("weights") == 0
-
-
-def test_a_cluster_without_workers_is_said_after_a_stated_time(
-    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(jobs, "WORKER_SECONDS", 1.0)
-    with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as cluster:
-        address = cluster.scheduler_address
-        assert run_replay(model, small_bag(tmp_path / "drive"), "--out", tmp_path / "out", "--cluster", address) == 1
-    sentence = f"no worker has come to the Dask scheduler at {address} in 1 s; start some by: dask worker"
-    assert sentence in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_worker_that_is_killed_costs_its_bag_a_retry_and_all_of_them_the_rest(tmp_path: Path) -> None:
-    """With Dask's nanny the killed worker comes back; without it what is left has failed after the stated time."""
-    distributed = pytest.importorskip("distributed")
-    todo = [
-        Job(small_bag(tmp_path / name, frames=60), "default", ReplaySettings(), reference_profile()) for name in "ab"
-    ]
-    options = {"host": "127.0.0.1", "dashboard_address": None, "local_directory": str(tmp_path / "dask")}
-    with distributed.LocalCluster(n_workers=1, processes=True, threads_per_worker=1, **options) as cluster:
-        killing = threading.Thread(target=kill_when_busy, args=(cluster,))
-        killing.start()
-        endings = dict(jobs.run_on_cluster(todo, cluster.scheduler_address))
-        killing.join()
-        assert [isinstance(endings[number], Outcome) for number in range(2)] == [True, True]
-        cluster.scale(0)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(jobs, "WORKER_SECONDS", 2.0)
-            with pytest.raises(Error, match="no worker has come"):
-                list(jobs.run_on_cluster(todo, cluster.scheduler_address))
-
-
-def kill_when_busy(cluster: Any) -> None:
-    end = time.monotonic() + PATIENCE
-    while not any(state.processing for state in cluster.scheduler.workers.values()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    (worker,) = cluster.workers.values()
-    os.kill(worker.process.pid, signal.SIGKILL)
-
-
-def test_a_cluster_of_two_processes_gives_the_reports_that_this_machine_gives(tmp_path: Path, model: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    drives = tmp_path / "drives"
-    small_bag(drives / "monday")
-    (drives / "broken").mkdir()
-    (drives / "broken" / "broken.db3").write_bytes(b"nothing")
-    workers = {"n_workers": 2, "processes": True, "threads_per_worker": 1}
-    with distributed.LocalCluster(
-        **workers, host="127.0.0.1", dashboard_address=None, local_directory=str(tmp_path / "dask")
-    ) as cluster:
-        address = cluster.scheduler_address
-        assert run_replay(model, drives, "--out", tmp_path / "cluster", "--cluster", address) == 0
-    assert run_replay(model, drives, "--out", tmp_path / "here", "--workers", "1") == 0
-    here, there = (document(tmp_path / name / "fleet.json") for name in ("here", "cluster"))
-    assert here == there
-    assert [bag["error"] is None for bag in there["bags"]] == [False, True]
-    reports = [tmp_path / where / "monday" / "report.json" for where in ("here", "cluster")]
-    assert without_timings(reports[0]) == without_timings(reports[1])
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:

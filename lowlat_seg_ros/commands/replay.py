@@ -222,7 +222,7 @@ def run_fleet(fleet: Fleet, count: int, options: argparse.Namespace) -> list[str
             if options.live:
                 return run_in_node(jobs, options.rate or 1.0, options.loop or 1, progress.frames_done)
             if options.cluster:
-                return run_on_cluster(jobs, options.cluster)
+                return run_on_cluster(jobs, options.cluster, options.threads)
             workers = max(1, min(options.workers, len(jobs)))
             return run_in_processes(jobs, workers, options.threads, progress.frames_done)
 

@@ -11,6 +11,7 @@ import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent import futures
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -167,14 +168,14 @@ def _work(job: Job, threads: int, sender: Connection) -> None:
         sender.send(run_job(job, lambda done, all: sender.send((done, all))))
 
 
-def run_on_cluster(jobs: Sequence[Job], address: str) -> Endings:
-    """Run every job on the scheduler at ``address``. Closing the iterator cancels what has not ended.
+def run_on_cluster(jobs: Sequence[Job], address: str, threads: int) -> Endings:
+    """Run every job on the scheduler at ``address``, on so many threads each. Closing the iterator cancels the rest.
 
     Its workers need this package, and the bags and the model at the same paths; reports and pictures come back over
     the network.
 
     A worker that dies costs the bag that it was at a retry. Where there is no worker, or none any more, the bags that
-    are left fail once that has lasted ``WORKER_SECONDS``.
+    are left fail once that has lasted ``WORKER_SECONDS``; where the scheduler dies, once the connection is lost.
 
     Raises:
         SettingsError: Dask's distributed is not installed, or nobody answers at the address, or no worker comes.
@@ -199,7 +200,7 @@ def run_on_cluster(jobs: Sequence[Job], address: str) -> Endings:
                 f"no worker has come to the Dask scheduler at {address} in {WORKER_SECONDS:g} s; start some by: dask "
                 f"worker {address} --nthreads 1"
             ) from error
-        numbers = {client.submit(run_job, job, pure=False): number for number, job in enumerate(jobs)}
+        numbers = {client.submit(_run_on_worker, job, threads, pure=False): number for number, job in enumerate(jobs)}
         try:
             yield from _endings_on(client, numbers)
         finally:
@@ -213,7 +214,7 @@ def _endings_on(client: Client, numbers: dict[Future, int]) -> Endings:
     waiting = dict(numbers)
     last_seen = time.monotonic()
     while waiting:
-        with suppress(OSError):  # the time is over
+        with suppress(OSError, futures.CancelledError):  # the time is over, or the scheduler is gone
             wait_for(list(waiting), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
         for future in [future for future in waiting if future.done()]:
             yield waiting.pop(future), _ending_on_cluster(future)
@@ -226,8 +227,13 @@ def _endings_on(client: Client, numbers: dict[Future, int]) -> Endings:
             return
 
 
+def _run_on_worker(job: Job, threads: int) -> Ending:
+    torch.set_num_threads(threads)  # on shared cores two are up to twenty times as slow as one
+    return run_job(job)
+
+
 def _ending_on_cluster(future: Future) -> Ending:
-    """run_job itself raises nothing: any error is the cluster's, a worker that died again and again for instance."""
+    """run_job itself raises nothing: any error is the cluster's, as of a worker that died again and again."""
     try:
         ending: Ending = future.result()
         return ending
