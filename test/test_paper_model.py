@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from data_trees import SIZE, cityscapes_tree
+from data_trees import SIZE, cityscapes_train_ids, cityscapes_tree, drive_frame, write_labels, write_picture
 from training_setup import RECIPE, STAGES, write_yaml
+
+pytest.importorskip("rclpy")
+
+from node_setup import FakeCamera, TestBench, own_namespace, running_node
 
 from lowlat_seg_ros import Segmenter
 from lowlat_seg_ros.cli import main
+from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.config import load_config
-from lowlat_seg_ros.stream.key_frames import FixedInterval
-from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 PAPER = Path(__file__).parents[1] / "config" / "models" / "paper.yaml"
 FRAMES = 4
@@ -47,29 +50,42 @@ def test_it_is_the_papers_network_that_was_trained(checkpoint: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_evaluated_against_its_own_full_network(checkpoint: Path, tmp_path: Path) -> None:
-    """Labels with other ids than CamVid's are not read yet; agreement needs none."""
-    import cv2
-
-    street = SyntheticStreet(SIZE, frame_count=FRAMES)
-    (tmp_path / "frames").mkdir()
+def test_it_is_evaluated_against_cityscapes_labels(checkpoint: Path, tmp_path: Path) -> None:
+    """Of every frame, and by its own classes: their ids are Cityscapes' train ids."""
+    ids = cityscapes_train_ids()
     for index in range(FRAMES):
-        cv2.imwrite(str(tmp_path / "frames" / f"{index}.png"), street[index].image[..., ::-1])
+        write_picture(tmp_path / "frames" / f"{index}.png", drive_frame(index)[0])
+        write_labels(tmp_path / "labels" / f"{index}.png", ids)
+    folders = ["--frames", str(tmp_path / "frames"), "--labels", str(tmp_path / "labels")]
     file = tmp_path / "found.json"
-    command = ["evaluate", "--frames", str(tmp_path / "frames"), "--model", str(checkpoint), "--json", str(file)]
-    assert main([*command, "--rows", "per-frame,fixed,low-latency", "--interval", "2"]) == 0
-    rows = {row["name"]: row for row in json.loads(file.read_text())["rows"]}
-    assert rows["per-frame"]["agreement_pixels"] == 1.0
-    assert 0 < rows["fixed"]["agreement_pixels"] <= 1.0
+    command = ["evaluate", *folders, "--model", str(checkpoint), "--json", str(file), "--threads", "1"]
+    assert main([*command, "--rows", "per-frame,fixed,low-latency", "--interval", "2", "--analyses", "none"]) == 0
+    found = json.loads(file.read_text())
+    assert tuple(found["classes"]) == load_config(PAPER).classes and found["warning"] is None
+    confusion = ConfusionMatrix(19)
+    with Segmenter(str(checkpoint), device="cpu") as segmenter:
+        for _, result in segmenter.stills(drive_frame(index)[0] for index in range(FRAMES)):
+            confusion.add(result.labels, ids)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert rows["per-frame"]["mean_iou"] == pytest.approx(confusion.mean_iou(), abs=1e-6)
+    assert 0 < rows["fixed"]["pixel_accuracy"] <= 1
 
 
 @pytest.mark.slow
-def test_it_labels_frames_as_the_node_does(checkpoint: Path) -> None:
-    street = SyntheticStreet(SIZE, frame_count=FRAMES)
-    with Segmenter(str(checkpoint), device="cpu", policy=FixedInterval(2)) as segmenter:
-        results = [segmenter.segment(street[index].image, index * 66_666_667) for index in range(FRAMES)]
-    assert all(result.labels.shape == SIZE[::-1] and result.labels.max() < 19 for result in results)
-    assert all(result.unlabelled_reason == "" for result in results)
+def test_it_labels_a_camera_in_the_node(checkpoint: Path, tmp_path: Path) -> None:
+    namespace = own_namespace("paper")
+    parameters = {"device": "cpu", "model": str(checkpoint), "policy": "fixed_interval", "interval": 2}
+    with running_node(tmp_path / "log", namespace, parameters) as node:
+        bench = TestBench(namespace)
+        camera = FakeCamera(bench).connect()
+        stamps = [camera.segment(drive_frame(index)[0], "rgb8") for index in range(FRAMES)]
+        labels = [camera.label_ids(stamp) for stamp in stamps]
+        reasons = {camera.key_frames[stamp].unlabelled_reason for stamp in stamps}
+        key_frames = [camera.key_frames[stamp].is_key_frame for stamp in stamps]
+        bench.close()
+        assert node.lines_with("19 classes")
+    assert all(ids.shape == SIZE[::-1] and ids.max() < 19 for ids in labels)
+    assert reasons == {""} and key_frames[0]
 
 
 @pytest.mark.slow
