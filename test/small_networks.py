@@ -14,6 +14,8 @@ from lowlat_seg_ros.models.config import KINDS, ModelConfig, load_config
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
 MODELS = Path(__file__).parents[1] / "config" / "models"
+IN_TORCH = tuple(f"--{track}-{kind}" for track in ("fast", "slow") for kind in ("runtime=torch", "precision=fp32"))
+"""Options with which a command computes the same numbers on every CPU, and as networks do that a test loads."""
 
 
 SMALL_TRACKS: dict[str, dict[str, Any]] = {

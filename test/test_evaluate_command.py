@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from small_networks import small_config, small_network
+from small_networks import IN_TORCH, small_config, small_network
 
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.camvid import LabelledFolder
@@ -65,7 +65,7 @@ def whole(clip: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def evaluate(clip: Path, model: Path, *options: str) -> int:
     folders = ["--frames", str(clip / "frames"), "--labels", str(clip / "labels")]
-    return main(["evaluate", *folders, "--model", str(model), *options])
+    return main(["evaluate", *folders, "--model", str(model), *IN_TORCH, *options])
 
 
 def figures(file: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from foreign_networks import onnx_network
 from PIL import Image
-from small_networks import small_network
+from small_networks import IN_TORCH, small_network
 from written_files import PALETTE, RGB, png
 
 from lowlat_seg_ros.cli import main
@@ -22,7 +22,7 @@ from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
 FRAMES, SIZE = 10, (96, 72)
 CLASSES = ("other", "road", "vehicle")
 COLOURS = ((10, 20, 30), (128, 64, 128), (64, 0, 128))
-FEW = ("--rows", "per-frame", "--stills")
+FEW = ("--rows", "per-frame", "--stills", *IN_TORCH)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,9 @@ def test_what_does_not_fit_is_one_sentence(
 def test_rows_name_the_runtime_of_a_foreign_network(frames: Path, model: Path, tmp_path: Path) -> None:
     plain = {"mean": [0, 0, 0], "std": [1, 1, 1], "classes": ["a", "b", "c"]}
     file = onnx_network(tmp_path / "x.onnx", plain, classes=3)
-    found = evaluate(frames, file, tmp_path / "x.json", "--fast-model", str(model), "--rows", "per-frame,fixed")
+    found = evaluate(
+        frames, file, tmp_path / "x.json", "--fast-model", str(model), *IN_TORCH[:2], "--rows", "per-frame,fixed"
+    )
     keys = ("fast_runtime", "slow_runtime", "slow_precision")
     rows = [[row[key] for key in keys] for row in found["rows"]]
     assert rows == [[None, "onnxruntime", "fp32"], ["torch", "onnxruntime", "fp32"]]

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from small_networks import IN_TORCH
 from stream_setup import moving_frames, stream_network
 
 from lowlat_seg_ros.cli import main
@@ -51,7 +52,7 @@ RUNS_IN = "lowlat-seg: the fast track runs in torch fp32\nlowlat-seg: the slow t
 
 
 def label(material: Path, given: Path | str, out: Path, *more: str) -> int:
-    return main(["label", str(given), "--out", str(out), "--model", str(material / "model"), *more])
+    return main(["label", str(given), "--out", str(out), "--model", str(material / "model"), *IN_TORCH, *more])
 
 
 def labels_in(folder: Path) -> dict[str, NDArray[np.uint8]]:

@@ -30,7 +30,7 @@ from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 PACKAGE = Path(lowlat_seg_ros.__file__).parent
 # The last two: every frame looks after the slow track's thread, in stream/slow_track.py (contract 5), and goes where
 # models/tracks.py says that Sl runs.
-MOST_FILES = 15
+MOST_FILES = 17
 
 
 class LightOrDark(PlainSlowNetwork):

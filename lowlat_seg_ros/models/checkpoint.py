@@ -18,6 +18,7 @@ from torch import Tensor
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.documents import MOST_BYTES, parse_json
 from lowlat_seg_ros.errors import Error, shown, turning_all_into
+from lowlat_seg_ros.models.calibration import CALIBRATION_FILE, read_calibration
 from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import ConfigError, ModelConfig, load_config
 from lowlat_seg_ros.models.inference import prepare_for_inference
@@ -67,7 +68,8 @@ def save_checkpoint(network: SegmentationNetwork, directory: str | Path, model_c
     metadata = {**FORMAT, "model": _weight_defining_json(network.config)}
     atomic_write(directory / CARD_FILE, model_card.encode())
     atomic_write(directory / CONFIG_FILE, description.encode())
-    (directory / COMPARISONS_FILE).unlink(missing_ok=True)  # of an older checkpoint: its weights are gone
+    for older in (COMPARISONS_FILE, CALIBRATION_FILE):  # of a checkpoint whose weights are gone
+        (directory / older).unlink(missing_ok=True)
     atomic_write(directory / WEIGHTS_FILE, safetensors.torch.save(tensors, metadata))
     if network.comparisons is not None:
         compared = {name: stored(tensor) for name, tensor in network.comparisons.state_dict().items()}
@@ -103,6 +105,8 @@ def load_trainable(path_or_name: str | Path, device: str | torch.device = "cpu")
     counters = {name: torch.zeros((), dtype=torch.long) for name in network.state_dict() if _is_counter(name)}
     network.load_state_dict({**tensors, **counters}, assign=True)
     network.comparisons = _read_comparisons(directory / COMPARISONS_FILE, network)
+    with turning_all_into(CheckpointError, "no calibration for int8"):
+        network.calibration = read_calibration(directory, weights_file)
     return network.to(device)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lowlat_seg_ros.errors import Error, in_one_line
+from lowlat_seg_ros.models.calibration import CALIBRATION_FILE
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.models.tracks import Grid, Runner, Runners, TrackLayers, Tracks
 from lowlat_seg_ros.runtime.choice import (
@@ -27,35 +28,13 @@ from lowlat_seg_ros.runtime.choice import (
 )
 from lowlat_seg_ros.runtime.in_torch import in_precision
 from lowlat_seg_ros.runtime.onnx_program import Layers
-from lowlat_seg_ros.runtime.runtime import InThread, Runtime
+from lowlat_seg_ros.runtime.runtime import LayersInRuntime
 
 logger = logging.getLogger(__name__)
 
 Half = Literal["low", "high"]
 Size = tuple[int, int]  # (width, height)
 Module = TypeVar("Module", bound=torch.nn.Module)
-
-
-class LayersInRuntime:
-    """A ``Runner``: one track's layers, made ready for each size when it first comes."""
-
-    def __init__(self, layers_of: Callable[[tuple[int, ...], Grid], Layers], runtime: Runtime, precision: str) -> None:
-        self._layers_of, self._runtime, self._precision = layers_of, runtime, precision
-        self._sized: dict[tuple[tuple[int, ...], Grid], InThread] = {}
-
-    def __call__(self, layers_input: Tensor, grid: Grid) -> Tensor:
-        """(1, C, h, w) float32 to (1, C', *grid), channels last."""
-        found = torch.from_numpy(self._for(tuple(layers_input.shape), grid)(layers_input.float().cpu().numpy()))
-        return found.to(layers_input.device).contiguous(memory_format=torch.channels_last)
-
-    def open(self, shape: tuple[int, ...], grid: Grid) -> None:
-        """Make it ready for this thread and inputs of that shape; raises Error."""
-        self._for(shape, grid).session(shape)
-
-    def _for(self, shape: tuple[int, ...], grid: Grid) -> InThread:
-        if (shape, grid) not in self._sized:
-            self._sized[shape, grid] = InThread(self._layers_of(shape, grid), self._runtime, self._precision)
-        return self._sized[shape, grid]
 
 
 class Placer:
@@ -92,7 +71,14 @@ class Placer:
 
     def refuse(self, half: Half) -> Callable[[Place], str]:
         """Why a place cannot serve one track."""
-        return lambda place: refusal_here(place, self._device) or missing_converter(place)
+        return lambda place: refusal_here(place, self._device) or missing_converter(place) or self._uncalibrated(place)
+
+    def _uncalibrated(self, place: Place) -> str:
+        if place.precision != "int8" or self._network.calibration is not None:
+            return ""
+        return (
+            f"{self._network.config.name} has no {CALIBRATION_FILE} (type: lowlat-seg export MODEL --calibrate FRAMES)"
+        )
 
     def _runner(self, half: Half, wish: Wish | None) -> tuple[Runner | None, Choice | None]:
         if wish is None:
@@ -114,18 +100,20 @@ class Placer:
             return None
         if place.runtime == TORCH:
             return _torch_runner(in_torch(self._network.tracks), half, place.precision)
-        runner = LayersInRuntime(self._layers(half), RUNTIMES[place.runtime], place.precision)
+        runner = LayersInRuntime(self._layers(half, place.precision), RUNTIMES[place.runtime], place.precision)
         try:
             runner.open(self._input_shape(half), self._grid())
         except Exception as error:  # exporters and runtimes have kinds of their own
             raise Error(f"the layers cannot be brought there: {in_one_line(error)}") from error
         return runner
 
-    def _layers(self, half: Half) -> Callable[[tuple[int, ...], Grid], Layers]:
-        tracks, name = in_torch(self._network.tracks), self._network.config.name
+    def _layers(self, half: Half, precision: str) -> Callable[[tuple[int, ...], Grid], Layers]:
+        tracks, name = in_torch(self._network.tracks), f"{_file_name(self._network.config.name)}_{half}_{precision}"
+        calibration = self._network.calibration if precision == "int8" else None
+        ranges = None if calibration is None else getattr(calibration, half)
 
         def layers_of(shape: tuple[int, ...], grid: Grid) -> Layers:
-            return Layers(f"{_file_name(name)}_{half}", TrackLayers(tracks, half, grid).eval(), shape, grid)
+            return Layers(name, TrackLayers(tracks, half, grid).eval(), shape, grid, ranges)
 
         return layers_of
 

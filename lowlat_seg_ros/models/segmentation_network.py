@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ from lowlat_seg_ros.models.tracks import Tracks
 from lowlat_seg_ros.models.two_networks import TwoNetworks
 from lowlat_seg_ros.slow.network import FeatureHead
 
+if TYPE_CHECKING:
+    from lowlat_seg_ros.models.calibration import Calibration
+
 TINY = 1e-12
 
 
@@ -40,6 +44,7 @@ class SegmentationNetwork(nn.Module):
 
     sees_whole_frame = False
     comparisons: Comparisons | None
+    calibration: Calibration | None = None  # for int8
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

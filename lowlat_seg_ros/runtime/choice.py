@@ -20,7 +20,7 @@ AUTO: Final = "auto"
 TORCH: Final = "torch"
 RUNTIMES: Final[dict[str, Runtime]] = {runtime.name: runtime for runtime in (OpenVino(), OnnxRuntime(), TensorRt())}
 RUNTIME_NAMES: Final = (AUTO, TORCH, *RUNTIMES)
-PRECISION_NAMES: Final = (AUTO, "fp32", "bf16", "fp16", "int8")  # nothing serves int8 yet: it takes a calibration
+PRECISION_NAMES: Final = (AUTO, "fp32", "bf16", "fp16", "int8")
 
 Track = Literal["fast", "slow"]
 
@@ -87,8 +87,8 @@ Refuse = Callable[[Place], str]
 
 def preferred(track: Track) -> list[Place]:
     """Every place, the best first, as ``docs/runtimes.md`` lists them; after torch's those that are to be asked for."""
-    low = [Place("openvino", "bf16")] if track == "slow" else []
-    best = [*low, Place("openvino", "fp32"), AS_LOADED]
+    low = ["int8", "bf16"] if track == "slow" else ["bf16", "int8"]
+    best = [*(Place("openvino", precision) for precision in (*low, "fp32")), AS_LOADED]
     return [*best, *(place for place in _all_places() if place not in best)]
 
 
@@ -137,8 +137,6 @@ def choose(wish: Wish, refuse: Refuse) -> Choice:
 
 
 def _has_no(wish: Wish) -> str:
-    if wish.precision == "int8":
-        return "int8 takes a calibration, which no network has yet"
     return f"{wish.runtime} has no {wish.precision}"
 
 

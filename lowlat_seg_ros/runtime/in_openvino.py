@@ -1,4 +1,4 @@
-"""``openvino`` on the CPU, in fp32, bf16 and fp16 (docs/runtimes.md)."""
+"""``openvino`` on the CPU, in fp32, bf16, fp16 and int8 (docs/runtimes.md)."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 EXTRA: Final = "openvino"
 NICENESS: Final = 10  # added to the process's own, as the slow track's, in threads whose runs may be stopped
 MAXIMUM_NICENESS: Final = 19
-_HINTS: Final = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_HINTS: Final = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # int8: of what is not in int8
 
 
 class OpenVino:
     """Runs in the thread that asks, and where that one may be stopped in a thread of that one's niceness."""
 
     name = "openvino"
-    precisions: tuple[str, ...] = tuple(_HINTS)
+    precisions: tuple[str, ...] = (*_HINTS, "int8")
     needed_to_convert: tuple[str, ...] = ("onnx",)
 
     def refusal(self, precision: str, device: torch.device) -> str:
@@ -48,7 +48,7 @@ class OpenVino:
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_PRECISION_HINT": _hint(precision),
             "ENABLE_CPU_PINNING": False,  # the tracks' threads share the cores with each other and with the camera
         }
         with _compiling:
@@ -90,6 +90,12 @@ def _compile_layers(layers: Layers, settings: dict[str, Any]) -> Any:
     return compiled
 
 
+def _hint(precision: str) -> str:
+    if precision == "int8":
+        precision = "fp32" if lacks_instructions("bf16") else "bf16"
+    return _HINTS[precision]
+
+
 def _in_nice_thread(compile_it: Callable[[], Any]) -> Any:
     """What it gives, its threads being as nice as the one that made them.
 
@@ -109,6 +115,7 @@ def _in_nice_thread(compile_it: Callable[[], Any]) -> Any:
         return pool.submit(nicely).result()
 
 
+@functools.cache
 def library() -> Any:
     """The module openvino, without its telemetry: imported as it comes, it tells its maker so over the network."""
     telemetry = "openvino_telemetry"

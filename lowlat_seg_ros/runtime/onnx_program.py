@@ -21,12 +21,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.runtime.extras import import_extra
+from lowlat_seg_ros.runtime.ranges import Range, Ranges
 
 EXTRA: Final = "onnx"
 INPUT, OUTPUT = "image", "logits"  # as `lowlat-seg export` names them
 OPSET: Final = 18
 IR_VERSION: Final = 9  # of the file format: the oldest that has this opset
-WRITER_VERSION: Final = "2"  # to be raised where ``_RULES`` change
+WRITER_VERSION: Final = "3"  # to be raised where ``_RULES`` change
+LARGEST_BYTE: Final = 255
+LARGEST_SIGNED_BYTE: Final = 127
 CONVERTED_BY: Final = ("torch", "onnx")
 
 
@@ -38,6 +41,7 @@ class Layers:
     module: nn.Module  # from one tensor to one tensor, in the operators of ``_RULES``
     shape: tuple[int, ...]  # of the input
     grid: tuple[int, int]  # (height, width) of the result, which the input's shape alone does not tell
+    ranges: Ranges | None = None  # for int8
 
     @cached_property
     def fingerprint(self) -> str:
@@ -51,11 +55,11 @@ class Layers:
     @property
     def made_from(self) -> tuple[str, ...]:
         """All that decides what is written, but for the versions of ``CONVERTED_BY``."""
-        return self.fingerprint, str(self.shape), str(self.grid), WRITER_VERSION
+        return self.fingerprint, str(self.shape), str(self.grid), str(self.ranges), WRITER_VERSION
 
     def onnx(self) -> bytes:
         """Raises Error where that cannot be written."""
-        return written(self.module, self.shape)
+        return written(self.module, self.shape, self.ranges)
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,17 @@ class OnnxFile:
     path: Path
 
 
-def written(module: nn.Module, shape: tuple[int, ...]) -> bytes:
-    """A module in evaluation mode as an ONNX file; raises Error where it uses an operator that is not in ``_RULES``."""
-    recorder = _Recorder()
+def written(module: nn.Module, shape: tuple[int, ...], ranges: Ranges | None = None) -> bytes:
+    """A module in evaluation mode as an ONNX file.
+
+    Args:
+        ranges: of its convolutions' inputs, where these are to run in int8. The one that sees the picture does not: it
+            loses most by it, and takes little time.
+
+    Raises:
+        Error: it uses an operator that is not in ``_RULES``, or has not as many convolutions as ranges.
+    """
+    recorder = _Recorder(ranges)
     # With a gradient asked for a layer takes torch's operators, none of ours; in inference mode torch would not split
     # them up, whoever has turned that on.
     with torch.inference_mode(False), torch.enable_grad():
@@ -85,8 +97,11 @@ class _Recorder(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # torch would import its compiler for it, a second of a core, and nothing is compiled here
 
-    def __init__(self) -> None:
+    def __init__(self, ranges: Ranges | None) -> None:
         super().__init__()
+        self._ranges = None if ranges is None else list(ranges)
+        self._in_int8: dict[str, str] = {}  # what has been rounded, by the name of what it is of
+        self._convolutions = 0
         self._onnx = import_extra("onnx", EXTRA, "bringing layers to another runtime")
         self._names: dict[int, str] = {}
         self._alive: list[Tensor] = []  # so that no other tensor comes to an id
@@ -120,6 +135,31 @@ class _Recorder(TorchDispatchMode):
         self._constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
+    def convolved(self, picture: Tensor, weight: Tensor) -> tuple[str, str]:
+        """The names of what the next convolution sees and weighs: themselves, or both rounded to eight bits."""
+        seen, number = self.of(picture), self._convolutions
+        self._convolutions += 1
+        if self._ranges is None or number == 0 or number >= len(self._ranges):
+            return seen, self.of(weight)
+        if seen not in self._in_int8:
+            self._in_int8[seen] = self._rounded(seen, self._ranges[number])
+        return self._in_int8[seen], self._rounded_weight(weight)
+
+    def _rounded(self, seen: str, ends: Range) -> str:
+        low, high = min(ends.low, 0.0), max(ends.high, 0.0)
+        step = (high - low) / LARGEST_BYTE
+        steps = [self.constant(np.array(step, np.float32)), self.constant(np.array(round(-low / step), np.uint8))]
+        return self.add("DequantizeLinear", [self.add("QuantizeLinear", [seen, *steps]), *steps])
+
+    def _rounded_weight(self, weight: Tensor) -> str:
+        """Each output channel in steps of its own, zero being one."""
+        values = weight.detach().float().contiguous().numpy()
+        largest = np.abs(values).reshape(len(values), -1).max(axis=1)
+        step = np.where(largest > 0, largest / LARGEST_SIGNED_BYTE, 1).astype(np.float32)
+        rounded = np.rint(values / step.reshape(-1, 1, 1, 1)).astype(np.int8)
+        constants = (rounded, step, np.zeros(len(step), np.int8))
+        return self.add("DequantizeLinear", [self.constant(each) for each in constants], axis=0)
+
     def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
         """One node; returns the name of its output."""
         name = f"value{len(self._nodes)}"
@@ -130,6 +170,8 @@ class _Recorder(TorchDispatchMode):
         """The whole file."""
         if id(result) not in self._names:
             raise Error("the layers' result does not depend on their input")
+        if self._ranges is not None and len(self._ranges) != self._convolutions:
+            raise Error(f"the calibration is of {len(self._ranges)} convolutions; expected {self._convolutions}")
         helper, real = self._onnx.helper, self._onnx.TensorProto.FLOAT
         ends = [
             [helper.make_tensor_value_info(name, real, list(end.shape))]
@@ -162,7 +204,7 @@ def _convolution(
 ) -> str:
     if is_transposed:
         raise Error("a transposed convolution has no counterpart in ONNX here")
-    inputs = [to.of(value) for value in (picture, weight, bias) if value is not None]
+    inputs = [*to.convolved(picture, weight), *([] if bias is None else [to.of(bias)])]
     return to.add("Conv", inputs, strides=stride, pads=[*padding, *padding], dilations=dilation, group=groups)
 
 

@@ -11,11 +11,13 @@ from typing import Any, Final, Protocol
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lowlat_seg_ros.errors import in_one_line
 from lowlat_seg_ros.runtime import machine
 from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile
 
+Grid = tuple[int, int]  # (height, width) of the features
 Session = Callable[[NDArray[Any]], NDArray[Any]]
 """A network made ready for one thread and one size: its input to its first output."""
 
@@ -64,6 +66,28 @@ class InThread:
         if key not in sessions:
             sessions[key] = self._runtime.open(self._network, self._precision, threads, shape)
         return sessions[key]
+
+
+class LayersInRuntime:
+    """A ``Runner``: one track's layers, made ready for each size when it first comes."""
+
+    def __init__(self, layers_of: Callable[[tuple[int, ...], Grid], Layers], runtime: Runtime, precision: str) -> None:
+        self._layers_of, self._runtime, self._precision = layers_of, runtime, precision
+        self._sized: dict[tuple[tuple[int, ...], Grid], InThread] = {}
+
+    def __call__(self, layers_input: Tensor, grid: Grid) -> Tensor:
+        """(1, C, h, w) float32 to (1, C', *grid), channels last."""
+        found = torch.from_numpy(self._for(tuple(layers_input.shape), grid)(layers_input.float().cpu().numpy()))
+        return found.to(layers_input.device).contiguous(memory_format=torch.channels_last)
+
+    def open(self, shape: tuple[int, ...], grid: Grid) -> None:
+        """Make it ready for this thread and inputs of that shape; raises Error."""
+        self._for(shape, grid).session(shape)
+
+    def _for(self, shape: tuple[int, ...], grid: Grid) -> InThread:
+        if (shape, grid) not in self._sized:
+            self._sized[shape, grid] = InThread(self._layers_of(shape, grid), self._runtime, self._precision)
+        return self._sized[shape, grid]
 
 
 def why_not_installed(module: str, extra: str, load: Callable[[], object] | None = None) -> str:
