@@ -123,13 +123,28 @@ def test_two_runs_give_the_same_figures_but_for_the_timings(
 
 
 def test_the_folder_has_the_figures_the_tables_and_the_plots(whole: Path) -> None:
-    pictures = {"distances.png", "deviations.png", "policies.png"}
+    pictures = {"distances.png", "deviations.png", "policies.png", "reliability.png"}
     assert {file.name for file in whole.iterdir()} == {JSON_FILE, MARKDOWN_FILE, *pictures}
     for name in pictures:
         assert cv2.imread(str(whole / name)) is not None
     text = (whole / MARKDOWN_FILE).read_text(encoding="utf-8")
-    for title in ("By distance", "Ways to propagate", "true deviation", "same number of key frames"):
+    for title in ("By distance", "Ways to propagate", "true deviation", "same number of key frames", "Confidence"):
         assert title in text
+
+
+def test_confidence_is_compared_with_the_full_networks_labels(whole: Path) -> None:
+    curves = figures(whole / JSON_FILE)["reliability"]
+    names = [
+        f"{kind}, Sh {late} late" for late in ("1 frame", "2 frames") for kind in ("as published", "not calibrated")
+    ]
+    assert [curve["name"] for curve in curves] == names
+    for curve in curves:
+        assert 0 < curve["frames"] < FRAMES, "before the slow network's first answer nothing is claimed"
+        assert sum(each["share"] for each in curve["bins"]) == pytest.approx(1)
+        observed = sum(each["share"] * each["observed"] for each in curve["bins"])
+        assert observed == pytest.approx(curve["observed"])
+    assert curves[0]["observed"] == curves[1]["observed"], "the same labels, another opinion of them"
+    assert curves[0]["predicted"] != curves[1]["predicted"]
 
 
 def test_the_table_is_printed(clip: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,7 +357,10 @@ def test_without_labels_rows_are_scored_by_their_agreement_with_the_full_network
     at_no_distance, *farther = figures(file)["distances"]["mean_iou"]
     assert at_no_distance == 1 and len(farther) == FRAMES - 1 and max(farther) < 1
     assert main(["evaluate", *frames, "--analyses", "distances,policies"]) == 1
-    assert "--analyses is 'distances,policies', which needs --labels; expected distances" in capsys.readouterr().err
+    assert (
+        "--analyses is 'distances,policies', which needs --labels; expected some of distances, reliability"
+        in capsys.readouterr().err
+    )
     assert main(["evaluate", *frames, "--latency"]) == 1
     assert "--latency scores each network against the truth; expected --labels" in capsys.readouterr().err
 

@@ -28,7 +28,7 @@ from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName
 from lowlat_seg_ros.evaluation.cut import CUT, FRAMES_BEFORE, cut_row
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
-from lowlat_seg_ros.evaluation.evaluation import ANALYSES, DISTANCES, Evaluation, EvaluationPlan, evaluate
+from lowlat_seg_ros.evaluation.evaluation import ANALYSES, OF_ANY_NETWORK, Evaluation, EvaluationPlan, evaluate
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.given_frames import given_frames
@@ -288,14 +288,16 @@ def fitting_plan(
     if options.table is not None:
         raise SettingsError(f"--table takes a model with a fast track of its own; {options.model} has none")
     rows = sorted(set((options.rows or "").split(",")) & missing)
-    analyses = [] if options.analyses in (None, "none") else [name for name in plan.analyses if name != DISTANCES]
+    analyses = (
+        [] if options.analyses in (None, "none") else [name for name in plan.analyses if name not in OF_ANY_NETWORK]
+    )
     named = [f"the rows {', '.join(rows)}"] if rows else []
     named += [f"the analyses {', '.join(analyses)}"] if analyses else []
     if named:
         what = " and ".join(named)
         raise SettingsError(f"{what} take a model with a fast track of its own; {options.model} has none")
     is_asked_for = options.analyses is not None or not has_labels(options)
-    analysed = (DISTANCES,) if is_asked_for and DISTANCES in plan.analyses else ()
+    analysed = tuple(name for name in OF_ANY_NETWORK if is_asked_for and name in plan.analyses)
     return replace(plan, rows=tuple(row for row in plan.rows if row not in missing), analyses=analysed)
 
 
@@ -303,12 +305,15 @@ def plan_from(options: argparse.Namespace) -> EvaluationPlan:
     rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else ROWS
     has_none = options.stills or options.analyses == "none"
     # Without labels they are the full network's, which says how far from a key frame propagation agrees with it.
-    known = ANALYSES if has_labels(options) else (DISTANCES,)
+    known = ANALYSES if has_labels(options) else OF_ANY_NETWORK
     analyses: tuple[str, ...] = () if has_none else known
     if options.analyses not in (None, "none"):
         analyses = chosen("--analyses", options.analyses, ANALYSES)
         if not set(analyses) <= set(known):
-            raise SettingsError(f"--analyses is {options.analyses!r}, which needs --labels; expected {DISTANCES}")
+            raise SettingsError(
+                f"--analyses is {options.analyses!r}, which needs --labels; expected some of "
+                f"{', '.join(OF_ANY_NETWORK)}"
+            )
     if options.rows is not None:
         rows = chosen("--rows", options.rows, ROWS)
     settings = TrackSettings(options.interval, adaptive_policy(options), delays(options), options.slow_track_share)

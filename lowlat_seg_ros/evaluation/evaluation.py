@@ -16,10 +16,15 @@ from lowlat_seg_ros.evaluation.pair_scores import PairScores
 from lowlat_seg_ros.evaluation.paper_tables import PaperTable
 from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint, policy_curves
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore, propagation_scores
+from lowlat_seg_ros.evaluation.reliability import ReliabilityCurve, reliability_curves
 from lowlat_seg_ros.evaluation.rows import SINGLE_FRAME_ROWS, ScoreRow, SettingsError, TrackSettings, evaluate_rows
 
 DISTANCES: Final = "distances"
-ANALYSES: Final = (DISTANCES, "propagation_ways", "deviations", "policies")
+RELIABILITY: Final = "reliability"
+OF_ANY_NETWORK: Final = (DISTANCES, RELIABILITY)
+"""Analyses that need no labels and no fast track of the model's own."""
+
+ANALYSES: Final = (DISTANCES, "propagation_ways", "deviations", "policies", RELIABILITY)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Evaluation:
     propagation_ways: list[PropagationScore] | None = None
     deviations: list[DeviationPair] | None = None
     policies: list[PolicyPoint] | None = None
+    reliability: list[ReliabilityCurve] | None = None
     latency: LatencyReport | None = None
     table: PaperTable | None = None  # of the paper, in the place of all the others but ``rows`` and ``latency``
     cut: ScoreRow | None = None  # agreement with the full network after one
@@ -96,4 +102,7 @@ def evaluate(clip: EvaluatedClip, plan: EvaluationPlan, model: str, clip_name: s
     if "policies" in plan.analyses:
         with found.timing("policies"):
             found.policies = policy_curves(clip, pairs)
+    if RELIABILITY in plan.analyses:
+        with found.timing("reliability"):
+            found.reliability = reliability_curves(clip, plan.settings)
     return found

@@ -14,6 +14,7 @@ from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.paper_tables import PaperTable
 from lowlat_seg_ros.evaluation.policy_curves import PolicyPoint
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
+from lowlat_seg_ros.evaluation.reliability import ReliabilityCurve
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import TrackSettings, full_network_at_its_best
 
@@ -50,6 +51,7 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
         "propagation_ways": _mappings(found.propagation_ways),
         "deviations": None if found.deviations is None else _deviations(found.deviations),
         "policies": _mappings(found.policies),
+        "reliability": _mappings(found.reliability),
         "latency": None if found.latency is None else asdict(found.latency),
         "table": None if found.table is None else _table(found.table),
         "timings": found.seconds,
@@ -87,7 +89,9 @@ def _table(table: PaperTable) -> dict[str, Any]:
     return {**asdict(table), "rows": rows}
 
 
-def _mappings(figures: Sequence[PropagationScore] | Sequence[PolicyPoint] | None) -> list[dict[str, Any]] | None:
+def _mappings(
+    figures: Sequence[PropagationScore] | Sequence[PolicyPoint] | Sequence[ReliabilityCurve] | None,
+) -> list[dict[str, Any]] | None:
     return None if figures is None else [asdict(figure) for figure in figures]
 
 

@@ -13,6 +13,7 @@ from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyReport
 from lowlat_seg_ros.evaluation.paper_tables import PaperTable, table_cells
 from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PREDICTED, TRUE, PolicyPoint
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
+from lowlat_seg_ros.evaluation.reliability import ReliabilityCurve
 from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
 from lowlat_seg_ros.evaluation.rows import ScoreRow, full_network_at_its_best
 
@@ -43,6 +44,8 @@ def evaluation_markdown(found: Evaluation) -> str:
         lines += ["", "## Predicted against true deviation", "", *_deviations(found.deviations)]
     if found.policies:
         lines += ["", "## Policies at the same number of key frames (mIoU)", "", *_policies(found.policies)]
+    if found.reliability:
+        lines += ["", "## Confidence against agreement", "", *_reliability(found.reliability)]
     if found.latency:
         lines += ["", "## Accuracy against latency", "", *_latency(found.latency)]
     return "\n".join([*lines, *_left_out(found)]) + "\n"
@@ -154,6 +157,22 @@ def _policies(points: Sequence[PolicyPoint]) -> list[str]:
         verdict = f"less accurate than the fixed interval at {', '.join(behind)}" if behind else "nowhere less accurate"
         lines += ["", f"By {policy} the labels are {verdict}."]
     return lines
+
+
+def _reliability(curves: Sequence[ReliabilityCurve]) -> list[str]:
+    lines = []
+    for curve in curves:
+        predicted, observed = ([getattr(each, name) for each in curve.bins] for name in ("predicted", "observed"))
+        head = [curve.name, *(f"{value:.2f}" for value in predicted), "all", "calibration error", "Brier"]
+        errors = [_figure(curve.calibration_error), _figure(curve.brier)]
+        agree = ["agree", *(f"{value:.2f}" for value in observed), f"{curve.observed:.3f}", *errors]
+        share = ["of the pixels", *(f"{each.share:.3f}" for each in curve.bins), f"{curve.predicted:.3f} predicted"]
+        lines += [*table(head, [agree, [*share, NO_VALUE, NO_VALUE]]), ""]
+    return [
+        *lines,
+        f"Over the {curves[0].frames} frames from the slow network's first answer on. Above each column stands the "
+        "predicted probability that a label is the full network's own, under it the share of those that are.",
+    ]
 
 
 def _latency(report: LatencyReport) -> list[str]:

@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyRow
 from lowlat_seg_ros.evaluation.policy_curves import POLICIES, PolicyPoint
+from lowlat_seg_ros.evaluation.reliability import ReliabilityCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +47,8 @@ def plot_files(found: Evaluation) -> dict[str, bytes]:
         figures["deviations"] = deviation_figure(found.deviations)
     if found.policies:
         figures["policies"] = policy_figure(found.policies, found.frames)
+    if found.reliability:
+        figures["reliability"] = reliability_figure(found.reliability)
     if found.latency:
         figures["latency"] = latency_figure(found.latency.rows)
     return {f"{name}.png": png_of(figure) for name, figure in figures.items()}
@@ -88,6 +92,22 @@ def policy_figure(points: list[PolicyPoint], frames: int) -> Figure:
         own = [point for point in points if point.policy == name]
         intervals = [frames / point.key_frames for point in own]
         axes.plot(intervals, [point.mean_iou for point in own], f"{marker}-", color=colour, label=name)
+    axes.legend()
+    return figure
+
+
+def reliability_figure(curves: Sequence[ReliabilityCurve]) -> Figure:
+    """Right where it is on the diagonal; the larger a point, the more pixels."""
+    titles = "Confidence against agreement", "predicted: the label is the full network's own", "share that is"
+    figure, axes = empty_figure(*titles)
+    axes.axline((0, 0), slope=1, color="grey", linewidth=1, label="right")
+    for curve, colour, marker in zip(curves, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False):
+        predicted, observed = ([getattr(each, name) for each in curve.bins] for name in ("predicted", "observed"))
+        label = f"{curve.name}: error {curve.calibration_error:.3f}"
+        axes.plot(predicted, observed, "-", color=colour, marker=marker, markersize=4, label=label)
+        sizes = [600 * each.share for each in curve.bins]
+        axes.scatter(predicted, observed, sizes, colour, alpha=0.3, linewidths=0)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.legend()
     return figure
 

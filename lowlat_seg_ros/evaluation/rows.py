@@ -193,13 +193,9 @@ def in_engine(
     delay_frames: int = 1,
     propagation: str | PropagationKind | None = None,
 ) -> Callable[[EvaluatedFrame], LabelledFrame]:
-    """The node's engine, with a slow track that is late by counted frames."""
-    engine = StreamEngine(
-        clip.remembering,
-        InlineSlowTrack(clip.slow, delay_frames, settings.slow_track_share),
-        policy,
-        propagation=propagation or clip.propagation_name,
-        low_latency=low_latency,
+    """What the engine says of each frame in turn."""
+    engine = engine_of(
+        clip, settings, policy, low_latency=low_latency, delay_frames=delay_frames, propagation=propagation
     )
 
     def label(frame: EvaluatedFrame) -> LabelledFrame:
@@ -207,6 +203,25 @@ def in_engine(
         return LabelledFrame(result.labels, result.is_key_frame)
 
     return label
+
+
+def engine_of(
+    clip: EvaluatedClip,
+    settings: TrackSettings,
+    policy: KeyFramePolicy,
+    *,
+    low_latency: bool = True,
+    delay_frames: int = 1,
+    propagation: str | PropagationKind | None = None,
+) -> StreamEngine:
+    """The node's engine, with a slow track that is late by counted frames."""
+    return StreamEngine(
+        clip.remembering,
+        InlineSlowTrack(clip.slow, delay_frames, settings.slow_track_share),
+        policy,
+        propagation=propagation or clip.propagation_name,
+        low_latency=low_latency,
+    )
 
 
 def _fused(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:
