@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -45,12 +46,15 @@ def test_a_dead_process_leaves_its_segment_only_until_the_next_starts(holder: su
     lock = segment.with_name(f"{segment.name}_el")
     assert segment.is_file() and lock.is_file()
     assert segment not in remove_dead_files(minimum_age_seconds=0.0)
+    mapped = re.findall(r"/dev/shm/\S*fast(?:dds|rtps)_\S+", Path(f"/proc/{holder.pid}/maps").read_text())
+    ports = [Path(file) for file in mapped if "_port" in file]
+    assert ports
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert lock.is_file()
     removed = remove_dead_files(minimum_age_seconds=0.0)
-    assert {segment, lock} <= set(removed)
-    assert not segment.exists() and not lock.exists()
+    assert {segment, lock, *ports} <= set(removed)
+    assert not [file for file in (segment, lock, *ports) if file.exists()]
 
 
 def test_a_lock_that_is_just_being_made_is_left_alone(holder: subprocess.Popen[str]) -> None:

@@ -47,6 +47,7 @@ def set_up_process() -> None:
         Error: no process with ROS can be started here.
     """
     keep_large_buffers()
+    remove_dead_files()
     choose_transport_profile()
     let_threads_sleep()
     require_room_for_ros()
@@ -86,13 +87,11 @@ def run_process(run: Callable[[list[str], StopSignals], int], arguments: list[st
 def choose_transport_profile() -> None:
     """Point Fast DDS to our profile, unless the user chose one or named the transports to use.
 
-    Only this process's and its children's environment changes. The profile's segment is as large as /dev/shm allows;
-    what dead processes of this user have left there is removed first.
+    Only this process's and its children's environment changes. The profile's segment is as large as /dev/shm allows.
     """
     profile = transport_profile()
     if profile is None or is_chosen_by_user(profile):
         return
-    remove_dead_files()
     os.environ[profile_variable()] = str(fitting_profile(profile, segment_size(free_bytes())))
 
 
