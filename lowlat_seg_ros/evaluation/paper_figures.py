@@ -145,7 +145,8 @@ def _quote(axes: Axes) -> None:
     for point, height in zip(points, names, strict=True):
         axes.axhline(point.mean_iou, color="grey", linestyle=":", linewidth=1, zorder=0)
         at_edge = axes.get_yaxis_transform()
-        axes.text(1.01, height, f"{point.name}, quoted", transform=at_edge, va="center", fontsize="small")
+        name = f"{point.name}, {'quoted' if point.is_checked else 'unchecked'}"
+        axes.text(1.01, height, name, transform=at_edge, va="center", fontsize="small")
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:

@@ -185,8 +185,8 @@ class GatedFusion(nn.Module):
 
     The key frame's guidance, moved by the same kernels, is compared with the current frame's. Where the two agree the
     gate is shut and what Sh found is left as it is; where they differ (something uncovered, something new) AdaptNet's
-    view of the current frame is added. A fusion without a gate learns on pictures that Sh was trained on, where Sh can
-    be believed, and then makes worse what Sh finds in others.
+    view of the current frame is added. A fusion without a gate learns on pictures that Sh was trained on and
+    knows better than others, and made worse what Sh found in those.
     """
 
     def __init__(self, high_channels: int, adapt_channels: int, guidance_channels: int) -> None:
