@@ -220,7 +220,12 @@ def test_table_4_quotes_the_others_and_keeps_a_place_for_the_test_split(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--rows", "fixed"], "--rows chooses what a table of the paper does not have"),
+        (["--rows", "fixed"], "--rows chooses what table 2 of the paper does not have"),
+        (["--propagation", "copy"], "--propagation chooses what table 2"),
+        (["--interval", "7"], "--interval chooses what table 2"),
+        (["--delay-frames", "3"], "--delay-frames chooses what table 2"),
+        (["--delay-ms", "90"], "--delay-ms chooses what table 2"),
+        (["--cut-from", "street"], "--cut-from chooses what table 2"),
         (["--latency"], "--latency times other networks"),
         (["--stills"], "--table 2 takes a video; expected of stills --table 4"),
     ],

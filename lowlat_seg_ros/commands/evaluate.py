@@ -15,6 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.commands.evaluate_latency import (
+    add_latency,
+    add_latency_options,
+    check_latency_options,
+    compared_networks,
+)
+from lowlat_seg_ros.commands.evaluate_table import DELAYS, check_table_options, evaluate_table
 from lowlat_seg_ros.commands.label_options import add_label_options, given_classes
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.runtime_options import add_model_options, add_runtime_options, wishes_of
@@ -32,16 +39,12 @@ from lowlat_seg_ros.evaluation.evaluation import ANALYSES, OF_ANY_NETWORK, Evalu
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.given_frames import given_frames
-from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
-from lowlat_seg_ros.evaluation.paper_tables import NUMBERS, paper_table
+from lowlat_seg_ros.evaluation.paper_tables import NUMBERS
 from lowlat_seg_ros.evaluation.plots import plot_files
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
-from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
-from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, PredictedDeviation
@@ -76,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads of PyTorch; on a busy machine 1 is fastest")
     _add_track_options(parser)
     add_runtime_options(parser)
-    _add_latency_options(parser)
+    add_latency_options(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--out", type=Path, help="folder for the figures, the tables and the plots")
     parser.set_defaults(run_command=evaluate_command)
@@ -95,7 +98,7 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
         "--delay-frames",
         type=int,
         nargs="+",
-        default=[1, 2],
+        default=DELAYS,
         metavar="N",
         help="frames the slow network lags, a row of 'low-latency' and 'just-in-time' each; default: 1 2",
     )
@@ -122,40 +125,11 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_latency_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--latency", action="store_true", help="time the two tracks and single-frame networks; takes a quiet machine"
-    )
-    parser.add_argument(
-        "--compare",
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="checkpoints whose full networks are timed too",
-    )
-    parser.add_argument(
-        "--rounds", type=int, help="of --latency and --table 1: times through the clip; the default is 3, and 1"
-    )
-    parser.add_argument(
-        "--fast-threads",
-        type=int,
-        default=0,
-        help="with --latency: CPU threads of the fast track; the default is the node's",
-    )
-    parser.add_argument("--slow-threads", type=int, default=0, help="with --latency: those of the slow track")
-    parser.add_argument(
-        "--single-frame-threads",
-        type=int,
-        default=0,
-        help="with --latency: those of single-frame networks; default: both tracks' together",
-    )
-
-
 def evaluate_command(options: argparse.Namespace) -> None:
     thin_out(options)
     plan = plan_from(options)
-    check_latency_options(options)
-    check_table_options(options)
+    check_latency_options(options, has_labels(options))
+    check_table_options(options, has_labels(options))
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.out is not None:
@@ -257,22 +231,6 @@ def names_matched(
     return by_name
 
 
-def evaluate_table(
-    clip: EvaluatedClip, plan: EvaluationPlan, names: tuple[str, str], options: argparse.Namespace
-) -> Evaluation:
-    """The paper's table that was asked for, in the place of rows and analyses."""
-    if plan.is_video:
-        clip.require_one_size()
-    prepare_for_timing()
-    found = Evaluation(*names, clip.classes, len(clip), plan, clip.full_rows)
-    timing = LatencySettings(options.rate, options.rounds or 1)
-    threads = thread_counts(options.fast_threads, options.slow_threads)
-    with found.timing("table"):
-        made = paper_table(options.table, clip, plan.settings, timing, threads, plan.is_video)
-    found.table, found.rows, found.latency = made.table, list(made.rows), made.latency
-    return found
-
-
 def has_labels(options: argparse.Namespace) -> bool:
     """Whether there is a truth to score against."""
     return options.labels is not None or options.frames == STREET
@@ -344,35 +302,6 @@ def delays(options: argparse.Namespace) -> tuple[int, ...]:
     return (max(1, math.ceil(options.delay_ms * options.rate / 1000)),)
 
 
-def check_latency_options(options: argparse.Namespace) -> None:
-    if options.latency and not has_labels(options):
-        raise SettingsError("--latency scores each network against the truth; expected --labels beside it")
-    if options.compare and not options.latency:
-        raise SettingsError("--compare names networks to be timed; expected --latency beside it")
-    for name in ("threads", "rounds"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise SettingsError(f"--{name} is {getattr(options, name)}; expected 1 or more")
-    for name in ("fast_threads", "slow_threads", "single_frame_threads"):
-        if getattr(options, name) < 0:
-            raise SettingsError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected 0 or more")
-
-
-def check_table_options(options: argparse.Namespace) -> None:
-    if options.table is None:
-        return
-    for name in ("rows", "analyses"):
-        if getattr(options, name) is not None:
-            raise SettingsError(
-                f"--{name} chooses what a table of the paper does not have; expected it without --table"
-            )
-    if options.latency:
-        raise SettingsError("--latency times other networks than a table of the paper; expected one of both")
-    if not has_labels(options):
-        raise SettingsError("--table scores labels against the truth; expected --labels beside it")
-    if options.stills and options.table < 4:
-        raise SettingsError(f"--table {options.table} takes a video; expected of stills --table 4")
-
-
 def require_positive(option: str, value: float) -> None:
     if not 0 < value < math.inf:
         raise SettingsError(f"{option} is {value}; expected a number above 0")
@@ -389,45 +318,6 @@ def require_writable(file: Path, option: str) -> None:
         raise SettingsError(f"{option}: {folder} is a file; expected a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SettingsError(f"{option}: the folder {folder} cannot be written to")
-
-
-def compared_networks(models: Sequence[str], network: SlowNetwork) -> dict[str, SegmentationNetwork]:
-    """The networks that are timed beside the model, by their folders' names where these differ."""
-    short = [Path(model).resolve().name for model in models]
-    names = short if len(set(short)) == len(short) else models
-    networks = {}
-    for name, model in zip(names, models, strict=True):
-        networks[name] = load_checkpoint(model)
-        classes = networks[name].config.classes
-        if classes != network.classes:
-            raise SettingsError(f"--compare: the classes of {model} are not those of the model; expected the same")
-    return networks
-
-
-def add_latency(
-    found: Evaluation,
-    clip: EvaluatedClip,
-    tracks: Tracks,
-    compared: dict[str, SegmentationNetwork],
-    options: argparse.Namespace,
-) -> None:
-    threads = thread_counts(options.fast_threads, options.slow_threads)
-    single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
-    policy = found.plan.settings.adaptive
-    candidates = candidates_of(
-        tracks, compared, policy, clip.propagation_name, threads, single_frame_threads, options.rate
-    )
-    prepare_for_timing()
-    with found.timing("latency"):
-        found.latency = measure_latency(
-            candidates, clip.frames, clip.new_matrix, LatencySettings(options.rate, options.rounds or 3)
-        )
-
-
-def prepare_for_timing() -> None:
-    """As the node's process does."""
-    keep_large_buffers()
-    freeze_gc()
 
 
 def write(found: Evaluation, options: argparse.Namespace) -> None:
