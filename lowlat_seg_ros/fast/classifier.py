@@ -91,9 +91,10 @@ class Learner:
     It has weights for every id that there is; a step costs by those that the remembered key frames show.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 0) -> None:
+        """``seed``: of its random numbers, so that a run can be repeated."""
         self._lessons: deque[Lesson] = deque(maxlen=KEYS_REMEMBERED)
-        self._random = np.random.default_rng(0)  # of its own, so that a run can be repeated
+        self._random = np.random.default_rng(seed)
         self._mean = self._spread = torch.empty(0)
         self._state = torch.empty(0)  # (3, weights): the weights of all classes, and the gradient's two moments
         self._steps = 0
