@@ -181,7 +181,10 @@ def test_latency_is_measured_beside_other_checkpoints(clip: Path, model: Path, t
     assert evaluate(clip, model, *few, "--latency", "--compare", str(other), "--out", str(out)) == 0
     latency = figures(out / JSON_FILE)["latency"]
     rows = {row["name"]: row for row in latency["rows"]}
-    assert list(rows) == ["two tracks", "Sl alone", "full network", "other"]
+    assert list(rows)[:3] == ["two tracks", "Sl alone", "full network"]
+    for way in (model.name, f"{model.name}'s Sl", "other", "other's Sl"):
+        for place in ("torch fp32", "openvino fp32", "onnxruntime fp32"):
+            assert rows.pop(f"{way} in {place}")["frames"] == 2 * FRAMES
     assert rows["full network"]["frames"] == 2 * FRAMES
     assert rows["full network"]["mean_iou"] == pytest.approx(
         rows_of(out / JSON_FILE)["per-frame"]["mean_iou"], abs=1e-6

@@ -128,7 +128,7 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
 def evaluate_command(options: argparse.Namespace) -> None:
     thin_out(options)
     plan = plan_from(options)
-    check_latency_options(options, has_labels(options))
+    check_latency_options(options, has_labels=has_labels(options))
     check_table_options(options, has_labels(options))
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -141,7 +141,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
     if not isinstance(network, SegmentationNetwork):
         raise SettingsError(f"the fast track of {options.model} is no checkpoint's; expected one of those")
     plan = fitting_plan(plan, network, slow, options)
-    compared = compared_networks(options.compare, slow)
+    compared = compared_networks(options, slow)
     given = open_clip(options.frames, rate_hz=options.given_rate, is_video=not options.stills)
     classes = classes_of_labels(options, slow, given.problems)
     by_name = names_matched(options, slow, classes, given.problems)

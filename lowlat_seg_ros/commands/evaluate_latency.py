@@ -1,21 +1,30 @@
-"""``lowlat-seg evaluate --latency``: its options, and networks timed in one run."""
+"""``lowlat-seg evaluate --latency``: its options, and the networks that are timed beside the two tracks."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
-from lowlat_seg_ros.evaluation.latency import LatencySettings, candidates_of, measure_latency
+from lowlat_seg_ros.evaluation.latency import (
+    LatencySettings,
+    SingleFrameCandidate,
+    candidates_of,
+    measure_latency,
+)
+from lowlat_seg_ros.evaluation.per_frame_network import full_network, single_frame_network
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.choice import Place
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.slow.registry import Tracks
+from lowlat_seg_ros.stream.networks import networks_in_every_place
+
+ComparedNetworks = Mapping[str, Mapping[Place, SlowNetwork]]  # by their folders' or files' names
 
 
 def add_latency_options(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +33,9 @@ def add_latency_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--compare",
-        nargs="+",
-        default=[],
+        nargs="*",
         metavar="MODEL",
-        help="checkpoints whose full networks are timed too",
+        help="time the full networks of these and of --model too, each in every runtime and precision that there is",
     )
     parser.add_argument(
         "--rounds", type=int, help="of --latency and --table 1: times through the clip; the default is 3, and 1"
@@ -47,10 +55,10 @@ def add_latency_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_latency_options(options: argparse.Namespace, has_labels: bool) -> None:
+def check_latency_options(options: argparse.Namespace, *, has_labels: bool) -> None:
     if options.latency and not has_labels:
         raise SettingsError("--latency scores each network against the truth; expected --labels beside it")
-    if options.compare and not options.latency:
+    if options.compare is not None and not options.latency:
         raise SettingsError("--compare names networks to be timed; expected --latency beside it")
     for name in ("threads", "rounds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
@@ -60,37 +68,54 @@ def check_latency_options(options: argparse.Namespace, has_labels: bool) -> None
             raise SettingsError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected 0 or more")
 
 
-def compared_networks(models: Sequence[str], network: SlowNetwork) -> dict[str, SegmentationNetwork]:
-    """The networks that are timed beside the model, by their folders' names where these differ."""
+def compared_networks(options: argparse.Namespace, network: SlowNetwork) -> ComparedNetworks:
+    """Those that are timed beside the model and the model itself, in every place; none without ``--compare``."""
+    if options.compare is None:
+        return {}
+    models = [options.model, *options.compare]
     short = [Path(model).resolve().name for model in models]
     names = short if len(set(short)) == len(short) else models
-    networks = {}
-    for name, model in zip(names, models, strict=True):
-        networks[name] = load_checkpoint(model)
-        classes = networks[name].config.classes
-        if classes != network.classes:
-            raise SettingsError(f"--compare: the classes of {model} are not those of the model; expected the same")
-    return networks
+    compared = {name: networks_in_every_place(model) for name, model in zip(names, models, strict=True)}
+    for name, places in compared.items():
+        if any(other.classes != network.classes for other in places.values()):
+            raise SettingsError(f"--compare: the classes of {name} are not those of the model; expected the same")
+    return compared
 
 
 def add_latency(
-    found: Evaluation,
-    clip: EvaluatedClip,
-    tracks: Tracks,
-    compared: dict[str, SegmentationNetwork],
-    options: argparse.Namespace,
+    found: Evaluation, clip: EvaluatedClip, tracks: Tracks, compared: ComparedNetworks, options: argparse.Namespace
 ) -> None:
     threads = thread_counts(options.fast_threads, options.slow_threads)
     single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
     policy = found.plan.settings.adaptive
-    candidates = candidates_of(
-        tracks, compared, policy, clip.propagation_name, threads, single_frame_threads, options.rate
-    )
+    candidates = [
+        *candidates_of(tracks, policy, clip.propagation_name, threads, single_frame_threads, options.rate),
+        *_single_frame_candidates(tracks, compared, single_frame_threads),
+    ]
     prepare_for_timing()
     with found.timing("latency"):
         found.latency = measure_latency(
             candidates, clip.frames, clip.new_matrix, LatencySettings(options.rate, options.rounds or 3)
         )
+
+
+def _single_frame_candidates(
+    tracks: Tracks, compared: ComparedNetworks, threads: int
+) -> Sequence[SingleFrameCandidate]:
+    """The full network of each, and of ours Sl with a classifier of its own, in every place."""
+    candidates = []
+    for name, places in compared.items():
+        for place, network in places.items():
+            ours = isinstance(network, SegmentationNetwork)
+            fast = network if isinstance(network, SegmentationNetwork) else tracks.fast
+            labellers = {name: full_network(Tracks(network, fast))}
+            if ours:
+                labellers[f"{name}'s Sl"] = single_frame_network(fast)
+            candidates += [
+                SingleFrameCandidate(f"{way} in {' '.join(place)}", label, fast.config.input_size, threads)
+                for way, label in labellers.items()
+            ]
+    return candidates
 
 
 def prepare_for_timing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedFrame
-from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork, full_network, single_frame_network
+from lowlat_seg_ros.evaluation.per_frame_network import full_network, single_frame_network
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.fast.registry import PropagationKind
-from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
+from lowlat_seg_ros.runtime.machine import cpu_model, instruction_sets, usable_cores
 from lowlat_seg_ros.runtime.threads import ThreadCounts
 from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -210,7 +209,7 @@ def measure_latency(
     finally:
         torch.set_num_threads(callers_threads)
     rows = tuple(_row(candidate, record) for candidate, record in zip(candidates, timed, strict=True))
-    machine = f"{cpu_model()}, {usable_cores()} cores, torch {torch.__version__}"
+    machine = f"{cpu_model()} ({instruction_sets()}), {usable_cores()} cores, torch {torch.__version__}"
     return LatencyReport(rows, machine, load, settings.rate_hz, settings.rounds)
 
 
@@ -250,17 +249,13 @@ def _row(candidate: Candidate, record: _Timed) -> LatencyRow:
 
 def candidates_of(
     tracks: Tracks,
-    compared: Mapping[str, SegmentationNetwork],
     policy: KeyFramePolicy,
     propagation: str,
     threads: ThreadCounts,
     single_frame_threads: int,
     rate_hz: float,
 ) -> list[Candidate]:
-    """The two tracks, both single-frame networks in the model, and other checkpoints' full networks by their names.
-
-    Sl alone is among them where it knows the slow network's classes.
-    """
+    """The two tracks, and both single-frame networks: Sl alone where it knows the slow network's classes."""
     size = tracks.fast.config.input_size
     labellers: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"full network": full_network(tracks)}
     if tracks.fast.classes == tracks.slow.classes:
@@ -268,8 +263,4 @@ def candidates_of(
     return [
         TwoTracksCandidate(tracks, policy, propagation, threads, rate_hz),
         *(SingleFrameCandidate(name, label, size, single_frame_threads) for name, label in labellers.items()),
-        *(
-            SingleFrameCandidate(name, PerFrameNetwork(other, other), other.config.input_size, single_frame_threads)
-            for name, other in compared.items()
-        ),
     ]

@@ -233,6 +233,8 @@ class OnnxRunner:
         def refuse(place: Place) -> str:
             if place.runtime == TORCH:
                 return NOT_IN_TORCH
+            if place.precision == "int8":
+                return "an ONNX file has no calibration of ours; one that its author made int8 stays so in fp32"
             return "" if place == as_loaded else refusal_here(place, device)
 
         choice = choose(wish, refuse)

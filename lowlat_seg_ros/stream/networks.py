@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import torch
 
+from lowlat_seg_ros.errors import ParameterError
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.models.placing import Placer
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.choice import Choice, Wish, choose, torch_alone
+from lowlat_seg_ros.runtime.choice import Choice, Place, Wish, choose, refusal_here, torch_alone, usable_places
 from lowlat_seg_ros.slow.network import CanBePlaced, SlowNetwork
 from lowlat_seg_ros.slow.registry import load_model, load_tracks
 
@@ -89,6 +92,19 @@ def load_slow(model: str, wish: Wish, device: torch.device, size: Size | None = 
     if isinstance(slow, SegmentationNetwork):
         return Placer(slow, device, size).placed(None, wish)[0]
     return place_slow(slow, wish, device)[0]
+
+
+def networks_in_every_place(model: str) -> Mapping[Place, SlowNetwork]:
+    """A model on the CPU in every runtime and precision that serves here; of ours both halves are there."""
+    cpu = torch.device("cpu")
+    network = load_model(model, cpu)
+    if isinstance(network, SegmentationNetwork):
+        return Placer(network, cpu).everywhere()
+    found = {}
+    for place in usable_places(lambda place: refusal_here(place, cpu)):
+        with suppress(ParameterError):  # it is not for every network
+            found[place] = place_slow(network, Wish("slow", *place), cpu)[0]
+    return found
 
 
 def place_slow(slow: SlowNetwork, wish: Wish, device: torch.device) -> tuple[SlowNetwork, Choice]:
