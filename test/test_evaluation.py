@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lowlat_seg_ros.data.camvid import LabelledImage
 from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.evaluation.deviations import correlation, deviation, deviation_pairs
+from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, deviation, deviation_pairs, mean_error
 from lowlat_seg_ros.evaluation.distances import FARTHEST, distance_curve
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
@@ -188,6 +188,11 @@ def test_deviations_are_of_all_pairs_within_the_longest_interval() -> None:
     assert pair.predicted == measured
     assert pair.of_full_network == np.mean(clip().full_labels(2) != clip().full_labels(7))
     assert pair.of_truth == deviation(clip().frames[2].truth, clip().frames[7].truth)
+
+
+def test_the_mean_error_is_positive_where_predictions_are_too_high() -> None:
+    pairs = [DeviationPair(0, 1, predicted, 0.1, 0.3) for predicted in (0.15, 0.11)]
+    assert mean_error(pairs) == pytest.approx(0.03)
 
 
 def test_correlation_is_pearsons_over_what_is_known() -> None:

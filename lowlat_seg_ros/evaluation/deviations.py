@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,12 @@ def deviation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     labelled = (first != UNLABELLED) & (second != UNLABELLED)
     count = int(labelled.sum())
     return float(((first != second) & labelled).sum() / count) if count else math.nan
+
+
+def mean_error(pairs: Sequence[DeviationPair]) -> float:
+    """How far predictions lie above the full network's deviations on average, which no correlation tells; NaN of none."""
+    errors = [pair.predicted - pair.of_full_network for pair in pairs]
+    return float(np.mean(errors)) if errors else math.nan
 
 
 def correlation(first: list[float], second: list[float]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation
+from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, mean_error
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
@@ -76,6 +76,7 @@ def _deviations(pairs: list[DeviationPair]) -> dict[str, Any]:
         "pairs": len(pairs),
         "correlation_with_full_network": correlation(predicted, of_full_network),
         "correlation_with_truth": correlation(predicted, of_truth),
+        "mean_error": mean_error(pairs),
         "key": [pair.key for pair in pairs],
         "index": [pair.index for pair in pairs],
         "predicted": predicted,

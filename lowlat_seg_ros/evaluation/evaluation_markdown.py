@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation
+from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, mean_error
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyReport
@@ -133,7 +133,8 @@ def _deviations(pairs: Sequence[DeviationPair]) -> list[str]:
     of_truth = correlation(predicted, [pair.of_truth for pair in pairs])
     return [
         f"Pearson's correlation over {len(pairs)} pairs: {_figure(of_full_network)} with the deviation of the full "
-        f"network's labels, {_figure(of_truth)} with that of the ground truth."
+        f"network's labels, {_figure(of_truth)} with that of the ground truth. On average the prediction is "
+        f"{_figure(mean_error(pairs))} above the former."
     ]
 
 
