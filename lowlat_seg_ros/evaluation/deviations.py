@@ -52,7 +52,7 @@ def deviation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
 
 
 def mean_error(pairs: Sequence[DeviationPair]) -> float:
-    """How far predictions lie above the full network's deviations on average, which no correlation tells; NaN of none."""
+    """How far predictions lie above the full network's deviations on average, as no correlation tells; NaN of none."""
     errors = [pair.predicted - pair.of_full_network for pair in pairs]
     return float(np.mean(errors)) if errors else math.nan
 
