@@ -164,23 +164,8 @@ def _reliability(curves: Sequence[ReliabilityCurve]) -> list[str]:
     lines = []
     for curve in curves:
         predicted, observed = ([getattr(each, name) for each in curve.bins] for name in ("predicted", "observed"))
-        head = [curve.name, *(f"{value:.2f}" for value in predicted), "all", "calibration error", "Brier"]
-        errors = [_figure(curve.calibration_error), _figure(curve.brier)]
-        agree = ["agree", *(f"{value:.2f}" for value in observed), f"{curve.observed:.3f}", *errors]
-        share = ["of the pixels", *(f"{each.share:.3f}" for each in curve.bins), f"{curve.predicted:.3f} predicted"]
-        lines += [*table(head, [agree, [*share, NO_VALUE, NO_VALUE]]), ""]
-    return [
-        *lines,
-        f"Over the {curves[0].frames} frames from the slow network's first answer on. Above each column stands the "
-        "predicted probability that a label is the full network's own, under it the share of those that are.",
-    ]
-
-
-def _reliability(curves: Sequence[ReliabilityCurve]) -> list[str]:
-    lines = []
-    for curve in curves:
-        predicted, observed = ([getattr(each, name) for each in curve.bins] for name in ("predicted", "observed"))
-        head = [f"{curve.name}, {curve.frames} frames", *(f"{value:.2f}" for value in predicted), "all", "calibration error", "Brier"]
+        what, predictions = f"{curve.name}, {curve.frames} frames", [f"{value:.2f}" for value in predicted]
+        head = [what, *predictions, "all", "calibration error", "Brier"]
         errors = [_figure(curve.calibration_error), _figure(curve.brier)]
         agree = ["agree", *(f"{value:.2f}" for value in observed), f"{curve.observed:.3f}", *errors]
         share = ["of the pixels", *(f"{each.share:.3f}" for each in curve.bins), f"{curve.predicted:.3f} predicted"]
