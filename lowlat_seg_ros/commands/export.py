@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import io
 import itertools
 import json
@@ -31,7 +32,8 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime import in_openvino
 from lowlat_seg_ros.runtime.choice import Wish
 from lowlat_seg_ros.runtime.extras import import_extra
-from lowlat_seg_ros.runtime.onnx_program import EXTRA, INPUT, OUTPUT, written
+from lowlat_seg_ros.runtime.in_onnxruntime import EXTRA
+from lowlat_seg_ros.runtime.onnx_program import INPUT, OUTPUT, written
 
 SUFFIXES: Final = {"onnx": ".onnx", "openvino": ".xml"}
 FRAMES_COMPARED: Final = 2
@@ -121,7 +123,7 @@ def write_calibration(model: str, pictures: str, frames: Sequence[NDArray[np.uin
 
 def onnx_bytes(network: SegmentationNetwork) -> bytes:
     """The full network, from a normalised float32 picture (1, 3, H, W) of the model's input size to its logits."""
-    onnx = import_extra("onnx", EXTRA, "exporting")
+    onnx = importlib.import_module("onnx")
     width, height = network.config.input_size
     model = onnx.load_model_from_string(written(network, (1, 3, height, width)))
     onnx.helper.set_model_props(model, metadata(network.config))

@@ -22,7 +22,6 @@ from lowlat_seg_ros.runtime.choice import (
     Place,
     Wish,
     choose,
-    missing_converter,
     refusal_here,
     usable_places,
 )
@@ -71,7 +70,7 @@ class Placer:
 
     def refuse(self, half: Half) -> Callable[[Place], str]:
         """Why a place cannot serve one track."""
-        return lambda place: refusal_here(place, self._device) or missing_converter(place) or self._uncalibrated(place)
+        return lambda place: refusal_here(place, self._device) or self._uncalibrated(place)
 
     def _uncalibrated(self, place: Place) -> str:
         if place.precision != "int8" or self._network.calibration is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -106,16 +105,6 @@ def refusal_here(place: Place, device: torch.device) -> str:
 def torch_alone(place: Place) -> str:
     """A ``Refuse`` of networks that are torch's and stay as they are."""
     return "" if place == AS_LOADED else "this network runs in torch fp32 alone"
-
-
-def missing_converter(place: Place) -> str:
-    """Why layers of ours cannot be brought there; empty where they can."""
-    if place.runtime == TORCH:
-        return ""
-    missing = [module for module in RUNTIMES[place.runtime].needed_to_convert if not importlib.util.find_spec(module)]
-    return f"bringing layers there takes {' and '.join(missing)} (type: pip install 'lowlat-seg-ros[onnx]')" * bool(
-        missing
-    )
 
 
 def choose(wish: Wish, refuse: Refuse) -> Choice:

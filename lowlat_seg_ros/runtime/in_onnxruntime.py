@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.runtime.extras import import_extra
-from lowlat_seg_ros.runtime.onnx_program import EXTRA, Layers, OnnxFile
+from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile
 from lowlat_seg_ros.runtime.runtime import Session, why_not_installed
 from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
 
+EXTRA: Final = "onnx"
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"
+REMEDY: Final = f"pip install 'lowlat-seg-ros[{EXTRA}]'"
 _ERRORS_ALONE: Final = 3
 
 
@@ -26,10 +28,9 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     precisions: tuple[str, ...] = ("fp32",)
-    needed_to_convert: tuple[str, ...] = ("onnx",)
 
     def refusal(self, precision: str, device: torch.device) -> str:
-        why_not = why_not_installed("onnxruntime", EXTRA)
+        why_not = why_not_installed("onnxruntime", REMEDY)
         if not why_not and device.type == "cuda" and CUDA not in providers():
             return f"this onnxruntime has no {CUDA}, and the device is {device}"
         return why_not
@@ -43,12 +44,11 @@ class TensorRt:
 
     name = "tensorrt"
     precisions: tuple[str, ...] = ("fp32", "fp16")
-    needed_to_convert: tuple[str, ...] = ("onnx",)
 
     def refusal(self, precision: str, device: torch.device) -> str:
         if device.type != "cuda":
             return f"tensorrt runs on a GPU, and the device is {device}"
-        why_not = why_not_installed("onnxruntime", EXTRA)
+        why_not = why_not_installed("onnxruntime", REMEDY)
         if not why_not and TENSORRT not in providers():
             return f"this onnxruntime has no {TENSORRT} (it is in onnxruntime-gpu)"
         return why_not

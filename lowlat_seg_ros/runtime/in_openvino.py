@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import logging
 import os
@@ -19,14 +20,13 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.runtime.cache import CacheEntry
-from lowlat_seg_ros.runtime.extras import import_extra
 from lowlat_seg_ros.runtime.onnx_program import CONVERTED_BY, Layers, OnnxFile
 from lowlat_seg_ros.runtime.runtime import Session, lacks_instructions, why_not_installed
 from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
 
 logger = logging.getLogger(__name__)
 
-EXTRA: Final = "openvino"
+REMEDY: Final = "pip install openvino"
 NICENESS: Final = 10  # added to the process's own, as the slow track's, in threads whose runs may be stopped
 MAXIMUM_NICENESS: Final = 19
 _HINTS: Final = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # int8: of what is not in int8
@@ -37,12 +37,11 @@ class OpenVino:
 
     name = "openvino"
     precisions: tuple[str, ...] = (*_HINTS, "int8")
-    needed_to_convert: tuple[str, ...] = ("onnx",)
 
     def refusal(self, precision: str, device: torch.device) -> str:
         if device.type != "cpu":
             return f"openvino runs on the CPU here, and the device is {device}"
-        return why_not_installed("openvino", EXTRA, library) or lacks_instructions(precision)
+        return why_not_installed("openvino", REMEDY, library) or lacks_instructions(precision)
 
     def open(self, network: Layers | OnnxFile, precision: str, threads: int, shape: tuple[int, ...]) -> Session:
         settings = {
@@ -123,7 +122,7 @@ def library() -> Any:
     if is_first:
         sys.modules[telemetry] = None  # type: ignore[assignment]  # openvino then takes its own stub
     try:
-        return import_extra("openvino", EXTRA, "the runtime openvino")
+        return importlib.import_module("openvino")
     finally:
         if is_first:
             del sys.modules[telemetry]

@@ -7,6 +7,7 @@ seconds of a core, with a thread pool that stays; this takes as long as the laye
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +21,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lowlat_seg_ros.errors import Error
-from lowlat_seg_ros.runtime.extras import import_extra
 from lowlat_seg_ros.runtime.ranges import Range, Ranges
 
-EXTRA: Final = "onnx"
 INPUT, OUTPUT = "image", "logits"  # as `lowlat-seg export` names them
 OPSET: Final = 18
 IR_VERSION: Final = 9  # of the file format: the oldest that has this opset
@@ -102,7 +101,7 @@ class _Recorder(TorchDispatchMode):
         self._ranges = None if ranges is None else list(ranges)
         self._in_int8: dict[str, str] = {}  # what has been rounded, by the name of what it is of
         self._convolutions = 0
-        self._onnx = import_extra("onnx", EXTRA, "bringing layers to another runtime")
+        self._onnx = importlib.import_module("onnx")
         self._names: dict[int, str] = {}
         self._alive: list[Tensor] = []  # so that no other tensor comes to an id
         self._nodes: list[Any] = []

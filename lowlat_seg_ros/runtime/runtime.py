@@ -29,7 +29,6 @@ class Runtime(Protocol):
 
     name: str
     precisions: tuple[str, ...]
-    needed_to_convert: tuple[str, ...]  # modules that layers of ours take before they can run there
 
     def refusal(self, precision: str, device: torch.device) -> str:
         """Why it cannot serve here in that precision, in words; empty where it can."""
@@ -90,11 +89,10 @@ class LayersInRuntime:
         return self._sized[shape, grid]
 
 
-def why_not_installed(module: str, extra: str, load: Callable[[], object] | None = None) -> str:
+def why_not_installed(module: str, remedy: str, load: Callable[[], object] | None = None) -> str:
     """Empty where the module can be imported; ``load`` does that in a way of its own."""
-    remedy = f"type: pip install 'lowlat-seg-ros[{extra}]'"
     if importlib.util.find_spec(module) is None:
-        return f"{module} is not installed ({remedy})"
+        return f"{module} is not installed (type: {remedy})"
     try:
         (load or partial(importlib.import_module, module))()
     except Exception as error:  # a library may fail in any way while it is loaded
