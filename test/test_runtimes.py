@@ -34,7 +34,7 @@ from lowlat_seg_ros.models.placing import Placer
 from lowlat_seg_ros.models.tracks import TrackLayers
 from lowlat_seg_ros.runtime import cache, machine, onnx_program
 from lowlat_seg_ros.runtime.cache import SUFFIX, CacheEntry
-from lowlat_seg_ros.runtime.choice import AS_LOADED, RUNTIMES, Choice, Place, Wish, choose, preferred, refusal_here
+from lowlat_seg_ros.runtime.choice import AS_LOADED, RUNTIMES, Place, Wish, choose, preferred, refusal_here
 from lowlat_seg_ros.runtime.onnx_program import OnnxFile, written
 from lowlat_seg_ros.runtime.runtime import InThread
 from lowlat_seg_ros.runtime.stopping import Stop, stop_of_this_thread, stopped_by
@@ -131,7 +131,13 @@ def test_a_stream_of_frames_is_labelled_in_another_runtime(checkpoint: str) -> N
     frames = [(frame, number) for number, frame in enumerate(moving_frames(3, size=(120, 80)))]
 
     def results(fast: str, slow: str) -> list[SegmentationResult]:
-        with Segmenter(checkpoint, fast_model=checkpoint, fast_runtime=fast, slow_runtime=slow) as segmenter:
+        where: dict[str, Any] = {
+            "fast_runtime": fast,
+            "slow_runtime": slow,
+            "fast_precision": "fp32",
+            "slow_precision": "fp32",
+        }
+        with Segmenter(checkpoint, fast_model=checkpoint, **where) as segmenter:
             assert segmenter.segment(*frames[0]).unlabelled_reason == ""
             return [result for _, result in segmenter.frames(frames)]
 
@@ -242,17 +248,29 @@ def test_auto_in_single_precision_leaves_bf16_out(features: Callable[..., None])
     assert choose(Wish("slow", "auto", "fp32"), lambda place: "").place == Place("openvino", "fp32")
 
 
-def test_bf16_is_the_slow_tracks_where_the_cpu_has_products_of_it(features: Callable[..., None]) -> None:
-    def chosen(track: Any) -> Choice:
-        return choose(Wish(track, "auto", "auto"), lambda place: refusal_here(place, CPU))
-
-    features("avx2")
-    without = chosen("slow")
-    assert without.place.precision == "fp32" and any("no bf16 products" in reason for reason in without.reasons)
-    for name in ("avx512_bf16", "amx_bf16", "bf16"):
-        features("avx512f", name)
-        assert chosen("slow") == Choice("slow", Place("openvino", "bf16"))
-        assert chosen("fast").place == Place("openvino", "fp32")
+@pytest.mark.parametrize(
+    ("instructions", "fast", "slow"),
+    [
+        (["avx2"], "fp32", "fp32"),
+        (["avx512f", "avx512_vnni"], "int8", "int8"),
+        (["avx512f", "avx512_bf16"], "bf16", "bf16"),
+        (["avx512f", "avx512_vnni", "amx_int8", "amx_bf16"], "bf16", "int8"),
+        (["asimd", "asimddp"], "int8", "int8"),
+        (["asimd", "asimddp", "bf16"], "bf16", "int8"),
+    ],
+)
+def test_a_track_takes_the_precision_that_the_cpu_has_products_of(
+    instructions: list[str], fast: str, slow: str, features: Callable[..., None]
+) -> None:
+    """Sl in int8 loses a little, and gains little over bf16."""
+    features(*instructions)
+    for track, precision in (("fast", fast), ("slow", slow)):
+        choice = choose(Wish(track), lambda place: refusal_here(place, CPU))  # type: ignore[arg-type]
+        assert choice.place == ("openvino", precision)
+        if precision == "fp32":
+            assert "no int8 products" in choice.in_words() and "no bf16 products" in choice.in_words()
+        else:
+            assert "(this CPU has " in choice.in_words()
 
 
 def test_a_precision_without_its_instructions_is_refused_in_a_sentence(features: Callable[..., None]) -> None:
