@@ -76,7 +76,7 @@ def test_one_that_says_nothing_to_it_is_a_sentence(tmp_path: Path, content: byte
         ("low_latency: 'true'", "low_latency is 'true'; expected true or false"),
         ("autostart: 'false'", "autostart is 'false'; expected true or false"),
         (r'policy: "\x1b[31m\n"', r"policy is '\x1b[31m\n'; expected one of"),
-        (f"cameras: [{'a' * 300}]", "(300 characters); expected at most 100 letters"),
+        (f"cameras: [{'a' * 300}]", "…; expected at most 100 letters"),
         ("qos_overrides: {/diagnostics: {publisher: {depth: 0.5}}}", "qos_overrides of /diagnostics cannot be used"),
     ],
 )
