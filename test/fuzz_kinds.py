@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 from rosbags.rosbag2 import Reader
 from small_networks import small_network
-from written_files import GREY, PALETTE, RGB, RGB_ALPHA, picture_bytes, png
+from written_files import GREY, PALETTE, RGB, RGB_ALPHA, interlaced_png, picture_bytes, png
 
 from lowlat_seg_ros.commands.bag import bag_info
 from lowlat_seg_ros.data.clips import open_clip
@@ -292,8 +292,12 @@ PICTURES: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: Pillow's forma
     "grey.jpg": ("JPEG", "L", {}),
     "a.webp": ("WEBP", "RGB", {"lossless": True}),
     "a.bmp": ("BMP", "RGB", {}),
+    "palette.bmp": ("BMP", "P", {}),
     "a.tif": ("TIFF", "RGB", {}),
+    "lzw.tif": ("TIFF", "L", {"compression": "tiff_lzw"}),
     "a.ppm": ("PPM", "RGB", {}),
+    "grey.pgm": ("PPM", "L", {}),
+    "a.jp2": ("JPEG2000", "RGB", {}),
 }
 
 
@@ -355,6 +359,7 @@ def _labels(folder: Path) -> dict[str, bytes]:
         "bit.png": png(ids % 2, 1),
         "deep.png": png(ids, 16),
         "palette.png": png(ids, 8, PALETTE),
+        "interlaced.png": interlaced_png(ids, 4, PALETTE, b"\0\xff"),
         "colours.png": png(rgb, 8, RGB),
         "alpha.png": png(alpha, 8, RGB_ALPHA),
     }

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 import pytest
+from bag_parts import compressed, write_bag_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +19,8 @@ from written_files import GREY, PALETTE, RGB, bmp, interlaced_png, picture_bytes
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb
 from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
 from lowlat_seg_ros.data.label_file import read_label_file, read_samples
-from lowlat_seg_ros.data.problems import DataError
+from lowlat_seg_ros.data.problems import DataError, Problems
+from lowlat_seg_ros.replay.bags import open_bag
 
 Order = Literal["<", ">"]
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -103,6 +105,26 @@ def test_other_colour_spaces_are_read_rightly_or_refused(kind: str, form: str, t
     except OSError:
         pytest.skip(f"Pillow writes no {form} in {kind}")
     read_or_refused(tmp_path / "a", content.getvalue(), smooth(), tolerance=4)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_jpeg_whose_data_end_early_is_named(mode: str, is_damaged: bool, tmp_path: Path) -> None:
+    """As one that has lost a packet: its markers are whole, and decoders report success."""
+    jpeg = picture_bytes(Image.fromarray(smooth(48, 64)).convert(mode), "JPEG", quality=95)
+    scan = jpeg.index(b"\xff\xda") + 14
+    content = jpeg[: scan + (len(jpeg) - scan) // 2] + b"\xff\xd9" if is_damaged else jpeg
+    (tmp_path / "a.jpg").write_bytes(content)
+    problems = Problems()
+    read_rgb(tmp_path / "a.jpg", problems)
+    with open_bag(
+        write_bag_of(tmp_path / "drive", [compressed(0, content, "jpeg"), compressed(1, jpeg, "jpeg")])
+    ) as bag:
+        assert len(list(bag.frames())) == 2
+        said = bag.problems
+    expected = "ends in plain mid-grey, as JPEGs do whose data are damaged."
+    assert problems.lines() == ([f"{tmp_path / 'a.jpg'} {expected}"] if is_damaged else [])
+    assert said == ([f"/image/compressed has a picture that {expected}"] if is_damaged else [])
 
 
 @QUICK

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from lowlat_seg_ros.data.image_message import eight_bits
-from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, jpeg_extent
+from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, ends_in_grey, jpeg_extent
 from lowlat_seg_ros.data.png import PNG_START, is_cut_png
 from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.errors import Error
@@ -49,6 +49,9 @@ _BMP_HEADER: Final = struct.Struct("<10xII")  # ... where the pixels begin, the 
 FEWEST_BITS_USED: Final = 12  # of 16: cameras write 10 or 12 bits as they are, and the picture is nearly black then
 
 
+GREY_NOTE: Final = "ends in plain mid-grey, as JPEGs do whose data are damaged"
+
+
 class ImageFileError(Error):
     """An image file that cannot be read; the message is one sentence that names the file."""
 
@@ -70,7 +73,7 @@ def read_rgb(path: Path, problems: Problems | None = None) -> NDArray[np.uint8]:
     content = read_bytes(path)
     stored, facts = _decoded(path, content)
     if problems is not None:
-        for note in (*facts.notes, *_notes_on_depth(stored)):
+        for note in (*facts.notes, *_notes_on_depth(stored), *_notes_on_grey(stored, content)):
             problems.add(("picture", note), f"{path} {note}", path)
     upright = _upright(cv2.cvtColor(eight_bits(stored), cv2.COLOR_BGR2RGB), facts.orientation)
     rgb = upright.astype(np.uint8, copy=False)
@@ -192,6 +195,10 @@ def _notes_on_depth(stored: NDArray[Any]) -> list[str]:
     if stored.max() < 1 << FEWEST_BITS_USED:
         notes.append(f"has 16 bits a channel and uses less than {FEWEST_BITS_USED} of them: it is nearly black")
     return notes
+
+
+def _notes_on_grey(stored: NDArray[Any], content: bytes) -> list[str]:
+    return [GREY_NOTE] if content.startswith(JPEG_START) and ends_in_grey(stored) else []
 
 
 def _upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:

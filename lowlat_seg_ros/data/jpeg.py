@@ -1,7 +1,8 @@
 """Where a JPEG ends and how large its picture is, by its markers (ITU-T T.81, annex B).
 
 Decoders fill the missing part of a JPEG that was cut short with grey and report success; what follows a whole one (zero
-padding, the film of a motion photo, a second picture) is not theirs to judge.
+padding, the film of a motion photo, a second picture) is not theirs to judge. Of one that is damaged between its
+markers the grey is all that tells.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import re
 import struct
 from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lowlat_seg_ros.errors import Error
 
@@ -21,6 +25,12 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # Any number of 0xFF may stand before a marker's code. In a scan 0xFF00 is a byte of data, and restarts are part of it.
 _MARKER: Final = re.compile(rb"\xff+([\x01-\xfe])")
 _MARKER_AFTER_SCAN: Final = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+
+
+MISSING: Final = 128
+"""What every decoder puts into each channel where a JPEG's data, damaged or lost in transit, end before the picture."""
+
+_LAST_BLOCK: Final = 16  # pixels: the largest that is decoded as one
 
 
 class JpegError(Error):
@@ -58,3 +68,8 @@ def jpeg_extent(content: bytes) -> JpegExtent:
         position += length
         pattern = _MARKER_AFTER_SCAN if code == _START_OF_SCAN else _MARKER
     raise JpegError("is cut short")
+
+
+def ends_in_grey(picture: NDArray[np.uint8]) -> bool:
+    """Whether the lower right corner of a JPEG's picture, (H, W, 3), is what decoders put where data are missing."""
+    return bool((picture[-_LAST_BLOCK:, -_LAST_BLOCK:] == MISSING).all())

@@ -70,10 +70,13 @@ def find_bag_files(path: Path, problems: Problems) -> BagFiles:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path looks like a bag: a storage file, or a folder of some; raises OSError for an unreadable folder."""
-    if path.is_dir():
-        return (path / METADATA).is_file() or any(map(_is_storage_file, path.iterdir()))
-    return _is_storage_file(path)
+    """Whether a path looks like a bag: a storage file, or a folder of some that can be listed."""
+    try:
+        if path.is_dir():
+            return (path / METADATA).is_file() or any(map(_is_storage_file, path.iterdir()))
+        return _is_storage_file(path)
+    except OSError:
+        return False
 
 
 def _is_storage_file(path: Path) -> bool:

@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlat_seg_ros.data.image_file import GREY_NOTE
+from lowlat_seg_ros.data.jpeg import ends_in_grey
 from lowlat_seg_ros.replay.clocks import CameraClock, Source, Times, camera_clock, paired
 from lowlat_seg_ros.replay.messages import (
     CAMERA_TYPES,
@@ -191,6 +193,8 @@ class Bag(Recording):
             if latest is not None and header.stamp < latest:
                 self._note(message, "order", f"has stamps that go back, first by {_seconds(latest - header.stamp)} s")
             latest = header.stamp
+            if message.type != IMAGE and ends_in_grey(image):
+                self._note(message, "grey", f"has a picture that {GREY_NOTE}")
             arrival = int(timed.clock.arrivals[timed.places[number]])
             found = None
             if number in labels and truth is not None:

@@ -158,7 +158,8 @@ def _receive(connection: Connection, process: BaseProcess) -> tuple[int, int] | 
         return message
     except (EOFError, OSError):
         process.join(SECONDS_TO_END)
-        return Failure(f"its process ended by itself (exit code {process.exitcode}); too little memory does that")
+        why = "; too little memory does that" if process.exitcode == -signal.SIGKILL else ""
+        return Failure(f"its process ended by itself (exit code {process.exitcode}){why}")
 
 
 def _work(job: Job, threads: int, sender: Connection) -> None:
