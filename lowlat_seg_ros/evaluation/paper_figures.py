@@ -30,7 +30,7 @@ from lowlat_seg_ros.evaluation.deviations import deviation
 from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
 from lowlat_seg_ros.evaluation.latency import LatencySettings
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
-from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, PaperTable, paper_table
+from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, PaperTable, table_1
 from lowlat_seg_ros.evaluation.plots import (
     COLOURS,
     DOTS_PER_INCH,
@@ -107,7 +107,7 @@ def draw(options: argparse.Namespace) -> None:
 def figure_1(clip: EvaluatedClip) -> bytes:
     """Accuracy against latency, of table 1."""
     settings = TrackSettings(INTERVAL, DEFAULT_POLICY, (1,))
-    made = paper_table(1, clip, settings, LatencySettings(CAMVID_HZ, 1), thread_counts(0, 0))
+    made = table_1(clip, settings, LatencySettings(CAMVID_HZ, 1), thread_counts(0, 0))
     return png_of(accuracy_against_latency(made.table))
 
 

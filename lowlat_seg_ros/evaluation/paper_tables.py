@@ -80,8 +80,8 @@ class PaperTable:
     columns: tuple[str, ...]  # the fields of a row that it has, in their order
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
-    controls: tuple[Control, ...] = ()  # why its rows are in the order that they are in
     measured_on: str = ""  # which weights and which frames, as ``recorded_tables`` names them
+    controls: tuple[Control, ...] = ()  # why its rows are in the order that they are in
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,17 @@ def paper_table(
         )
     match number:
         case 1:
-            return table_1(clip, settings, timing, threads)
+            made = table_1(clip, settings, timing, threads)
+            return _with(made, controls_of_table_1(clip, _paper_policy(settings)))
         case 2:
-            return table_2(clip, settings)
+            return _with(table_2(clip, settings), controls_of_table_2(clip, replace(settings, interval=INTERVAL)))
         case 3:
             return table_3(clip.network)
     return table_4(clip, settings, is_video)
+
+
+def _with(made: MadeTable, controls: Sequence[Control]) -> MadeTable:
+    return replace(made, table=replace(made.table, controls=tuple(controls)))
 
 
 def table_1(clip: EvaluatedClip, settings: TrackSettings, timing: LatencySettings, threads: ThreadCounts) -> MadeTable:
@@ -136,9 +141,8 @@ def table_1(clip: EvaluatedClip, settings: TrackSettings, timing: LatencySetting
         *_notes_on_weights(rows),
     ]
     columns = ("mean_iou", "mean_ms", "max_ms", "key_frame_ratio", "slow_track_ms")
-    controls = tuple(controls_of_table_1(clip, _paper_policy(settings)))
     title = "Comparison with the state of the art"
-    table = PaperTable(1, title, columns, tuple(rows), tuple(notes), controls, measured_on(clip))
+    table = PaperTable(1, title, columns, tuple(rows), tuple(notes), measured_on(clip))
     return MadeTable(table, latency=report)
 
 
@@ -239,9 +243,8 @@ def table_2(clip: EvaluatedClip, settings: TrackSettings) -> MadeTable:
         f"{len(clip)} frames, a key frame every {INTERVAL} of them, which waits for Sh and is scored too.",
         *_notes_on_weights(rows),
     ]
-    controls = tuple(controls_of_table_2(clip, settings))
     title = "Feature propagation modules"
-    table = PaperTable(2, title, ("mean_iou",), tuple(rows), tuple(notes), controls, measured_on(clip))
+    table = PaperTable(2, title, ("mean_iou",), tuple(rows), tuple(notes), measured_on(clip))
     return MadeTable(table, tuple(measured.values()))
 
 
