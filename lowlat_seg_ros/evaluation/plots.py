@@ -120,7 +120,7 @@ def latency_figure(rows: tuple[LatencyRow, ...]) -> Figure:
         colour = COLOURS[0] if row.name == TWO_TRACKS else COLOURS[1]
         axes.scatter(row.p99_ms, row.mean_iou, 90, colour, marker=next(markers), label=row.name)
     axes.set_xlim(0, None)
-    figure.legend(loc="outside right upper", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     return figure
 
 
