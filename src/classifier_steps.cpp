@@ -1,11 +1,11 @@
-// Steps of Adam on a perceptron with one hidden layer and a softmax: the just-in-time classifier's training.
+// Steps of Adam on a perceptron with one hidden layer and softmaxes, one a part of a place: the just-in-time classifier's training.
 //
 // One call does a step's gradient and update, so that Python's lock is taken once a step and not once an operator. The
 // gradient is in closed form: of the cross-entropy with soft targets it is prediction - target at the logits.
 //
 // inputs    (N, I)
-// targets   (N, K), each row a distribution
-// weights   first (I, 64), first bias (64), second (K, 64), second bias (K), one after the other
+// targets   (N, P, K), a distribution of each part
+// weights   first (I, 64), first bias (64), second (P, K, 64), second bias (P, K), one after the other
 // moments   as weights, first and second of the gradient
 // chosen    (B), of 0 .. N - 1: the places that the step looks at
 
@@ -22,7 +22,7 @@ constexpr int64_t BLOCK = 4;  // places whose share of the gradient is added at 
 constexpr float FIRST_DECAY = 0.9f, SECOND_DECAY = 0.999f, TINY = 1e-8f;
 
 struct TrainingSizes {
-  int64_t inputs, classes, batch, step;  // steps are counted from 1
+  int64_t inputs, parts, classes, batch, step;  // steps are counted from 1
   float learning_rate, weight_decay;
 };
 
@@ -32,7 +32,8 @@ struct Step {
   const int64_t* chosen;
   float *weights, *first_moment, *second_moment;
 
-  int64_t parameter_count() const { return (size.inputs + 1 + size.classes) * HIDDEN + size.classes; }
+  int64_t outputs() const { return size.parts * size.classes; }
+  int64_t parameter_count() const { return (size.inputs + 1 + outputs()) * HIDDEN + outputs(); }
 
   // parallel_rows' form; a step is one row.
   template <Cpu CPU>
@@ -45,7 +46,7 @@ struct Step {
   template <Cpu CPU>
   ALWAYS_INLINE void add_gradients(float* gradient) const {
     float* const first_bias = gradient + size.inputs * HIDDEN;
-    std::vector<float> scores(size.classes);
+    std::vector<float> scores(outputs());
     float hidden[HIDDEN], slopes[BLOCK][HIDDEN];
     const float* rows[BLOCK];
     for (int64_t start = 0; start < size.batch; start += BLOCK) {
@@ -53,7 +54,7 @@ struct Step {
       for (int64_t place = 0; place < count; ++place) {
         rows[place] = inputs + chosen[start + place] * size.inputs;
         look<CPU>(rows[place], hidden);
-        descend<CPU>(hidden, targets + chosen[start + place] * size.classes, scores.data(), gradient, slopes[place]);
+        descend<CPU>(hidden, targets + chosen[start + place] * outputs(), scores.data(), gradient, slopes[place]);
         for (int64_t unit = 0; unit < HIDDEN; ++unit) first_bias[unit] += slopes[place][unit];
       }
       for (int64_t input = 0; input < size.inputs; ++input) {
@@ -94,32 +95,38 @@ struct Step {
   ALWAYS_INLINE void descend(
       const float* hidden, const float* target, float* scores, float* gradient, float* slope) const {
     constexpr int64_t lanes = LANES<float, CPU>;
-    const int64_t second = (size.inputs + 1) * HIDDEN, second_bias = second + size.classes * HIDDEN;
-    for (int64_t label = 0; label < size.classes; ++label) {
+    const int64_t second = (size.inputs + 1) * HIDDEN, second_bias = second + outputs() * HIDDEN;
+    for (int64_t output = 0; output < outputs(); ++output) {
       Vector<float, CPU> products = {};
       for (int64_t unit = 0; unit < HIDDEN; unit += lanes) {
-        products += load<float, CPU>(hidden + unit) * load<float, CPU>(weights + second + label * HIDDEN + unit);
+        products += load<float, CPU>(hidden + unit) * load<float, CPU>(weights + second + output * HIDDEN + unit);
       }
-      float total = weights[second_bias + label];
+      float total = weights[second_bias + output];
       for (int64_t lane = 0; lane < lanes; ++lane) total += products[lane];
-      scores[label] = total;
+      scores[output] = total;
     }
-    const float largest = *std::max_element(scores, scores + size.classes);
-    float sum = 0;
-    for (int64_t label = 0; label < size.classes; ++label) sum += scores[label] = std::exp(scores[label] - largest);
-    const float share = 1.0f / static_cast<float>(size.batch);
+    for (int64_t part = 0; part < size.parts; ++part) softmax(scores + part * size.classes);
+    const float share = 1.0f / static_cast<float>(size.batch * size.parts);
     for (int64_t unit = 0; unit < HIDDEN; ++unit) slope[unit] = 0;
-    for (int64_t label = 0; label < size.classes; ++label) {
-      const float error = (scores[label] / sum - target[label]) * share;
-      float* row = gradient + second + label * HIDDEN;
-      const float* weight = weights + second + label * HIDDEN;
+    for (int64_t output = 0; output < outputs(); ++output) {
+      const float error = (scores[output] - target[output]) * share;
+      float* row = gradient + second + output * HIDDEN;
+      const float* weight = weights + second + output * HIDDEN;
       for (int64_t unit = 0; unit < HIDDEN; unit += lanes) {
         store(row + unit, load<float, CPU>(row + unit) + error * load<float, CPU>(hidden + unit));
         store(slope + unit, load<float, CPU>(slope + unit) + error * load<float, CPU>(weight + unit));
       }
-      gradient[second_bias + label] += error;
+      gradient[second_bias + output] += error;
     }
     for (int64_t unit = 0; unit < HIDDEN; ++unit) slope[unit] = hidden[unit] > 0 ? slope[unit] : 0;
+  }
+
+  // Of one part's scores, in place.
+  ALWAYS_INLINE void softmax(float* scores) const {
+    const float largest = *std::max_element(scores, scores + size.classes);
+    float sum = 0;
+    for (int64_t label = 0; label < size.classes; ++label) sum += scores[label] = std::exp(scores[label] - largest);
+    for (int64_t label = 0; label < size.classes; ++label) scores[label] /= sum;
   }
 
   ALWAYS_INLINE void update(const float* gradient) const {

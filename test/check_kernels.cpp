@@ -35,7 +35,7 @@ struct ConvolutionSizes { int64_t batch, height, width, channels, reach; };
 struct MatchSizes { int64_t height, width, guidance_channels, reach; float sharpness; };
 struct Moved { const float* feature; float* result; int64_t channels; };
 struct CarriedSizes { int64_t height, width, classes, coarse_height, coarse_width, fineness; };
-struct TrainingSizes { int64_t inputs, classes, batch, step; float learning_rate, weight_decay; };
+struct TrainingSizes { int64_t inputs, parts, classes, batch, step; float learning_rate, weight_decay; };
 struct LogitSizes { int64_t classes, height, width, class_stride, row_stride, column_stride; };
 struct BlockSizes {
   int64_t height, width, in_channels, hidden, channels, kernel_size, stride, dilation, is_expanding, is_residual;
@@ -424,20 +424,21 @@ void check_inverted_residual(const std::string& name, const BlockSizes& size, in
 
 // The first step of Adam goes by the learning rate against the sign of the gradient, whose moments are in proportion.
 void check_classifier_step(int64_t classes) {
-  constexpr int64_t inputs = 5, hidden = 64, places = 7;
-  const TrainingSizes size{inputs, classes, places, 1, 0.02f, 0.5f};
-  const int64_t second = (inputs + 1) * hidden, count = second + classes * (hidden + 1);
+  constexpr int64_t inputs = 5, parts = 2, hidden = 64, places = 7;
+  const TrainingSizes size{inputs, parts, classes, places, 1, 0.02f, 0.5f};
+  const int64_t outputs = parts * classes, second = (inputs + 1) * hidden, second_bias = second + outputs * hidden;
+  const int64_t count = second_bias + outputs;
   const auto picture = random_numbers(places * inputs);
-  std::vector<float> targets(places * classes, 0), weights = random_numbers(count, -0.5, 0.5);
+  std::vector<float> targets(places * outputs, 0), weights = random_numbers(count, -0.5, 0.5);
   std::vector<int64_t> chosen;
   for (int64_t place = 0; place < places; ++place) {
-    targets[place * classes + place % classes] = 1, chosen.push_back(place);
+    for (int64_t part = 0; part < parts; ++part) targets[place * outputs + part * classes + (place + part) % classes] = 1;
+    chosen.push_back(place);
   }
   Doubles gradient(count);
   for (int64_t index = 0; index < count; ++index) gradient[index] = size.weight_decay * weights[index];
   for (int64_t place = 0; place < places; ++place) {
-    Doubles units(hidden), scores(classes), slopes(hidden);
-    double sum = 0;
+    Doubles units(hidden), scores(outputs), sums(parts), slopes(hidden);
     for (int64_t unit = 0; unit < hidden; ++unit) {
       units[unit] = weights[inputs * hidden + unit];
       for (int64_t input = 0; input < inputs; ++input) {
@@ -445,19 +446,20 @@ void check_classifier_step(int64_t classes) {
       }
       units[unit] = std::max(units[unit], 0.0);
     }
-    for (int64_t label = 0; label < classes; ++label) {
-      scores[label] = weights[second + classes * hidden + label];
+    for (int64_t output = 0; output < outputs; ++output) {
+      scores[output] = weights[second_bias + output];
       for (int64_t unit = 0; unit < hidden; ++unit) {
-        scores[label] += units[unit] * weights[second + label * hidden + unit];
+        scores[output] += units[unit] * weights[second + output * hidden + unit];
       }
-      sum += std::exp(scores[label]);
+      sums[output / classes] += std::exp(scores[output]);
     }
-    for (int64_t label = 0; label < classes; ++label) {
-      const double error = (std::exp(scores[label]) / sum - targets[place * classes + label]) / places;
-      gradient[second + classes * hidden + label] += error;
+    for (int64_t output = 0; output < outputs; ++output) {
+      const double probability = std::exp(scores[output]) / sums[output / classes];
+      const double error = (probability - targets[place * outputs + output]) / (places * parts);
+      gradient[second_bias + output] += error;
       for (int64_t unit = 0; unit < hidden; ++unit) {
-        gradient[second + label * hidden + unit] += error * units[unit];
-        if (units[unit] > 0) slopes[unit] += error * weights[second + label * hidden + unit];
+        gradient[second + output * hidden + unit] += error * units[unit];
+        if (units[unit] > 0) slopes[unit] += error * weights[second + output * hidden + unit];
       }
     }
     for (int64_t unit = 0; unit < hidden; ++unit) {

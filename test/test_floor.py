@@ -28,7 +28,7 @@ from lowlat_seg_ros.fast.registry import PropagationKind
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 CAMVID = Path(__file__).parents[2] / "shared" / "camvid"
 HZ = 15.0

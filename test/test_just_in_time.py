@@ -55,11 +55,18 @@ def key_frame(low: LowFeatures, logits: Tensor, ids: tuple[int, ...] | None = No
 
 
 def lesson(seed: int, class_count: int) -> tuple[KeyFrame, Tensor]:
-    """A key frame whose class is told by the largest of its first channels of F_l."""
+    """A key frame whose class is told by the largest of its first channels of F_l; left parts are the next."""
     low = small_low(seed)
-    labels = low.low[:, :class_count].argmax(dim=1)
+    right = low.low[:, :class_count].argmax(dim=1)
+    labels = torch.stack([(right + 1) % class_count, right], dim=3).flatten(2).repeat_interleave(2, dim=1)
     probabilities = torch.nn.functional.one_hot(labels, class_count).permute(0, 3, 1, 2).float()
     return key_frame(low, probabilities, stamp=seed), probabilities
+
+
+def halves() -> Tensor:
+    """Of two classes the one above, the other below."""
+    rows = torch.arange(2 * GRID[0]) < GRID[0]
+    return torch.stack([rows, ~rows]).float()[None, :, :, None].expand(1, 2, -1, 2 * GRID[1]).contiguous()
 
 
 def always() -> bool:
@@ -67,14 +74,14 @@ def always() -> bool:
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("classes", [2, 11, 37])
+@pytest.mark.parametrize(("parts", "classes"), [(1, 2), (4, 2), (4, 11), (1, 37)])
 @pytest.mark.parametrize("copy", CPU_COPIES)
-def test_a_step_in_cpp_is_the_one_in_torch(copy: str, classes: int) -> None:
+def test_a_step_in_cpp_is_the_one_in_torch(copy: str, parts: int, classes: int) -> None:
     """Of single precision no more than its rounding, which the step in single precision by torch measures."""
     generator = torch.Generator().manual_seed(classes)
     inputs = torch.randn(50, 13, generator=generator)
-    targets = torch.softmax(2 * torch.randn(50, classes, generator=generator), dim=1)
-    size = (13 + 1 + classes) * classifier.HIDDEN + classes
+    targets = torch.softmax(2 * torch.randn(50, parts, classes, generator=generator), dim=2)
+    size = (13 + 1 + parts * classes) * classifier.HIDDEN + parts * classes
     first = torch.stack([0.3 * torch.randn(size, generator=generator), torch.zeros(size), torch.zeros(size)])
     exact, single, fused = first.double(), first.clone(), first.clone()
     with running_copy(copy):
@@ -92,13 +99,13 @@ def test_a_step_in_cpp_is_the_one_in_torch(copy: str, classes: int) -> None:
 def test_the_gradient_is_that_of_the_cross_entropy() -> None:
     """The first step of Adam goes against the gradient's sign: by automatic differentiation as in closed form."""
     generator = torch.Generator().manual_seed(3)
-    inputs, targets = torch.randn(9, 5, generator=generator), torch.softmax(torch.randn(9, 3, generator=generator), 1)
-    state = torch.zeros(3, (5 + 1 + 3) * classifier.HIDDEN + 3, dtype=torch.float64)
+    inputs, targets = torch.randn(9, 5, generator=generator), torch.randn(9, 2, 3, generator=generator).softmax(dim=2)
+    state = torch.zeros(3, (5 + 1 + 6) * classifier.HIDDEN + 6, dtype=torch.float64)
     state[0].normal_(generator=generator)
     weights = state[0].clone().requires_grad_()
-    first, first_bias, second, second_bias = classifier.layers_of(weights, 5, 3)
+    first, first_bias, second, second_bias = classifier.layers_of(weights, 5, 6)
     scores = torch.relu(inputs.double() @ first + first_bias) @ second.t() + second_bias
-    loss = -(targets.double() * torch.log_softmax(scores, 1)).sum(1).mean()
+    loss = -(targets.double() * torch.log_softmax(scores.view(9, 2, 3), 2)).sum(2).mean()
     loss = loss + classifier.WEIGHT_DECAY * weights.square().sum() / 2
     loss.backward()
     assert weights.grad is not None
@@ -113,19 +120,17 @@ def test_it_learns_what_the_feature_means_and_holds_on_another_frame() -> None:
     key, probabilities = lesson(99, 4)
     found = learned(key.frame.low)
     assert found.shape == probabilities.shape
-    torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(1, *GRID))
+    torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(1, *found.shape[-2:]))
     assert (found.argmax(1) == probabilities.argmax(1)).float().mean() > 0.75  # a guess is right in 0.25
     assert learned.learned_from == 5
 
 
 def test_classes_come_and_go_with_the_key_frames_that_show_them() -> None:
     learner = Learner()
-    low = small_low()
-    halves = torch.zeros(1, 2, *GRID)
-    halves[:, 0, :3], halves[:, 1, 3:] = 1, 1
+    low, probabilities = small_low(), halves()
     seen: list[tuple[int, ...]] = []
     for ids in [(7, 9), (7, 150)] + [(7, 9)] * classifier.KEYS_REMEMBERED:
-        learned = learner.learn(key_frame(low, halves, ids), halves, math.nan, always)
+        learned = learner.learn(key_frame(low, probabilities, ids), probabilities, math.nan, always)
         seen.append(learned.ids)
     assert seen[0] == (7, 9) and seen[1] == (7, 9, 150) and seen[-1] == (7, 9)
 
@@ -133,8 +138,7 @@ def test_classes_come_and_go_with_the_key_frames_that_show_them() -> None:
 def test_a_class_of_one_stray_place_does_not_stay() -> None:
     """Its channel comes along in later answers, but no later key frame shows it."""
     learner, low = Learner(), small_low()
-    stray = torch.zeros(1, 3, *GRID)
-    stray[:, 0, :3], stray[:, 1, 3:] = 0.9, 0.9
+    stray = torch.cat([0.9 * halves(), torch.zeros_like(halves()[:, :1])], dim=1)
     with_it, without_it = stray.clone(), stray.clone()
     with_it[0, :, 0, 0] = torch.tensor([0.0, 0.0, 1.0])
     ids = (1, 2, 40)
@@ -159,6 +163,22 @@ def test_a_feature_that_is_not_finite_teaches_nothing_and_spoils_nothing() -> No
     results = [engine.segment(frame, stamp) for stamp, frame in enumerate(frames[1:], start=1)]
     assert any("could not learn" in warning for result in results for warning in result.warnings)
     assert results[-1].unlabelled_reason == "" and results[-1].labels.max() < 4
+
+
+def test_with_many_classes_a_place_is_told_as_one_and_with_few_again_in_parts() -> None:
+    """What was learned goes over: a class of the left half of each place stays what it was on average, and back."""
+    learner, many = Learner(), classifier.OUTPUTS // classifier.PARTS + 1
+    few = [learner.learn(*lesson(seed, 4), math.nan, always) for seed in range(3)][-1]
+    low = small_low(50)
+    probabilities = torch.nn.functional.one_hot(torch.arange(2 * GRID[0] * 2 * GRID[1]) % many, many)
+    shown = probabilities.view(1, 2 * GRID[0], 2 * GRID[1], many).permute(0, 3, 1, 2).float()
+    as_one = learner.learn(key_frame(low, shown), shown, math.nan, always)
+    assert (few.parts, as_one.parts) == (classifier.PARTS, 1) and as_one(low).shape == (1, many, *GRID)
+    for seed in range(classifier.KEYS_REMEMBERED):
+        again = learner.learn(*lesson(seed, 4), math.nan, always)
+    assert again.parts == classifier.PARTS and again.ids == few.ids
+    key, expected = lesson(99, 4)
+    assert (again(key.frame.low).argmax(1) == expected.argmax(1)).float().mean() > 0.75
 
 
 def test_asked_for_other_classes_it_gives_the_unknown_no_chance() -> None:

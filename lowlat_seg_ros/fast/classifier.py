@@ -18,11 +18,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
+from lowlat_seg_ros.fast.motion import fold, unfold
 from lowlat_seg_ros.kernels import cpp
 
 HIDDEN: Final = 64  # units; src/classifier_steps.cpp is compiled for so many
 KEYS_REMEMBERED: Final = 6
 IDS: Final = 256  # of classes, and 255 for none
+FINENESS: Final = 2  # parts a side of one of F_l's places that it tells apart: a pole fills none of those
+PARTS: Final = FINENESS**2
+OUTPUTS: Final = 128  # that are told of a place at the most: with many classes it is told as one
 STEPS: Final = 30  # of Adam, a key frame
 PLACES: Final = 2048  # that a step looks at
 LEARNING_RATE: Final = 0.02
@@ -51,7 +55,7 @@ class Classifier:
 
     first: Tensor  # (inputs, HIDDEN), the inputs' normalisation folded in
     first_bias: Tensor
-    second: Tensor  # (HIDDEN, classes)
+    second: Tensor  # (HIDDEN, parts * classes), each part's classes side by side
     second_bias: Tensor
     ids: tuple[int, ...]  # of the classes, in the order of the channels
     learned_from: int = 0  # the stamp of the newest key frame behind it, nanoseconds
@@ -63,24 +67,31 @@ class Classifier:
             return self
         known = [label for label in self.ids if label in ids]
         source, target = ([order.index(label) for label in known] for order in (self.ids, ids))
-        second = self.second.new_zeros(HIDDEN, len(ids))
-        bias = self.second_bias.new_full((len(ids),), NO_CHANCE)
-        second[:, target], bias[target] = self.second[:, source], self.second_bias[source]
-        return replace(self, second=second, second_bias=bias, ids=ids)
+        second = self.second.new_zeros(HIDDEN, self.parts, len(ids))
+        bias = self.second_bias.new_full((self.parts, len(ids)), NO_CHANCE)
+        second[..., target] = self.second.view(HIDDEN, self.parts, -1)[..., source]
+        bias[:, target] = self.second_bias.view(self.parts, -1)[:, source]
+        return replace(self, second=second.flatten(1), second_bias=bias.flatten(), ids=ids)
+
+    @property
+    def parts(self) -> int:
+        """Of a place."""
+        return len(self.second_bias) // len(self.ids)
 
     def __call__(self, low: LowFeatures) -> Tensor:
-        """Log-probabilities (1, classes, h, w), channels last in memory."""
+        """Log-probabilities (1, classes, h, w), or of twice that size, channels last in memory."""
         height, width = low.low.shape[-2:]
         hidden = torch.addmm(self.first_bias, describe_places(low), self.first).relu_()
-        scores = torch.log_softmax(torch.addmm(self.second_bias, hidden, self.second), dim=1)
-        return scores.view(1, height, width, -1).permute(0, 3, 1, 2)
+        scores = torch.addmm(self.second_bias, hidden, self.second).view(height, width, self.parts, -1)
+        folded = torch.log_softmax(scores, dim=3).flatten(2).permute(2, 0, 1)[None]
+        return unfold(folded, round(self.parts**0.5))
 
 
 class Lesson(NamedTuple):
     """A key frame's places and what the slow network said of each."""
 
     inputs: Tensor  # (h * w, inputs), normalised
-    targets: Tensor  # (h * w, classes), probabilities
+    targets: Tensor  # (h * w, PARTS, classes), probabilities
     ids: tuple[int, ...]  # of the classes
     shown: frozenset[int]  # of those that are the likeliest somewhere
 
@@ -98,6 +109,7 @@ class Learner:
         self._mean = self._spread = torch.empty(0)
         self._state = torch.empty(0)  # (3, weights): the weights of all classes, and the gradient's two moments
         self._steps = 0
+        self._parts = PARTS  # of a place that are told apart
 
     def learn(
         self, key: KeyFrame, probabilities: Tensor, agreement: float, may_go_on: Callable[[], bool]
@@ -105,7 +117,8 @@ class Learner:
         """Learn from one more key frame.
 
         Args:
-            probabilities: (1, classes, h, w), by the slow network, of the answer's classes on the grid of F_l.
+            probabilities: (1, classes, h, w), by the slow network, of the answer's classes on a grid ``FINENESS`` times
+                that of F_l.
             agreement: of what was learned before with this answer, a share of places; nan if there is nothing.
             may_go_on: asked between two steps of some milliseconds; after the first false it ends with what it has.
         """
@@ -116,11 +129,12 @@ class Learner:
         if not self._steps:
             self._begin(inputs)
         inputs = ((inputs - self._mean) / self._spread).contiguous()
-        targets = probabilities[0].flatten(1).t().float().cpu()
+        targets = fold(probabilities, FINENESS)[0].flatten(1).t().unflatten(1, (PARTS, -1)).float().cpu()
         shown = frozenset(ids[channel] for channel in torch.unique(key.answer.logits.argmax(dim=1)).tolist())
         self._lessons.append(Lesson(inputs, targets, ids, shown))
         # What no remembered key frame shows is forgotten: a stray pixel's class would stay for good.
         known = tuple(sorted(frozenset[int]().union(*(lesson.shown for lesson in self._lessons))))
+        self._tell_apart(PARTS if PARTS * len(known) <= OUTPUTS else 1, inputs.shape[1])
         weights = self._weights_of(known, inputs.shape[1])
         state = self._state[:, weights]
         self._train(state, known, may_go_on)
@@ -134,29 +148,48 @@ class Learner:
         """Normalise as the first key frame needs it, and start from small random weights."""
         self._mean, self._spread = inputs.mean(0), inputs.std(0, correction=0).clamp(min=SMALLEST_SPREAD)
         count = inputs.shape[1]
-        layers = [(count, (count + 1) * HIDDEN), (HIDDEN, (HIDDEN + 1) * IDS)]
+        layers = [(count, (count + 1) * HIDDEN), (HIDDEN, (HIDDEN + 1) * PARTS * IDS)]
         weights = [self._random.uniform(-1, 1, size) / np.sqrt(fan_in) for fan_in, size in layers]
         first = torch.from_numpy(np.concatenate(weights)).float()
         self._state = torch.stack([first, torch.zeros_like(first), torch.zeros_like(first)])
 
+    def _second_layer(self, inputs: int) -> tuple[Tensor, Tensor]:
+        """Views of its weights (3, PARTS, IDS, HIDDEN) and biases (3, PARTS, IDS)."""
+        second = self._state[:, (inputs + 1) * HIDDEN :]
+        weights, biases = second.split([PARTS * IDS * HIDDEN, PARTS * IDS], dim=1)
+        return weights.unflatten(1, (PARTS, IDS, HIDDEN)), biases.unflatten(1, (PARTS, IDS))
+
+    def _tell_apart(self, parts: int, inputs: int) -> None:
+        """So many parts of a place from now on. One begins as all have been on average, several as the one has been."""
+        if parts == self._parts:
+            return
+        for layer in self._second_layer(inputs):
+            if parts == 1:
+                layer[:, 0] = layer.mean(dim=1)
+            else:
+                layer[:] = layer[:, :1].clone()
+        self._parts = parts
+
     def _weights_of(self, ids: tuple[int, ...], inputs: int) -> Tensor:
         """Where the weights of these classes stand among those of all, as ``step_classifier`` lays them out."""
-        labels = torch.tensor(ids)
+        outputs = (torch.arange(self._parts)[:, None] * IDS + torch.tensor(ids)).flatten()
         second = (inputs + 1) * HIDDEN
-        rows = second + labels[:, None] * HIDDEN + torch.arange(HIDDEN)
-        biases = second + IDS * HIDDEN + labels
+        rows = second + outputs[:, None] * HIDDEN + torch.arange(HIDDEN)
+        biases = second + PARTS * IDS * HIDDEN + outputs
         return torch.cat([torch.arange(second), rows.flatten(), biases])
 
     def _train(self, state: Tensor, ids: tuple[int, ...], may_go_on: Callable[[], bool]) -> None:
         inputs = torch.cat([lesson.inputs for lesson in self._lessons])
-        targets = torch.zeros(len(inputs), len(ids))
+        targets = torch.zeros(len(inputs), PARTS, len(ids))
         first = 0
         for lesson in self._lessons:
             kept = [channel for channel, label in enumerate(lesson.ids) if label in ids]
             columns = [ids.index(lesson.ids[channel]) for channel in kept]
             rows = slice(first, first + len(lesson.inputs))
-            targets[rows, columns] = functional.normalize(lesson.targets[:, kept], p=1.0, dim=1)
+            targets[rows][..., columns] = functional.normalize(lesson.targets[..., kept], p=1.0, dim=2)
             first += len(lesson.inputs)
+        if self._parts == 1:
+            targets = targets.mean(dim=1, keepdim=True)
         for _ in range(STEPS):
             chosen = torch.from_numpy(self._random.integers(len(inputs), size=PLACES))
             self._steps += 1
@@ -165,7 +198,7 @@ class Learner:
                 return
 
     def _classifier(self, weights: Tensor, ids: tuple[int, ...], inputs: int, like: Tensor) -> Classifier:
-        first, first_bias, second, second_bias = layers_of(weights, inputs, len(ids))
+        first, first_bias, second, second_bias = layers_of(weights, inputs, self._parts * len(ids))
         scaled = first / self._spread[:, None]
         return Classifier(
             first=scaled.to(like),
@@ -176,11 +209,11 @@ class Learner:
         )
 
 
-def layers_of(weights: Tensor, inputs: int, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Views of (inputs, HIDDEN), (HIDDEN,), (classes, HIDDEN) and (classes,)."""
-    sizes = inputs * HIDDEN, HIDDEN, classes * HIDDEN, classes
+def layers_of(weights: Tensor, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Views of (inputs, HIDDEN), (HIDDEN,), (outputs, HIDDEN) and (outputs,)."""
+    sizes = inputs * HIDDEN, HIDDEN, outputs * HIDDEN, outputs
     first, first_bias, second, second_bias = weights.split(sizes)
-    return first.view(inputs, HIDDEN), first_bias, second.view(classes, HIDDEN), second_bias
+    return first.view(inputs, HIDDEN), first_bias, second.view(outputs, HIDDEN), second_bias
 
 
 def step(inputs: Tensor, targets: Tensor, chosen: Tensor, state: Tensor, number: int) -> None:
@@ -195,9 +228,10 @@ def step_in_torch(inputs: Tensor, targets: Tensor, chosen: Tensor, state: Tensor
     """The reference, of any floating-point dtype."""
     x, y = inputs[chosen], targets[chosen]
     weights, first_moment, second_moment = state
-    first, first_bias, second, second_bias = layers_of(weights, x.shape[1], y.shape[1])
+    first, first_bias, second, second_bias = layers_of(weights, x.shape[1], y[0].numel())
     hidden = torch.relu(torch.addmm(first_bias, x, first))
-    error = (torch.softmax(torch.addmm(second_bias, hidden, second.t()), dim=1) - y) / len(x)
+    scores = torch.addmm(second_bias, hidden, second.t()).view_as(y)
+    error = ((torch.softmax(scores, dim=2) - y) / y[..., 0].numel()).flatten(1)
     slope = (error @ second) * (hidden > 0)
     parts = x.t() @ slope, slope.sum(0), error.t() @ hidden, error.sum(0)
     gradient = torch.cat([part.flatten() for part in parts]) + WEIGHT_DECAY * weights

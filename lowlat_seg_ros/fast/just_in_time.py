@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.fast.classifier import Classifier, Learner
+from lowlat_seg_ros.fast.classifier import FINENESS, Classifier, Learner
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import carry, enlarge, fold, is_another_scene, unfold
 from lowlat_seg_ros.fast.network import FastNetwork
@@ -78,6 +78,8 @@ class JustInTimePropagation(Propagation):
         motion = None if seen.motion is None else seen.motion.result().motion
         if motion is None:
             return Answer(unfold(moved, fineness), ids=ids, doubt=raw)
+        if alone is not None:
+            doubt = enlarge(doubt, alone.shape[-2:])
         return Answer(carry(key_logits, moved, motion, doubt, alone), ids=ids, doubt=raw)
 
     def answer_without_key(self, seen: SeenFrame) -> Answer | None:
@@ -113,7 +115,7 @@ class JustInTimePropagation(Propagation):
 
     def _teach(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         probabilities = key.answer.logits.float().exp()
-        grid = key.frame.low.low.shape[-2:]
+        grid = tuple(FINENESS * size for size in key.frame.low.low.shape[-2:])
         targets = functional.normalize(resampled(probabilities, grid), p=1.0, dim=1)
         agreement = self._agreement(key, targets)
         if agreement < LEAST_AGREEMENT:
@@ -125,6 +127,7 @@ class JustInTimePropagation(Propagation):
         if self._classifier is None:
             return math.nan
         expected = self._classifier.of_classes(key.answer.class_ids())(key.frame.low)
+        targets = resampled(targets, expected.shape[-2:])
         return float((expected.argmax(dim=1) == targets.argmax(dim=1)).float().mean())
 
 

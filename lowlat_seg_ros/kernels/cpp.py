@@ -52,7 +52,7 @@ class CarriedSizes(ctypes.Structure):
 
 class TrainingSizes(ctypes.Structure):
     _fields_ = [
-        *_integers("inputs", "classes", "batch", "step"),
+        *_integers("inputs", "parts", "classes", "batch", "step"),
         *(("learning_rate", ctypes.c_float), ("weight_decay", ctypes.c_float)),
     ]
 
@@ -209,17 +209,17 @@ def carry_logits(
 def step_classifier(
     inputs: Tensor, targets: Tensor, chosen: Tensor, state: Tensor, step: int, rate: float, decay: float
 ) -> None:
-    """One step of Adam on a perceptron with a softmax; ``state`` changes in place.
+    """One step of Adam on a perceptron with softmaxes; ``state`` changes in place.
 
     Args:
         inputs: (N, I), float32, contiguous.
-        targets: (N, K), float32, contiguous, each row a distribution.
+        targets: (N, parts, K), float32, contiguous, a distribution of each part of a place.
         chosen: (B,), int64: the places that the step looks at.
         state: (3, weights): as ``src/classifier_steps.cpp`` lays them out, and the gradient's two moments.
         step: counted from 1.
         rate, decay: the learning rate, and how much of the weights is added to the gradient.
     """
-    sizes = TrainingSizes(inputs.shape[1], targets.shape[1], len(chosen), step, rate, decay)
+    sizes = TrainingSizes(inputs.shape[1], *targets.shape[1:], len(chosen), step, rate, decay)
     _library().step_classifier(*(_address(tensor) for tensor in (inputs, targets, chosen, *state)), sizes)
 
 
