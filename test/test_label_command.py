@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from bag_parts import image, write_bag_of
 from numpy.typing import NDArray
 from small_networks import IN_TORCH
 from stream_setup import moving_frames, stream_network
@@ -154,6 +155,17 @@ def test_of_a_damaged_input_what_came_before_is_kept(
     assert re.search(r"pictures: 3 frames; ", printed.out)
     assert re.search(r"^lowlat-seg: stopped after 3 frames: .*3\.png", printed.err, re.MULTILINE)
     assert open_clip(tmp_path / "out" / "overlay.webm").frame_count == len(labels_in(tmp_path / "out")) == 3
+
+
+def test_messages_of_a_bag_that_are_left_out_are_counted(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = SIZE[0] // 2, SIZE[1] // 2
+    bag = write_bag_of(tmp_path / "drive", [image(0, size=SIZE), image(1, size=SIZE), image(2, size=size)])
+    assert label(material, bag, tmp_path / "out") == 0
+    told = capsys.readouterr().err
+    assert "carries more than one camera" in told
+    assert "WARNING: these figures leave out 1 of 3 messages on /image (33.3%); the problems say why." in told
 
 
 class FakeCapture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -158,9 +158,9 @@ class BagInput:
     topic: str | None
     is_live = False
     are_stills = False
-    found: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._left_out = Problems()
         self._camera = self.bag.choose_camera(self.topic)
         summary = self.bag.camera_summary(self._camera)
         self.title = f"{self.bag.name} {self._camera}"
@@ -168,12 +168,16 @@ class BagInput:
         self.count: int | None = summary.frame_count
 
     def frames(self) -> Generator[NamedFrame, None, None]:
+        taken = 0
         with self.bag:
             for number, frame in enumerate(self.bag.frames(self._camera)):
                 yield NamedFrame(_numbered(number), frame.stamp, frame.image)
+                taken += 1
+        every = next(topic.message_count for topic in self.bag.topics if topic.name == self._camera)
+        self._left_out.leave_out(f"messages on {self._camera}", every - taken, every)
 
     def problems(self) -> list[str]:
-        return self.bag.problems
+        return [*self.bag.problems, *self._left_out.report_lines()]
 
 
 class CameraInput:
