@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lowlat_seg_ros.runtime.machine import cpu_model, usable_cores
+from lowlat_seg_ros.runtime.machine import cpu_model, instruction_sets, usable_cores
 from lowlat_seg_ros.runtime.threads import thread_counts
 
 CHECKOUT = Path(__file__).parents[1]
@@ -34,6 +34,7 @@ def environment(model: str) -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "commit": commit(),
         "cpu": cpu_model(),
+        "instruction_sets": instruction_sets(),
         "cores": usable_cores(),
         "threads": {"fast track": threads.fast, "slow track": threads.slow, "full network": usable_cores()},
         "model": model,

@@ -30,6 +30,7 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.machine import usable_cores
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc
 from lowlat_seg_ros.runtime.threads import thread_counts
+from lowlat_seg_ros.stream.networks import load_networks
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def measure_all(model: str, names: Sequence[str], size: BenchSize = FULL) -> dic
     Raises:
         Error, OSError: in one sentence, what went wrong.
     """
-    network = load_checkpoint(model)
-    results: dict[str, Any] = {"environment": environment(network.config.name)}
+    network, runtimes = as_the_node_has_it(model)
+    results: dict[str, Any] = {"environment": {**environment(network.config.name), "runtimes": runtimes}}
     scale = replace(size.scale, model=model, input_size=network.config.input_size)
     sections: dict[str, Callable[[], Any]] = {
         "modules": lambda: _modules(network, size),
@@ -80,10 +81,22 @@ def measure_all(model: str, names: Sequence[str], size: BenchSize = FULL) -> dic
 
 def measure_soak_only(model: str, frames: int) -> dict[str, Any]:
     """Memory over many frames; raises what `measure_all` does."""
-    network = load_checkpoint(model)
+    network, runtimes = as_the_node_has_it(model)
     clip = measured_clip()
     soak = measure_soak(network, first_frames(clip, clip.frame_count), frames, thread_counts(0, 0))
-    return {"environment": environment(network.config.name), "soak": soak}
+    return {"environment": {**environment(network.config.name), "runtimes": runtimes}, "soak": soak}
+
+
+def as_the_node_has_it(model: str) -> tuple[SegmentationNetwork, list[str]]:
+    """The network with both tracks where they run by default, and sentences that say where."""
+    callers = torch.get_num_threads()
+    torch.set_num_threads(thread_counts(0, 0).fast)
+    try:
+        networks = load_networks(load_checkpoint(model), model, torch.device("cpu"))
+    finally:
+        torch.set_num_threads(callers)
+    assert isinstance(networks.slow, SegmentationNetwork)
+    return networks.slow, networks.in_words()
 
 
 def _modules(network: SegmentationNetwork, size: BenchSize) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Section 5, cost against load: 1, 2 and 4 cameras in one node, and inputs of 1, 2 and 4 times the pixels."""
+"""Section 5, cost against load: 1, 2, 4 and 8 cameras in one node, and inputs of 1, 2 and 4 times the pixels."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class ScaleLoad:
     rate_hz: float = 15.0
     cameras: tuple[int, ...] = (1, 2, 4)
     pixel_factors: tuple[int, ...] = (2, 4)  # beside 1, which is the first of `cameras`
+    half_rate_cameras: tuple[int, ...] = (8,)  # at half the rate
     model: str = "default"
     input_size: tuple[int, int] = (480, 360)  # the model's own
 
@@ -52,7 +53,7 @@ def measure_scale(frames: Sequence[Frame], load: ScaleLoad, folder: Path) -> dic
             width, height = one.input_size
             parameters = [f"model:={load.model}", f"input_size:=[{width}, {height}]"]
             chain = Chain(harness, one.name, NODE, parameters, one.cameras)
-            chain.add_players({CLIP: (clip, rounds)}, load.rate_hz)
+            chain.add_players({CLIP: (clip, rounds)}, one.rate_hz)
             cases[one] = partial(chain.play, CLIP)
         harness.wait_until_connected()
         plays = in_turn(cases, load.rounds)
@@ -60,7 +61,7 @@ def measure_scale(frames: Sequence[Frame], load: ScaleLoad, folder: Path) -> dic
         "rate_hz": load.rate_hz,
         "rounds": load.rounds,
         "seconds_a_turn": load.seconds_a_turn,
-        "rows": [_row(one, plays[one], load.rate_hz) for one in loads],
+        "rows": [_row(one, plays[one]) for one in loads],
     }
 
 
@@ -71,6 +72,7 @@ class Load:
     cameras: int
     pixel_factor: int
     input_size: tuple[int, int]
+    rate_hz: float  # of each camera
 
     @property
     def name(self) -> str:
@@ -79,8 +81,10 @@ class Load:
 
 def scale_loads(load: ScaleLoad) -> list[Load]:
     """First more cameras, then larger inputs."""
-    by_cameras = [Load(cameras, 1, load.input_size) for cameras in load.cameras]
-    return by_cameras + [Load(1, factor, enlarged(load.input_size, factor)) for factor in load.pixel_factors]
+    by_cameras = [Load(cameras, 1, load.input_size, load.rate_hz) for cameras in load.cameras]
+    by_cameras += [Load(cameras, 1, load.input_size, load.rate_hz / 2) for cameras in load.half_rate_cameras]
+    sizes = {factor: enlarged(load.input_size, factor) for factor in load.pixel_factors}
+    return by_cameras + [Load(1, factor, size, load.rate_hz) for factor, size in sizes.items()]
 
 
 def enlarged(size: tuple[int, int], factor: int) -> tuple[int, int]:
@@ -89,10 +93,10 @@ def enlarged(size: tuple[int, int], factor: int) -> tuple[int, int]:
     return width, height
 
 
-def _row(load: Load, plays: Sequence[Play], rate_hz: float) -> dict[str, Any]:
+def _row(load: Load, plays: Sequence[Play]) -> dict[str, Any]:
     turns = [play.answered for play in plays]
     ways = [way for play in plays for way in play.ways]
-    seconds = len(ways) / rate_hz / load.cameras
+    seconds = len(ways) / load.rate_hz / load.cameras
     answers = sum(way.labels_at is not None for way in ways)
     return {
         "cameras": load.cameras,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any, Final, Literal, NamedTuple
 
 import torch
@@ -31,7 +32,7 @@ from lowlat_seg_ros.stream.slow_lane import SlowTrack
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
 SystemName = Literal["full network", "two tracks, key frames wait", "two tracks, low latency"]
-Condition = Literal["idle", "busy", "as scheduled"]
+Condition = Literal["idle", "busy", "as scheduled", "no idle key frames"]
 FULL: Final = "full network"
 WAITING: Final = "two tracks, key frames wait"
 LOW_LATENCY: Final = "two tracks, low latency"
@@ -44,6 +45,7 @@ SETTLING_FRAMES: Final = 2
 TIMELINE_FRAMES: Final = 20
 
 AS_SCHEDULED: Final = PolicySettings().policy()  # the node's default
+NO_IDLE_KEYS: Final = PolicySettings(idle_threshold=1.0).policy()
 NO_KEY_FRAMES: Final = PredictedDeviation(threshold=1.0)
 """Measures as every other frame does and never wants a key frame: a fraction of pixels is not above 1."""
 
@@ -52,8 +54,9 @@ class Case(NamedTuple):
     """A system, and what its slow track does meanwhile.
 
     idle: no key frame after the first. as scheduled: key frames by the node's default policy. busy: as scheduled, and
-    the slow track runs Sh over and over besides, as for another camera. The full network has no key frames: idle is
-    how it runs alone, and there is nothing to schedule.
+    the slow track runs Sh over and over besides, as for another camera. no idle key frames: as scheduled, but for those
+    that the slow track takes because it is idle. The full network has no key frames: idle is how it runs alone, and
+    there is nothing to schedule.
     """
 
     system: SystemName
@@ -69,6 +72,7 @@ CASES: Final = (
     Case(LOW_LATENCY, "busy"),
     Case(WAITING, "as scheduled"),
     Case(LOW_LATENCY, "as scheduled"),
+    Case(LOW_LATENCY, "no idle key frames"),
 )
 
 
@@ -104,6 +108,7 @@ class Turn:
     frames: list[TimedFrame]
     skipped: int
     sh_runs: list[ShRun]
+    cpu_ms: float  # of this process, by frame, both tracks together
 
     @property
     def counted(self) -> list[TimedFrame]:
@@ -157,11 +162,12 @@ class TracksRig:
         self._let_slow_track_rest()
         first_ms, label = self._labeller(case)
         frames = [self._frames[(first + number) % len(self._frames)] for number in range(frame_count)]
-        before = len(self._watched.runs)
+        before, cpu = len(self._watched.runs), time.process_time()
         with self._slow_track_as(case.slow_track):
             pacer = self._pacer_of(self._period, frame_count)
             timed = [_timed(label, frames[index], index, due) for index, due in pacer]
-        return Turn(first_ms, timed, pacer.skipped, self._watched.runs[before:])
+        cpu_ms = (time.process_time() - cpu) * 1000 / max(1, len(timed))
+        return Turn(first_ms, timed, pacer.skipped, self._watched.runs[before:], cpu_ms)
 
     def _let_slow_track_rest(self) -> None:
         """Forget the turn before, and wait for the Sh that it may have left in work."""
@@ -177,7 +183,8 @@ class TracksRig:
         torch.set_num_threads(self._threads.fast)
         self._engine.low_latency = case.system == LOW_LATENCY
         first_ms = begin_stream(self._engine, self._frames[0])
-        self._engine.policy = NO_KEY_FRAMES if case.slow_track == "idle" else AS_SCHEDULED
+        policies = {"idle": NO_KEY_FRAMES, "no idle key frames": NO_IDLE_KEYS}
+        self._engine.policy = policies.get(case.slow_track, AS_SCHEDULED)
         return first_ms, self._engine.segment
 
     def _without_result(self, frame: Frame) -> None:
@@ -304,6 +311,7 @@ def _row(case: Case, turns: Sequence[Turn]) -> dict[str, Any]:
         "age_ms": spread_mapping([frame.milliseconds_since_due for frame in turn.counted] for turn in turns),
         "key_frames": sum(frame.is_key_frame for frame in frames),
         "skipped": sum(turn.skipped for turn in turns),
+        "cpu_ms": rounded(median(turn.cpu_ms for turn in turns)),
         "sh_ms": spread_mapping(
             [(run.ended - run.began) / 1e6 for run in turn.sh_runs if run.in_slow_track] for turn in turns
         ),

@@ -118,6 +118,12 @@ def kernel_row(height: int, width: int, channels: int, times_reference: float) -
     return {"body": "C++", **size, **times, "extra_mib": 9.0}
 
 
+def scale_row(cameras: int, labelled_hz: float) -> dict[str, Any]:
+    spreads = dict.fromkeys(("callback_ms", "end_to_end_ms", "sh_ms"), fake_spread(10, 12, 15))
+    counts = {"offered_hz": 60.0, "labelled_hz": labelled_hz, "lost": 0, "cpu_share": 1.5, "resident_mebibytes": 500}
+    return {"cameras": cameras, "input_size": [480, 360], **counts, **spreads}
+
+
 def fake_results() -> dict[str, Any]:
     """A run whose every ratio is known."""
     calm, wild = fake_spread(10, 12, 15), fake_spread(20, 30, 40)
@@ -151,7 +157,8 @@ def fake_results() -> dict[str, Any]:
                 of("full network", "idle", fake_spread(50, 60, 70)),
                 of("two tracks, low latency", "idle", calm),
                 of("two tracks, low latency", "busy", wild),
-                of("two tracks, low latency", "as scheduled", calm),
+                {**of("two tracks, low latency", "as scheduled", calm), "sh_ms": fake_spread(61, 62, 63)},
+                {**of("two tracks, low latency", "no idle key frames", calm), "cpu_ms": 34.0},
             ],
             "key_frames": {"key": fake_spread(10.4, 12, 15), "other": calm},
             "first_frame": {"first_ms": 60.0, "later_first_frames": fake_spread(50, 51, 52)},
@@ -165,6 +172,7 @@ def fake_results() -> dict[str, Any]:
             "without_loss": {"seconds": 60, **chain("small_input", 20.0, 6.2), "lost": 0, "sent": 1800},
         },
         "kernel": {"rounds": 3, "rows": [kernel_row(64, 128, 256, 4.0), kernel_row(45, 60, 96, 0.9)]},
+        "scale": {"rate_hz": 15.0, "rounds": 2, "seconds_a_turn": 4, "rows": [scale_row(4, 57.0), scale_row(8, 60.0)]},
         "soak": {"growth_mebibytes": 0.5, "frames": 5000},
     }
 
@@ -186,7 +194,7 @@ def test_what_is_lost_is_looked_at_where_most_is_lost() -> None:
     ("words", "figure", "is_met"),
     [
         ("longest latency", 15 / 50, True),
-        ("the same, the aim", 15 / 50, False),
+        ("the same, the aim", 15 / 50, True),
         ("p99 of the fast track", 30 / 12, False),
         ("median of key frames", 1.04, True),
         ("first frame after the warm-up / median of later", 1.2, True),
@@ -197,6 +205,10 @@ def test_what_is_lost_is_looked_at_where_most_is_lost() -> None:
         ("latency there", 1.05, True),
         ("convolution: shift", 4.0, True),
         ("the same, 96 channels", 0.9, False),
+        ("CPU milliseconds a frame", 34.0, True),
+        ("Sh's answer", 61.0, False),
+        ("images a second labelled, of 4", 57.0, False),
+        ("images a second labelled, of 8", 60.0, True),
         ("memory that the convolution takes", 9 / 8, True),
         ("memory grown", 0.5, True),
     ],
@@ -219,7 +231,7 @@ def test_without_any_section_nothing_is_met_and_nothing_fails() -> None:
 def test_the_report_holds_what_was_measured_and_ends_with_what_was_asked() -> None:
     text = report(fake_results())
     assert "| two tracks, low latency | busy | 20.0 | 30.0 | 30.0 | 40.0 | 20.0 to 20.0 |" in text
-    assert "| p99 of the fast track, slow track busy / idle | ≤ 1.5 | 2.50 | **no** |" in text
+    assert "| p99 of the fast track, slow track busy / idle | ≤ 1.15 | 2.50 | **no** |" in text
     assert "## Modules" not in text
     assert "| 64x128 | 256 | 1 | C++ | 5.00 | 4.00 to 6.00 | 4.00 | 9.00 |" in text
     assert text.index("## Tracks") < text.index("## Node") < text.index("## Kernel") < text.index("## Asked")

@@ -58,7 +58,9 @@ def test_floor_and_node_are_played_to_in_turn_and_every_image_is_accounted_for(m
 @pytest.mark.timeout(600)
 def test_several_cameras_and_larger_inputs_are_played_to_in_turn(model: str, tmp_path: Path) -> None:
     cameras = (1, 2)
-    plan = ScaleLoad(1, 1, 10.0, cameras=cameras, pixel_factors=(2,), model=model, input_size=(64, 48))
+    plan = ScaleLoad(
+        1, 1, 10.0, cameras=cameras, half_rate_cameras=(), pixel_factors=(2,), model=model, input_size=(64, 48)
+    )
     scale = measure_scale(moving_frames(5), plan, tmp_path / "made for it")
     assert json.loads(json.dumps(scale)) == scale
     assert [(row["cameras"], row["input_size"]) for row in scale["rows"]] == [
@@ -77,9 +79,11 @@ def test_loads_grow_by_cameras_and_by_pixels() -> None:
     assert [(load.cameras, load.input_size) for load in loads] == [
         (1, (480, 360)),
         (2, (480, 360)),
+        (8, (480, 360)),
         (1, (680, 512)),
         (1, (960, 720)),
     ]
+    assert [load.rate_hz for load in loads] == [15.0, 15.0, 7.5, 15.0, 15.0]
     width, height = enlarged((480, 360), 2)
     assert width * height == pytest.approx(2 * 480 * 360, rel=0.02)
 

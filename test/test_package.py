@@ -27,12 +27,14 @@ ROSDEP_KEYS = {
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }
-# pip brings them: `make setup` the first five, torch with CUDA triton, and whoever wants what they are for the others.
+# pip brings them: `make setup` the first seven, torch with CUDA triton, and whoever wants what they are for the others.
 INSTALLED_BY_PIP = {
     "apsw": "apsw",
     "backports": "backports.zstd",
     "lz4": "lz4",
     "mcap": "mcap",
+    "onnx": "onnx",
+    "openvino": "openvino",
     "safetensors": "safetensors",
 }
 WITHOUT_ROSDEP_KEY = {
