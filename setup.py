@@ -19,7 +19,6 @@ KERNELS = Extension(
         "src/carried_logits.cpp",
         "src/classifier_steps.cpp",
         "src/halved_image.cpp",
-        "src/inverted_residual.cpp",
         "src/labels_from_logits.cpp",
         "src/matched_transport.cpp",
         "src/spatially_variant_convolution.cpp",

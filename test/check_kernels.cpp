@@ -37,13 +37,6 @@ struct Moved { const float* feature; float* result; int64_t channels; };
 struct CarriedSizes { int64_t height, width, classes, coarse_height, coarse_width, fineness; };
 struct TrainingSizes { int64_t inputs, parts, classes, batch, step; float learning_rate, weight_decay; };
 struct LogitSizes { int64_t classes, height, width, class_stride, row_stride, column_stride; };
-struct BlockSizes {
-  int64_t height, width, in_channels, hidden, channels, kernel_size, stride, dilation, is_expanding, is_residual;
-};
-struct BlockPointers {
-  const float *picture, *expand, *expand_bias, *depthwise, *depthwise_bias, *project, *project_bias;
-  float* result;
-};
 
 extern "C" {
 int best_cpu();
@@ -60,7 +53,6 @@ void carry_logits(
 void step_classifier(const float*, const float*, const int64_t*, float*, float*, float*, TrainingSizes);
 bool labels_from_logits(const float*, LogitSizes, uint8_t*, int64_t, int64_t, int);
 void halve_image(const uint8_t*, int64_t, int64_t, const float*, const float*, float*, int);
-void inverted_residual(BlockPointers, BlockSizes, int);
 }
 
 // --- Numbers made up, and compared ------------------------------------------------------------------------------------
@@ -346,82 +338,6 @@ void check_halved_image(int threads) {
   compare("halve_image", result, expected);
 }
 
-constexpr int64_t PACKED = 32;  // (outputs, inputs) become (outputs / 32, inputs, 32), rounded up with zeros
-std::vector<float> packed(const std::vector<float>& weights, int64_t outputs, int64_t inputs) {
-  std::vector<float> result((outputs + PACKED - 1) / PACKED * PACKED * inputs);
-  for (int64_t output = 0; output < outputs; ++output) {
-    for (int64_t input = 0; input < inputs; ++input) {
-      result[(output / PACKED * inputs + input) * PACKED + output % PACKED] = weights[output * inputs + input];
-    }
-  }
-  return result;
-}
-
-Doubles pointwise(const Doubles& picture, int64_t inputs, const std::vector<float>& weights,
-                  const std::vector<float>& bias, int64_t outputs) {
-  Doubles result;
-  for (size_t place = 0; place < picture.size() / inputs; ++place) {
-    for (int64_t output = 0; output < outputs; ++output) {
-      double sum = bias[output];
-      for (int64_t input = 0; input < inputs; ++input) {
-        sum += picture[place * inputs + input] * weights[output * inputs + input];
-      }
-      result.push_back(sum);
-    }
-  }
-  return result;
-}
-
-Doubles relu6(Doubles values) {
-  for (double& value : values) value = std::clamp(value, 0.0, 6.0);
-  return values;
-}
-
-Doubles depthwise(const Doubles& picture, const BlockSizes& size, const std::vector<float>& weights,
-                  const std::vector<float>& bias) {
-  Doubles result;
-  for (int64_t row = 0; row < size.height; row += size.stride) {
-    for (int64_t column = 0; column < size.width; column += size.stride) {
-      for (int64_t channel = 0; channel < size.hidden; ++channel) {
-        double sum = bias[channel];
-        for (int64_t tap = 0; tap < size.kernel_size * size.kernel_size; ++tap) {
-          const int64_t i = row + (tap / size.kernel_size - size.kernel_size / 2) * size.dilation;
-          const int64_t j = column + (tap % size.kernel_size - size.kernel_size / 2) * size.dilation;
-          if (i < 0 || i >= size.height || j < 0 || j >= size.width) continue;
-          sum += weights[tap * size.hidden + channel] * picture[(i * size.width + j) * size.hidden + channel];
-        }
-        result.push_back(sum);
-      }
-    }
-  }
-  return result;
-}
-
-void check_inverted_residual(const std::string& name, const BlockSizes& size, int threads) {
-  const auto picture = random_numbers(size.height * size.width * size.in_channels);
-  const auto expand = random_numbers(size.hidden * size.in_channels, -0.5, 0.5);
-  const auto filter = random_numbers(size.kernel_size * size.kernel_size * size.hidden);
-  const auto project = random_numbers(size.channels * size.hidden, -0.2, 0.2);
-  auto expand_bias = random_numbers(size.hidden), filter_bias = random_numbers(size.hidden);
-  auto project_bias = random_numbers(size.channels);
-  const Doubles given(picture.begin(), picture.end());
-  Doubles hidden = given;
-  if (size.is_expanding) hidden = relu6(pointwise(given, size.in_channels, expand, expand_bias, size.hidden));
-  const Doubles filtered = relu6(depthwise(hidden, size, filter, filter_bias));
-  Doubles expected = pointwise(filtered, size.hidden, project, project_bias, size.channels);
-  if (size.is_residual) std::transform(given.begin(), given.end(), expected.begin(), expected.begin(), std::plus<>());
-  const auto packed_expand = packed(expand, size.hidden, size.in_channels);
-  const auto packed_project = packed(project, size.channels, size.hidden);
-  for (auto* bias : {&expand_bias, &filter_bias, &project_bias}) {
-    bias->resize((bias->size() + PACKED - 1) / PACKED * PACKED);
-  }
-  std::vector<float> result(expected.size(), 7);
-  inverted_residual({picture.data(), packed_expand.data(), expand_bias.data(), filter.data(), filter_bias.data(),
-                     packed_project.data(), project_bias.data(), result.data()},
-                    size, threads);
-  compare("inverted_residual, " + name, result, expected);
-}
-
 // The first step of Adam goes by the learning rate against the sign of the gradient, whose moments are in proportion.
 void check_classifier_step(int64_t classes) {
   constexpr int64_t inputs = 5, parts = 2, hidden = 64, places = 7;
@@ -489,9 +405,6 @@ void check_all(int threads) {
   }
   check_halved_image(threads);
   check_classifier_step(11);
-  check_inverted_residual("residual", {7, 9, 16, 96, 16, 3, 1, 1, 1, 1}, threads);
-  check_inverted_residual("stride 2, 5x5", {9, 7, 24, 144, 40, 5, 2, 1, 1, 0}, threads);
-  check_inverted_residual("dilated, not expanding", {8, 20, 48, 48, 24, 3, 1, 2, 0, 0}, threads);
 }
 
 }  // namespace

@@ -23,7 +23,6 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-AVX2 = 1  # of ``Cpu`` in src/parallel_rows.hpp
 TYPE_NAMES = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -63,23 +62,6 @@ class LogitSizes(ctypes.Structure):
     _fields_ = _integers("classes", "height", "width", "class_stride", "row_stride", "column_stride")
 
 
-class BlockSizes(ctypes.Structure):
-    _fields_ = _integers(
-        *("height", "width", "in_channels", "hidden", "channels"),
-        *("kernel_size", "stride", "dilation", "is_expanding", "is_residual"),
-    )
-
-
-class BlockPointers(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_void_p)
-        for name in (
-            *("picture", "expand", "expand_bias", "depthwise", "depthwise_bias", "project", "project_bias"),
-            "result",
-        )
-    ]
-
-
 @functools.cache
 def find_library() -> ctypes.CDLL | None:
     """The library built from ``src/``, or None where there is none or it does not load: one warning then says why."""
@@ -94,11 +76,6 @@ def find_library() -> ctypes.CDLL | None:
         return None
     library.labels_from_logits.restype = ctypes.c_bool
     return library
-
-
-def best_cpu() -> int:
-    """The best copy of the kernels that this CPU can run; there is a library."""
-    return int(_library().best_cpu())
 
 
 def _library() -> ctypes.CDLL:
@@ -247,24 +224,4 @@ def halved_image(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     size = ctypes.c_int64(height), ctypes.c_int64(width)
     for picture, target in zip(image, result, strict=True):
         _library().halve_image(_address(picture), *size, _address(mean), _address(std), _address(target), _threads())
-    return result
-
-
-def inverted_residual(feature: Tensor, block: Sequence[int], weights: Sequence[Tensor]) -> Tensor:
-    """MobileNetV2's block, whose hidden picture is never written.
-
-    (B, C_in, h, w) to (B, C_out, h / stride, w / stride), rounded up.
-
-    Args:
-        block: ``BlockSizes`` from ``hidden`` on.
-        weights: as ``BlockPointers`` names them, laid out by ``models.efficientnet_lite.packed_weights``.
-    """
-    feature = channels_last(feature)
-    sizes = BlockSizes(feature.shape[2], feature.shape[3], feature.shape[1], *block)
-    height, width = (feature.shape[2] - 1) // sizes.stride + 1, (feature.shape[3] - 1) // sizes.stride + 1
-    shape = len(feature), sizes.channels, height, width
-    result = torch.empty(shape, dtype=feature.dtype, memory_format=torch.channels_last)
-    addresses, library, threads = [weight.data_ptr() for weight in weights], _library(), _threads()
-    for picture, target in zip(feature, result, strict=True):
-        library.inverted_residual(BlockPointers(picture.data_ptr(), *addresses, target.data_ptr()), sizes, threads)
     return result

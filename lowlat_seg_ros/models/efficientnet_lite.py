@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.models.tracks import SplitBackbone
 
 
@@ -48,10 +45,6 @@ LITE2_STAGES = (
 )
 STEM_CHANNELS = 32
 
-# Of the C++ (src/inverted_residual.cpp):
-PACKED_CHANNELS = 32  # results of a pointwise convolution whose weights lie side by side
-HIDDEN_MULTIPLE = 16  # of the hidden channels: the widest vectors hold so many
-
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
     # EfficientNet's own constants; PyTorch's epsilon of 1e-5 changes what the ImageNet weights compute.
@@ -59,11 +52,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand by a 1x1, filter each channel alone, project back by a 1x1.
-
-    Once ``pack`` has laid its weights out for the C++, a block runs there; what the C++ does not take (a GPU's tensors,
-    half precision, gradients) goes through torch's operators still.
-    """
+    """MobileNetV2's block: expand by a 1x1, filter each channel alone, project back by a 1x1."""
 
     def __init__(
         self, in_channels: int, channels: int, kernel_size: int, stride: int, dilation: int, expansion: int
@@ -83,60 +72,13 @@ class InvertedResidual(nn.Module):
         self.project_conv = nn.Conv2d(hidden, channels, 1, bias=False)
         self.bn2 = batch_norm(channels)
         self.activation = nn.ReLU6(inplace=True)
-        self._packed: tuple[Tensor, ...] = ()
-        # Looked up once: a frame has a dozen blocks, and each would look up ten attributes of modules of modules.
-        self._sizes = (hidden, channels, kernel_size, stride, dilation, self.is_expanding, self.is_residual)
-
-    def pack(self) -> None:
-        """Lay the weights out for the C++ too, where it can run this block and is worth it. BatchNorm is folded.
-
-        Without AVX2 it is not: what compilers make of it for such CPUs takes several times as long as torch's operators
-        (``python -m bench.blocks`` of commit 240b7a4).
-        """
-        weight = self.depthwise_conv.weight
-        if not cpp.can_run(weight) or len(weight) % HIDDEN_MULTIPLE != 0 or cpp.best_cpu() < cpp.AVX2:
-            return
-        self._packed = tuple(weight.detach() for weight in packed_weights(self))
 
     def forward(self, feature: Tensor) -> Tensor:
         """(B, in_channels, h, w) to (B, channels, h / stride, w / stride), rounded up."""
-        if self._packed and self._runs_in_cpp(feature):
-            return cpp.inverted_residual(feature, self._sizes, self._packed)
         hidden = self.activation(self.bn0(self.expand_conv(feature))) if self.is_expanding else feature
         hidden = self.activation(self.bn1(self.depthwise_conv(hidden)))
         projected = self.bn2(self.project_conv(hidden))
         return feature + projected if self.is_residual else projected
-
-    def _runs_in_cpp(self, feature: Tensor) -> bool:
-        return cpp.can_run(feature, self.project_conv.weight) and not cpp.needs_gradient(feature)
-
-
-def packed_weights(block: InvertedResidual) -> list[Tensor]:
-    """A block's weights in the order of ``cpp.BlockPointers``; the first two are empty where it does not expand."""
-    expand = [torch.empty(0), torch.empty(0)]
-    if block.is_expanding:
-        expand = [side_by_side(block.expand_conv), rounded_up(block.expand_conv)]
-    return [
-        *expand,
-        block.depthwise_conv.weight.flatten(1).t().contiguous(),
-        rounded_up(block.depthwise_conv),
-        side_by_side(block.project_conv),
-        rounded_up(block.project_conv),
-    ]
-
-
-def side_by_side(pointwise: nn.Conv2d) -> Tensor:
-    """(C_out, C_in, 1, 1) to (C_out / 32, C_in, 32), rounded up with zeros."""
-    weight = pointwise.weight.flatten(1)
-    missing = -len(weight) % PACKED_CHANNELS
-    return functional.pad(weight, (0, 0, 0, missing)).unflatten(0, (-1, PACKED_CHANNELS)).transpose(1, 2).contiguous()
-
-
-def rounded_up(convolution: nn.Conv2d) -> Tensor:
-    """The bias, with zeros up to a multiple of 32."""
-    bias = convolution.bias
-    assert bias is not None, "expected a convolution with its BatchNorm folded into it"
-    return functional.pad(bias, (0, -len(bias) % PACKED_CHANNELS))
 
 
 class EfficientNetLite(SplitBackbone):

@@ -9,8 +9,6 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lowlat_seg_ros.models.efficientnet_lite import InvertedResidual
-
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -18,13 +16,10 @@ def prepare_for_inference(network: Module) -> Module:
     """Fold BatchNorm into the convolutions and lay the weights out channels last; eval mode, no gradients.
 
     Changes ``network`` itself and returns it. The result computes what the network did in eval mode, up to rounding,
-    and cannot be trained further: its BatchNorm layers have become ``nn.Identity``, and blocks on a CPU run in C++.
+    and cannot be trained further: its BatchNorm layers have become ``nn.Identity``.
     """
     network.eval()  # folding takes the running statistics, which only eval mode uses
     fold_batch_norms(network)
-    for module in network.modules():
-        if isinstance(module, InvertedResidual):
-            module.pack()
     network.eval().requires_grad_(False)
     # oneDNN and cuDNN convolve channels-last tensors without shuffling them first.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
