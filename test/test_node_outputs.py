@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("rclpy")
 
+from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import STEP, FakeCamera, NodeProcess, TestBench, own_namespace, running_node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
@@ -196,13 +197,15 @@ def test_while_nobody_listens_the_node_rests_and_is_back_within_one_key_frame(
     resting = bench.status()
     assert (resting["resting"], resting["message"]) == ("true", "resting: nobody listens")
     assert resting["image publishers"] == "1"
-    assert resting["level"] == "0" and resting["images dropped"] == before["images dropped"]
+    lost = {before["images dropped"], "0"}  # by gaps between stamps nothing is known of a camera's first images
+    assert resting["level"] == "0" and resting["images dropped"] in lost
     assert resting["images segmented"] == before["images segmented"]
     camera.listen()
     camera.connect()
     first = camera.segment(picture(5))
     assert camera.key_frames[first].is_key_frame and camera.key_frames[first].key_reason == "first frame"
-    assert camera.key_frames[first].frames_dropped == int(before["images dropped"])
+    told = camera.key_frames[first].frames_dropped
+    assert told == KeyFrameDiagnostics.FRAMES_DROPPED_NOT_KNOWN or str(told) in lost
     while not camera.key_frames[camera.segment(picture(5))].key_is_accurate:
         pass
     assert bench.status()["resting"] == "false"
@@ -213,6 +216,7 @@ def test_a_node_that_may_not_rest_works_for_nobody(camera: FakeCamera, bench: Te
     camera.stop_listening()
     bench.spin_until(lambda: bench.newest_status("image")["labels subscribers"] == "0", "nobody")
     before = int(bench.status()["images segmented"])
+    bench.spin_until(lambda: camera.subscriber_count > 0, "the node at image")
     camera.send(picture(6))
     bench.spin_until(lambda: int(bench.newest_status("image")["images segmented"]) == before + 1, "an image segmented")
     assert bench.status()["resting"] == "false"
