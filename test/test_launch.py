@@ -125,6 +125,18 @@ def test_what_cannot_be_started_ends_the_launch_with_an_error(
     assert sentence in running.output()
 
 
+@pytest.mark.parametrize("content", ["lowlat_seg: 3", "- a", "/**: {ros__parameters: {cameras: front}}"])
+def test_a_parameter_file_of_another_shape_ends_the_launch_with_the_nodes_own_sentence(
+    tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(content)
+    running = Launched(tmp_path / "log", f"params_file:={file}")
+    assert running.process.wait(PATIENCE) != 0
+    assert "Couldn't parse params file" in running.output() or "cameras is 'front'" in running.output()
+    assert "before it was ready" in running.output()
+
+
 def test_the_profile_stays_with_the_node_unless_it_is_shared(tmp_path: Path) -> None:
     """What a launch file starts after ours sees it only with share_profile."""
     (tmp_path / "both.launch.py").write_text(
