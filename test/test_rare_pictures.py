@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,7 +11,7 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 import pytest
-from bag_parts import compressed, write_bag_of
+from bag_parts import compressed, encoded, write_bag_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -105,6 +106,26 @@ def test_other_colour_spaces_are_read_rightly_or_refused(kind: str, form: str, t
     except OSError:
         pytest.skip(f"Pillow writes no {form} in {kind}")
     read_or_refused(tmp_path / "a", content.getvalue(), smooth(), tolerance=4)
+
+
+def test_a_small_file_of_many_pixels_is_refused(tmp_path: Path) -> None:
+    """Thirty kilobytes of zeros, which would unpack into half a gigabyte on their way."""
+    content = png(np.zeros((4200, 4200), np.uint8))
+    path = tmp_path / "zeros.png"
+    path.write_bytes(content)
+    sentence = rf"claims? 4200 ?x ?4200 pixels in {len(content)} bytes"
+    with pytest.raises(ImageFileError, match=rf"zeros\.png {sentence}"):
+        read_rgb(path)
+    with pytest.raises(DataError, match=rf"zeros\.png {sentence}"):
+        read_label_file(path, CAMVID_LABELS)
+    whole = encoded(smooth(), ".png")
+    with open_bag(
+        write_bag_of(tmp_path / "drive", [compressed(0, content, "png"), compressed(1, whole, "png")])
+    ) as bag:
+        assert len(list(bag.frames())) == 1
+        assert re.search(sentence, bag.problems[0])
+    path.write_bytes(content + bytes(10**6))  # as long as an ordinary file of so many pixels
+    assert read_rgb(path).shape == (4200, 4200, 3) and read_label_file(path, CAMVID_LABELS).stored == {0}
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

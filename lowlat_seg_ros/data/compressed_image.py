@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.image_message import BadImage, colourless, demosaiced, eight_bits, is_bayer
 from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, jpeg_extent
+from lowlat_seg_ros.data.picture_bounds import has_too_many_pixels
 from lowlat_seg_ros.data.png import PNG_START, is_cut_png
 from lowlat_seg_ros.errors import shown
 
 PNG_SIZE_AT: Final = 16
-
-LARGEST_PICTURE: Final = 1 << 27
-"""Pixels. A hundred-byte PNG can claim a gigapixel, and would be given the memory for it."""
 
 
 class CompressedImageMessage(Protocol):
@@ -90,5 +88,5 @@ def _check_picture(content: bytes) -> None:
         width, height = struct.unpack_from(">II", content, PNG_SIZE_AT)
     else:
         raise BadImage("the data are no picture; expected a JPEG or PNG")
-    if width * height > LARGEST_PICTURE:
-        raise BadImage(f"the picture claims {width}x{height} pixels")
+    if has_too_many_pixels(width, height, len(content)):
+        raise BadImage(f"the picture claims {width}x{height} pixels in {len(content)} bytes")

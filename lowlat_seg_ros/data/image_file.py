@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, TiffImagePlugin
 
 from lowlat_seg_ros.data.image_message import eight_bits
 from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, ends_in_grey, jpeg_extent
+from lowlat_seg_ros.data.picture_bounds import has_too_many_pixels
 from lowlat_seg_ros.data.png import PNG_START, is_cut_png
 from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.errors import Error
@@ -128,7 +129,7 @@ def _facts_of(path: Path, content: bytes) -> PictureFacts:
     """By Pillow, which reads headers alone; nothing of a format that it does not know."""
     try:
         with Image.open(io.BytesIO(content)) as header:
-            form, mode = header.format, header.mode
+            form, mode, size = header.format, header.mode, header.size
             orientation = header.getexif().get(EXIF_ORIENTATION, UPRIGHT)
             has_alpha = mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in header.info
             pictures = 1 if form == _WITH_THUMBNAILS else getattr(header, "n_frames", 1)
@@ -136,6 +137,8 @@ def _facts_of(path: Path, content: bytes) -> PictureFacts:
         raise ImageFileError(f"The image {path} claims more pixels than any camera has.") from error
     except Exception:  # whatever a damaged header makes of Pillow: OpenCV decides whether the picture can be read
         return PictureFacts()
+    if has_too_many_pixels(*size, len(content)):
+        raise ImageFileError(f"The image {path} claims {size[0]} x {size[1]} pixels in {len(content)} bytes.")
     if mode in _OF_NO_CAMERA and form != "PPM":
         raise ImageFileError(f"The image {path} has samples of 32 bits; expected 8 or 16 bits, as cameras have.")
     notes = []

@@ -13,6 +13,7 @@ from PIL import Image
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.image_file import EXIF_ORIENTATION, UPRIGHT, ImageFileError, read_bytes
 from lowlat_seg_ros.data.label_classes import LabelClasses
+from lowlat_seg_ros.data.picture_bounds import has_too_many_pixels
 from lowlat_seg_ros.data.png import PNG_START, lacks_samples
 from lowlat_seg_ros.data.problems import DataError, Problems
 
@@ -45,7 +46,7 @@ def read_label_file(path: Path, classes: LabelClasses) -> ReadLabels:
     samples = read_samples(path)
     if samples.ndim == 3:
         return ReadLabels(_by_colour(path, samples, classes), frozenset())
-    stored = np.flatnonzero(np.bincount(samples.ravel(), minlength=1))
+    stored = np.flatnonzero(counts_of(samples))
     unknown = [int(number) for number in stored if int(number) not in classes.ids]
     if unknown:
         raise DataError(f"The labels {path} hold the id {unknown[-1]}, but {classes.expected}.")
@@ -53,6 +54,12 @@ def read_label_file(path: Path, classes: LabelClasses) -> ReadLabels:
     for number in stored:
         table[number] = classes.ids[int(number)]
     return ReadLabels(table[samples], frozenset(stored.tolist()))
+
+
+def counts_of(ids: NDArray[Any]) -> NDArray[np.int64]:
+    """How often each value that ids, (H, W) uint8 or uint16, may have occurs."""
+    blocks = np.array_split(ids.ravel(), 1 + (ids.size >> 20))  # each is widened to eight bytes a pixel
+    return np.sum([np.bincount(block, minlength=1 << 8 * ids.itemsize) for block in blocks], axis=0)
 
 
 def read_labels(path: Path, classes: LabelClasses) -> NDArray[np.uint8]:
@@ -75,10 +82,15 @@ def read_samples(path: Path) -> NDArray[Any]:
     bit_depth, colour_type = content[_BIT_DEPTH_AT], content[_COLOUR_TYPE_AT]
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            size = image.size
+            if has_too_many_pixels(*size, len(content)):
+                raise DataError(f"The labels {path} claim {size[0]} x {size[1]} pixels in {len(content)} bytes.")
             samples = np.asarray(image)
             is_turned = image.getexif().get(EXIF_ORIENTATION, UPRIGHT) != UPRIGHT
             pictures = getattr(image, "n_frames", 1)
         is_cut = lacks_samples(content)
+    except DataError:
+        raise
     except Exception as error:  # Pillow has a dozen kinds for damaged files
         raise DataError(f"The image {path} cannot be decoded: it is damaged or not an image.") from error
     if is_cut:
@@ -142,7 +154,7 @@ class LabelCensus:
     def add(self, source: object, read: ReadLabels) -> None:
         """Count one file, or whatever `source` names."""
         self.files += 1
-        self.pixels += np.bincount(read.labels.ravel(), minlength=256)
+        self.pixels += counts_of(read.labels)
         if not read.stored:
             self._in_colours.append(source)
         if is_mask(read.stored, self.classes):
