@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,10 @@ from bag_parts import (
     stamp_of,
     write_bag_of,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import Reader as RosbagsReader
 
 from lowlat_seg_ros.replay.bags import BagError, BagFrame, open_bag, truth_topic
 from lowlat_seg_ros.replay.messages import IMAGE, Header, serialized_image
@@ -236,3 +240,46 @@ def test_files_that_metadata_order_otherwise_or_forget_are_named(
         stamps = [frame.stamp for frame in bag.frames()]
         assert stamps == [stamp_of(number) for number in range(3 if listed == ["a.mcap"] else 6)]
         assert bag.problems == said
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    stored=st.sampled_from([("mcap", "none"), ("mcap", "storage"), ("mcap", "file"), ("sqlite3", "none"),
+                            ("sqlite3", "message"), ("sqlite3", "file")]),
+    count=st.integers(2, 9),
+    off_by=st.integers(-PERIOD // 3, PERIOD // 3),
+    burst=st.sampled_from([1, 4]),
+    unlabelled=st.sets(st.integers(0, 8)),
+    shuffled=st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_a_bag_s_frames_have_their_own_stamps_and_truth(
+    stored: tuple[str, str],
+    count: int,
+    off_by: int,
+    burst: int,
+    unlabelled: set[int],
+    shuffled: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Truth is paired with the nearest frame, whatever order it was written in; what rosbags reads is read alike."""
+    frames = [image(number, time=stamp_of(number // burst * burst + burst - 1)) for number in range(count)]
+    truths = []
+    for number in set(range(count)) - unlabelled:
+        ids = serialized_image(label_map(number), "mono8", Header(stamp_of(number) + off_by, "front"))
+        truths.append(Recorded("/labels_truth", IMAGE, stamp_of(number), ids))
+    shuffled.shuffle(truths)
+    bag = write_bag_of(tmp_path_factory.mktemp("bag") / "drive", [*frames, *truths], *stored)
+    with open_bag(bag) as opened, RosbagsReader(bag) as reader:
+        theirs = sorted((each.topic, time, bytes(data)) for each, time, data in reader.messages())
+        assert sorted((each.topic, each.received, each.data) for each in opened.messages()) == theirs
+        found = list(opened.frames())
+        said = " ".join(opened.problems)
+    assert [frame.stamp for frame in found] == [stamp_of(number) for number in range(count)]
+    for number, frame in enumerate(found):
+        assert np.array_equal(frame.image, picture(number))
+        if number in unlabelled:
+            assert frame.labels is None
+        else:
+            assert frame.labels is not None and np.array_equal(frame.labels, label_map(number))
+    left = len(unlabelled & set(range(count)))
+    assert (f"{left} of {count} frames on /image have no labels" in said) == (0 < left < count)
