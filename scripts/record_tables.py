@@ -21,7 +21,12 @@ DIGITS = {"mean_ms": 1, "max_ms": 1}  # behind the point, as printed; of all oth
 
 
 def main(files: list[str]) -> None:
-    tables = [json.loads(Path(file).read_text(encoding="utf-8"))["table"] for file in files]
+    evaluations = [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]
+    for file, evaluation in zip(files, evaluations, strict=True):
+        if evaluation["latency"] is not None and evaluation["latency"]["load"] > usable_cores():
+            load = evaluation["latency"]["load"]
+            sys.exit(f"record_tables: {file} took its times at a load of {load:.1f}; expected a quiet machine")
+    tables = [evaluation["table"] for evaluation in evaluations]
     measured = {str(table["number"]): {row["name"]: row for row in table["rows"]} for table in tables}
     rows = {
         number: {
