@@ -19,12 +19,20 @@ from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, dev
 from lowlat_seg_ros.evaluation.distances import FARTHEST, distance_curve
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
-from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PREDICTED, key_pairs, policy_curves, true_deviation
+from lowlat_seg_ros.evaluation.policy_curves import (
+    FIXED,
+    POLICIES,
+    PREDICTED,
+    fixed_pairs,
+    key_pairs,
+    policy_curves,
+    true_deviation,
+)
 from lowlat_seg_ros.evaluation.propagation_ways import propagation_scores, translations
 from lowlat_seg_ros.evaluation.remembering_network import RememberingNetwork, RememberingSlowNetwork
 from lowlat_seg_ros.evaluation.rows import TrackSettings, evaluate_rows
 from lowlat_seg_ros.fast.frames import Answer, LowFeatures
-from lowlat_seg_ros.stream.key_frames import PredictedDeviation
+from lowlat_seg_ros.stream.key_frames import FixedInterval, PredictedDeviation
 
 pytestmark = pytest.mark.numeric
 
@@ -121,7 +129,7 @@ def test_policies_are_scored_as_the_engine_goes() -> None:
     points = {(point.policy, point.interval): point for point in policy_curves(clip(), pairs())}
     assert {policy for policy, _ in points} == set(POLICIES)
     (fixed,) = evaluate_rows(clip(), ("fixed",), settings(interval=3))
-    assert points[FIXED, 3].mean_iou == fixed.mean_iou
+    assert points[FIXED, 3].mean_iou == fixed.mean_iou == points[FIXED, 3].by_phase[0]
     assert points[FIXED, 3].key_frames == math.ceil(FRAMES / 3)
     exact = [point for point in points.values() if point.policy == PREDICTED and len(point.thresholds) == 1]
     assert exact
@@ -130,6 +138,11 @@ def test_policies_are_scored_as_the_engine_goes() -> None:
         (adaptive,) = evaluate_rows(clip(), ("adaptive",), same)
         assert adaptive.mean_iou == point.mean_iou
         assert adaptive.key_frame_ratio * FRAMES == pytest.approx(point.key_frames)
+
+
+def test_a_fixed_interval_may_be_begun_at_any_of_its_frames() -> None:
+    assert fixed_pairs(3, 0, 5) == key_pairs(clip(), FixedInterval(3))[:5] == [(0, 0), (0, 1), (0, 2), (3, 3), (3, 4)]
+    assert fixed_pairs(3, 2, 6) == [(0, 0), (0, 1), (2, 2), (2, 3), (2, 4), (5, 5)]
 
 
 @torch.inference_mode()

@@ -17,12 +17,14 @@ from lowlat_seg_ros.evaluation.latency import LatencyRow
 from lowlat_seg_ros.evaluation.paper_figures import LINES_OF_TEXT, accuracy_against_latency, deviation_over_time, spread
 from lowlat_seg_ros.evaluation.paper_tables import PaperTable, TableRow
 from lowlat_seg_ros.evaluation.plots import deviation_figure, distance_figure, latency_figure, plot_files, policy_figure
-from lowlat_seg_ros.evaluation.policy_curves import POLICIES, PolicyPoint
+from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PolicyPoint
 from lowlat_seg_ros.evaluation.published import FIGURE_1, TABLE_1
 
 PAIRS = [DeviationPair(0, index, 0.01 * index, 0.012 * index, 0.02 * index) for index in range(1, 9)]
 POINTS = [
-    PolicyPoint(name, interval, 60 // interval, 0.75 - 0.01 * interval, ()) for name in POLICIES for interval in (2, 5)
+    PolicyPoint(name, interval, 60 // interval, 0.75 - 0.01 * interval, (), (0.7, 0.6) if name == FIXED else ())
+    for name in POLICIES
+    for interval in (2, 5)
 ]
 ROWS = tuple(
     LatencyRow(name, "1", 0.7, 9, 18.5, 18.0, 24.0, 30.0) for name in ("two tracks", "Sl alone", "full network")
@@ -52,7 +54,7 @@ def test_each_pair_of_frames_is_a_point_for_the_truth_and_one_for_the_full_netwo
 
 def test_every_policy_has_its_line() -> None:
     (axes,) = policy_figure(POINTS, frames=60).axes
-    assert names_in(axes.get_legend()) == list(POLICIES)
+    assert sorted(names_in(axes.get_legend())) == sorted([*POLICIES, "its phases"])
     assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [[2, 5]] * len(POLICIES)
 
 

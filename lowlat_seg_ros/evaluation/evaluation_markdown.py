@@ -143,20 +143,21 @@ def _policies(points: Sequence[PolicyPoint]) -> list[str]:
     intervals = sorted({point.interval for point in points})
     cells = []
     for interval in intervals:
-        across = [by_cell[policy, interval] for policy in POLICIES]
-        figures = [_figure(point.mean_iou) + ("*" if len(point.thresholds) > 1 else "") for point in across]
-        cells.append([str(interval), str(across[0].key_frames), *figures])
-    lines = table(["interval", "key frames", *POLICIES], cells)
+        fixed, *others = [by_cell[policy, interval] for policy in POLICIES]
+        figures = [_figure(point.mean_iou) + ("*" if len(point.thresholds) > 1 else "") for point in others]
+        phases = f"{_figure(min(fixed.by_phase))} to {_figure(max(fixed.by_phase))}"
+        cells.append([str(interval), str(fixed.key_frames), _figure(fixed.mean_iou), phases, *figures])
+    lines = table(["interval", "key frames", FIXED, "its phases", *POLICIES[1:]], cells)
     if any(len(point.thresholds) > 1 for point in points):
         lines += ["", "\\* interpolated: no threshold gives that number of key frames."]
     for policy in (PREDICTED, TRUE):
-        behind = [
-            str(interval)
-            for interval in intervals
-            if by_cell[policy, interval].mean_iou < by_cell[FIXED, interval].mean_iou
-        ]
+        phases_at = {interval: by_cell[FIXED, interval].by_phase for interval in intervals}
+        ours = {interval: by_cell[policy, interval].mean_iou for interval in intervals}
+        behind = [str(interval) for interval in intervals if ours[interval] < phases_at[interval][0]]
+        below_all = [str(interval) for interval in intervals if ours[interval] < min(phases_at[interval])]
         verdict = f"less accurate than the fixed interval at {', '.join(behind)}" if behind else "nowhere less accurate"
-        lines += ["", f"By {policy} the labels are {verdict}."]
+        below = f"below its worst phase at {', '.join(below_all)}" if below_all else "nowhere below its worst phase"
+        lines += ["", f"By {policy} the labels are {verdict}, and {below}."]
     return lines
 
 

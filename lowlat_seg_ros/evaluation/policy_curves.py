@@ -54,6 +54,9 @@ class PolicyPoint:
     key_frames: int
     mean_iou: float  # a fraction of one
     thresholds: tuple[float, ...]  # none where there is none; two where none gives that number and it is interpolated
+    by_phase: tuple[
+        float, ...
+    ] = ()  # of the fixed policy: mIoU if it is begun at frame 0, 1, … instead
 
 
 @torch.inference_mode()
@@ -69,12 +72,19 @@ def policy_curves(clip: EvaluatedClip, pairs: PairScores) -> list[PolicyPoint]:
     for interval in tqdm(intervals, desc="policies", leave=False, disable=None):
         fixed = key_pairs(clip, FixedInterval(interval))
         wanted = key_frame_count(fixed)
-        points.append(PolicyPoint(FIXED, interval, wanted, pairs.total(fixed).mean_iou(), ()))
+        by_phase = [pairs.total(fixed_pairs(interval, phase, len(clip))).mean_iou() for phase in range(interval)]
+        points.append(PolicyPoint(FIXED, interval, wanted, by_phase[0], (), tuple(by_phase)))
         for name, policy_at in adaptive.items():
             found = _at_key_frame_count(clip, policy_at, wanted, LONGEST_BY_MEAN * interval)
             mean_iou = _interpolated(pairs, found, wanted)
             points.append(PolicyPoint(name, interval, wanted, mean_iou, tuple(item.threshold for item in found)))
     return points
+
+
+def fixed_pairs(interval: int, phase: int, frames: int) -> list[Pair]:
+    """Key frames at 0, ``phase`` and each ``interval`` frames from there: by which of them is luck, the labels vary."""
+    since = [index - (index - phase) % interval for index in range(frames)]
+    return [(max(0, key), index) for index, key in enumerate(since)]
 
 
 def true_deviation(clip: EvaluatedClip) -> PolicyAt:
