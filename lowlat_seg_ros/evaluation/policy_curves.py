@@ -54,9 +54,7 @@ class PolicyPoint:
     key_frames: int
     mean_iou: float  # a fraction of one
     thresholds: tuple[float, ...]  # none where there is none; two where none gives that number and it is interpolated
-    by_phase: tuple[
-        float, ...
-    ] = ()  # of the fixed policy: mIoU if it is begun at frame 0, 1, … instead
+    by_phase: tuple[float, ...] = ()  # of the fixed policy: mIoU if it is begun at frame 0, 1, … instead
 
 
 @torch.inference_mode()
