@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import latency_doc
+from bench import latency_doc, two_tracks_picture
 from bench.environment import CAMVID, CHECKOUT, RESULTS, environment, machine_name
 from lowlat_seg_ros.cli import main as lowlat_seg
 from lowlat_seg_ros.data.atomic_write import atomic_write
@@ -274,6 +274,8 @@ def make(parts: Sequence[str], camvid: Path) -> None:
     results = bench_results(figures)
     if "pictures" in parts:
         draw_street()
+        if two_tracks_picture.main([]) != 0:
+            raise FiguresError("docs/two_tracks.webp could not be drawn; its sentence stands above")
     for name, measure in (("accuracy", accuracy), ("comparison", comparison)):
         if name not in parts:
             continue

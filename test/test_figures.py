@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.figures import DOCUMENTS, FIGURES, PLACE, STREET, FiguresError, bench_results, filled, shipped_weights
+from bench.two_tracks_picture import OUT as TWO_TRACKS
 
 
 @pytest.fixture(scope="module")
@@ -37,4 +38,5 @@ def test_a_test_split_of_other_weights_is_not_shown_as_these(figures: dict[str, 
 
 
 def test_the_pictures_that_documents_show_are_there() -> None:
-    assert STREET.is_file() and STREET.stat().st_size < 1_000_000
+    for picture, most in ((STREET, 1_000_000), (TWO_TRACKS, 100_000)):
+        assert picture.is_file() and picture.stat().st_size < most
