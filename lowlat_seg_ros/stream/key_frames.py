@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
+from torch import Tensor
+
 from lowlat_seg_ros.errors import shown
 from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
-from lowlat_seg_ros.fast.network import FastNetwork
 
 KeyReason = Literal[
     "", "first frame", "interval", "maximum interval", "maximum period", "deviation", "feature difference", "idle"
@@ -44,12 +45,20 @@ class KeyFrameDecision:
     threshold: float = math.nan
 
 
+class PredictsDeviation(Protocol):
+    """A fast network, or one that knows better for the slow network at hand."""
+
+    def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
+        """(1,), the fraction of pixels whose label differs from the key frame's."""
+        ...
+
+
 class KeyFramePolicy(Protocol):
     """Policies hold no state, so they can be exchanged between any two frames."""
 
     def decide(
         self,
-        network: FastNetwork,
+        network: PredictsDeviation,
         key: LowFeatures,
         current: LowFeatures,
         since_key: SinceKey,
@@ -83,7 +92,7 @@ class FixedInterval:
 
     def decide(
         self,
-        network: FastNetwork,
+        network: PredictsDeviation,
         key: LowFeatures,
         current: LowFeatures,
         since_key: SinceKey,
@@ -123,12 +132,12 @@ class ThresholdPolicy(ABC):
         """What the measure is called."""
 
     @abstractmethod
-    def measure(self, network: FastNetwork, key: LowFeatures, current: LowFeatures) -> float:
+    def measure(self, network: PredictsDeviation, key: LowFeatures, current: LowFeatures) -> float:
         """How far the current frame is from the key frame, 0 or more."""
 
     def decide(
         self,
-        network: FastNetwork,
+        network: PredictsDeviation,
         key: LowFeatures,
         current: LowFeatures,
         since_key: SinceKey,
@@ -169,7 +178,7 @@ class PredictedDeviation(ThresholdPolicy):
     def reason(self) -> KeyReason:
         return "deviation"
 
-    def measure(self, network: FastNetwork, key: LowFeatures, current: LowFeatures) -> float:
+    def measure(self, network: PredictsDeviation, key: LowFeatures, current: LowFeatures) -> float:
         return float(network.predicted_deviation(key, current))
 
 
@@ -187,7 +196,7 @@ class FeatureDifference(ThresholdPolicy):
     def reason(self) -> KeyReason:
         return "feature difference"
 
-    def measure(self, network: FastNetwork, key: LowFeatures, current: LowFeatures) -> float:
+    def measure(self, network: PredictsDeviation, key: LowFeatures, current: LowFeatures) -> float:
         return float((current.low - key.low).abs().mean() / key.low.abs().mean().clamp_min(TINY))
 
 
