@@ -60,7 +60,10 @@ def save_checkpoint(network: SegmentationNetwork, directory: str | Path, model_c
     """
     tensors = {name: stored(tensor) for name, tensor in weights_of(network).items()}
     _check_tensors_fit(
-        tensors, _weight_shapes(network.config), network.config.name, f"the network {network.config.name!r}"
+        tensors,
+        _shapes_of(_without_memory(network.config)),
+        network.config.name,
+        f"the network {network.config.name!r}",
     )
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -100,8 +103,9 @@ def load_trainable(path_or_name: str | Path, device: str | torch.device = "cpu")
     """
     directory, weights_file = locate(path_or_name)
     config = _read_config(directory)
-    tensors = _read_weights(weights_file, config)
     network = _without_memory(config)
+    tensors = _read_tensors(weights_file, config)
+    _check_tensors_fit(tensors, _shapes_of(network), config.name, str(weights_file))
     counters = {name: torch.zeros((), dtype=torch.long) for name in network.state_dict() if _is_counter(name)}
     network.load_state_dict({**tensors, **counters}, assign=True)
     network.comparisons = _read_comparisons(directory / COMPARISONS_FILE, network)
@@ -155,12 +159,6 @@ def _read_config(directory: Path) -> ModelConfig:
         raise CheckpointError(str(error)) from error
 
 
-def _read_weights(path: Path, config: ModelConfig) -> dict[str, Tensor]:
-    tensors = _read_tensors(path, config)
-    _check_tensors_fit(tensors, _weight_shapes(config), config.name, str(path))
-    return tensors
-
-
 def _read_comparisons(path: Path, network: SegmentationNetwork) -> Comparisons | None:
     """None where the checkpoint has none."""
     if not path.is_file():
@@ -210,8 +208,8 @@ def _weight_defining_json(config: ModelConfig) -> str:
     return json.dumps({name: value for name, value in mapping.items() if name not in CHANGEABLE_FIELDS})
 
 
-def _weight_shapes(config: ModelConfig) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in weights_of(_without_memory(config)).items()}
+def _shapes_of(network: SegmentationNetwork) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights_of(network).items()}
 
 
 def _check_tensors_fit(
