@@ -230,7 +230,16 @@ def _comparison_table(figures: Mapping[str, Any], results: Mapping[str, Any]) ->
 
 
 def _source(part: Mapping[str, Any]) -> str:
-    return f"CamVid's labelled clip, weights {part['weights']}, {_where(part['environment'])}"
+    return f"CamVid's labelled clip, weights {part['weights']}, {_runtimes(part)}{_where(part['environment'])}"
+
+
+def _runtimes(part: Mapping[str, Any]) -> str:
+    """Where the last row's networks ran, which is where those of all did."""
+    row = part["rows"][-1]
+    ran = [
+        (row[f"{track}_runtime"], row[f"{track}_precision"]) for track in ("fast", "slow") if f"{track}_runtime" in row
+    ]
+    return "".join(f"{' '.join(place)}, " for place in dict.fromkeys(place for place in ran if None not in place))
 
 
 def _where(place: Mapping[str, Any]) -> str:
