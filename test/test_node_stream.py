@@ -16,7 +16,10 @@ pytest.importorskip("rclpy")
 
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import STEP, FakeCamera, NodeProcess, TestBench, own_namespace, running_node
+from std_msgs.msg import Header
 from stream_setup import stream_network
+
+from lowlat_seg_ros.ros.conversions import stamp_of
 
 CLASSES = 11
 
@@ -259,6 +262,22 @@ def test_any_size_is_segmented(camera: FakeCamera, size: tuple[int, int]) -> Non
     width, height = size
     stamp = camera.segment(picture(width=width, height=height))
     assert camera.label_ids(stamp).shape == (height, width)
+
+
+@pytest.mark.parametrize("frame_id", ["", "vörne", "\x1b[31m\n", "x" * 100_000])
+def test_a_frame_id_comes_back_as_it_was_sent(camera: FakeCamera, frame_id: str) -> None:
+    header = Header(stamp=stamp_of(camera.stamp + STEP), frame_id=frame_id)
+    assert camera.labels[camera.segment(picture(), header=header)].header == header
+
+
+def test_a_camera_that_dies_and_returns_is_taken_up_again(camera: FakeCamera, bench: TestBench) -> None:
+    lost = bench.status()["images dropped"]
+    camera.segment(picture())
+    camera.stop_sending()
+    bench.spin_until(lambda: bench.status()["image publishers"] == "0", "its end")
+    camera.start_sending()
+    camera.connect().segment(picture(1))
+    assert bench.status()["images dropped"] == lost
 
 
 def test_the_overlay_is_worked_out_only_while_somebody_listens(camera: FakeCamera, bench: TestBench) -> None:
