@@ -43,6 +43,7 @@ LONGEST = (
     "test_replay_live", "test_bench_node", "test_demo", "test_replay_fleet", "test_ordinary_cameras", "test_launch",
     "test_training_processes", "test_node_shutdown", "test_camera_player", "test_node_stream", "test_training_run",
     "test_shipped_model", "test_training", "test_evaluate_command", "test_synthetic_street", "test_slow_track",
+    "test_replay_cluster", "test_read_by_commands",
 )  # fmt: skip
 
 
