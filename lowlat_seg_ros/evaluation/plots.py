@@ -91,11 +91,13 @@ def policy_figure(points: list[PolicyPoint], frames: int) -> Figure:
     for name, marker, colour in zip(POLICIES, MARKERS, COLOURS, strict=False):
         own = [point for point in points if point.policy == name]
         intervals = [frames / point.key_frames for point in own]
+        axes.plot(intervals, [point.mean_iou for point in own], f"{marker}-", color=colour, label=name)
         phases = [point.by_phase for point in own if point.by_phase]
         if phases:
             lowest, highest = list(map(min, phases)), list(map(max, phases))
-            axes.fill_between(intervals, lowest, highest, color=colour, alpha=0.15, linewidth=0, label="its phases")
-        axes.plot(intervals, [point.mean_iou for point in own], f"{marker}-", color=colour, label=name)
+            axes.fill_between(
+                intervals, lowest, highest, color=colour, alpha=0.15, linewidth=0, zorder=0, label="its phases"
+            )
     axes.legend()
     return figure
 
