@@ -15,12 +15,12 @@ from lowlat_seg_ros.evaluation.distances import farthest_distance
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.pair_scores import Pair, PairScores
 from lowlat_seg_ros.fast.frames import LowFeatures
-from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.stream.key_frames import (
     FeatureDifference,
     FixedInterval,
     KeyFramePolicy,
     PredictedDeviation,
+    PredictsDeviation,
     SinceKey,
 )
 
@@ -97,7 +97,7 @@ def true_deviation(clip: EvaluatedClip) -> PolicyAt:
         return deviation(clip.full_labels(key), clip.full_labels(index))
 
     class TrueDeviation(PredictedDeviation):
-        def measure(self, network: FastNetwork, key: LowFeatures, current: LowFeatures) -> float:
+        def measure(self, network: PredictsDeviation, key: LowFeatures, current: LowFeatures) -> float:
             return between(index_of[id(key.low)], index_of[id(current.low)])
 
     return lambda threshold, longest: TrueDeviation(threshold, maximum_interval=longest)
