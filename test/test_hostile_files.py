@@ -356,13 +356,18 @@ def test_an_onnx_file_that_asks_for_all_of_the_memory(tmp_path: Path, size: tupl
 HOSTILE_NAME = "/a\x1b[31m\n- <img src=x onerror=alert(1)> [x](javascript:y) | `b`"
 
 
-def test_names_cannot_write_to_the_terminal_or_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_cannot_write_to_the_terminal_or_the_page(
+    tmp_path: Path, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "drive.mcap"
     path.write_bytes(mcap(definitions([HOSTILE_NAME]) + message_record(1, image(0, frame_id="f\x1b[0m\n"))))
     assert main(["bag", "info", str(path)]) == 0
     told = capsys.readouterr().out
     assert all(line.isprintable() for line in told.split("\n"))
     assert "\\x1b[31m\\n" in told
+    assert main(["label", str(path), "--model", str(saved), "--out", str(tmp_path / "o\x1b[31mut"), "--labels"]) == 0
+    both = capsys.readouterr()
+    assert all(line.isprintable() for line in f"{both.out}{both.err}".split("\n"))
     report = json.loads(json_text(example_report(frames=4).to_mapping()))
     report["bag"]["name"] = report["cameras"][0]["topic"] = report["model"]["classes"][0] = HOSTILE_NAME
     report["bag"]["problems"] = [HOSTILE_NAME]

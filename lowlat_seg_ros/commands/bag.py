@@ -51,7 +51,8 @@ def make_bag(options: argparse.Namespace) -> None:
     frames = labelled_frames(clip, options.labels, classes_of_labels(options))
     progress = tqdm(frames, total=clip.frame_count, unit="frame", disable=not sys.stderr.isatty())
     written = write_bag(options.out, progress, clip.rate_hz, storage=options.format, compression=options.compression)
-    print(f"{options.out}: {written.frames} frames at {clip.rate_hz:g} Hz, {written.labelled} of them with labels")
+    frames_made = f"{written.frames} frames at {clip.rate_hz:g} Hz"
+    print(f"{printable(str(options.out))}: {frames_made}, {written.labelled} of them with labels")
     if clip.problems.lines():
         print("\n".join(["problems:", *(f"  {line}" for line in clip.problems.report_lines())]))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import tee
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from tqdm import tqdm
@@ -25,11 +26,14 @@ from lowlat_seg_ros.commands.label_outputs import (
 )
 from lowlat_seg_ros.commands.runtime_options import add_model_options, add_runtime_options
 from lowlat_seg_ros.data.own_folder import own_folder
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import Error, printable
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
 from lowlat_seg_ros.segmenter import DELAY_FRAMES, Segmenter
 from lowlat_seg_ros.stream.result import SegmentationResult
+
+LONGEST_TITLE: Final = 60  # characters before a progress bar
+LONGEST_LINE: Final = 1000  # topics' and folders' names may be anything
 
 
 class LabelError(Error):
@@ -115,7 +119,8 @@ class LabelRun:
     def __init__(self, given: LabelInput) -> None:
         self.milliseconds: list[float] = []
         self.ended_by = ""  # why before its end
-        self.bar = tqdm(total=given.count, unit="frame", desc=given.title, disable=not sys.stderr.isatty())
+        title = printable(given.title, LONGEST_TITLE)
+        self.bar = tqdm(total=given.count, unit="frame", desc=title, disable=not sys.stderr.isatty())
         self._given = given
         self._key_frames = self._unlabelled = self._shown = 0
         self._first_stamp: int | None = None
@@ -185,7 +190,7 @@ def _label(segmenter: Segmenter, given: LabelInput, folder: Path, options: argpa
     for sentence in run.problems(kinds != [LABELS] and rate_hz is not None):
         print(f"lowlat-seg: {sentence}", file=sys.stderr)
     if run.milliseconds:
-        print(f"{run.closing_line()}; written to {folder}: {outputs.written()}")
+        print(printable(f"{run.closing_line()}; written to {folder}: {outputs.written()}", LONGEST_LINE))
     if run.ended_by == "Ctrl-C" and not given.is_live:
         raise KeyboardInterrupt
     if run.ended_by not in ("", "Ctrl-C"):

@@ -11,6 +11,7 @@ import torch
 
 from lowlat_seg_ros.commands.label_options import add_label_options
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.errors import printable
 from lowlat_seg_ros.models.config import load_config
 from lowlat_seg_ros.models.shipped_files import shipped_config
 from lowlat_seg_ros.training.data_plan import load_data_plan
@@ -116,9 +117,9 @@ def print_survey(run: Run) -> None:
     """What training would learn from: the frames, and each class's share of their labelled pixels."""
     data, class_pixels = surveyed(run)
     labelled = max(1, int(class_pixels[:UNLABELLED].sum()))
-    print(f"{data.name}: {len(data.trained)} frames to train on, {len(data.held_out)} held out")
+    print(f"{printable(data.name)}: {len(data.trained)} frames to train on, {len(data.held_out)} held out")
     for name, pixels in zip(run.config.classes, class_pixels.tolist(), strict=False):
-        print(f"  {name}  {pixels / labelled:.2%}")
+        print(f"  {printable(name)}  {pixels / labelled:.2%}")
     print(f"  unlabelled  {class_pixels[UNLABELLED] / max(1, class_pixels.sum()):.2%} of all pixels")
 
 
