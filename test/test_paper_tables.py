@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from foreign_networks import onnx_network
 from small_networks import small_network
 from test_evaluate_command import SIZE, drifting_noise, evaluate, figures
 from torch import Tensor
 
 from lowlat_seg_ros.data.camvid import LabelledFolder
+from lowlat_seg_ros.data.classes import CAMVID_CLASSES
 from lowlat_seg_ros.evaluation import paper_tables
 from lowlat_seg_ros.evaluation.controls import LATE, controls_of_table_1, largest_alone
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
@@ -240,6 +242,23 @@ def test_what_does_not_go_with_a_table_is_one_sentence(
 def clip_of(network: SegmentationNetwork, clip: Path, frames: int | None = None) -> EvaluatedClip:
     folder = LabelledFolder(clip / "frames", clip / "labels")
     return EvaluatedClip(network, (folder[index] for index in range(frames or len(folder))))
+
+
+def test_a_model_that_no_table_can_be_made_of_is_one_sentence(
+    clip: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A foreign one, one whose training has not ended, and one whose weights for the table are cut short."""
+    foreign = onnx_network(tmp_path / "x.onnx", {"classes": list(CAMVID_CLASSES)}, classes=len(CAMVID_CLASSES))
+    assert evaluate(clip, foreign, "--fast-model", str(alone), "--table", "2") == 1
+    assert "--table takes a model with a fast track of its own" in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes(b"of an epoch")
+    assert evaluate(clip, tmp_path / "run", "--table", "2") == 1
+    assert "has no weights.safetensors" in capsys.readouterr().err
+    shutil.copytree(alone, tmp_path / "short")
+    (tmp_path / "short" / "comparisons.safetensors").write_bytes(b"\x10")
+    assert evaluate(clip, tmp_path / "short", "--table", "2") == 1
+    assert "comparisons.safetensors is no whole safetensors file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", ["1", "2"])
