@@ -14,7 +14,8 @@ from stream_setup import moving_frames, wait_until
 from lowlat_seg_ros import Segmenter, load_model
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.commands import export
-from lowlat_seg_ros.models.checkpoint import save_checkpoint
+from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
+from lowlat_seg_ros.runtime import in_openvino
 
 SIZE = (96, 64)
 
@@ -82,6 +83,32 @@ def test_the_difference_is_told_and_one_that_float32_does_not_explain_is_refused
         (tmp_path / "x.onnx").unlink(missing_ok=True)
         assert main(command) == 1 and not (tmp_path / "x.onnx").exists()
         assert "by more than float32 explains; it was not written" in capsys.readouterr().err
+
+
+def test_openvinos_own_files_are_the_same_network(
+    checkpoint: Path, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both lie beside each other under the name that was given, and OpenVINO reads them."""
+    file = tmp_path / "ours.xml"
+    command = ["export", str(checkpoint), "--format", "openvino", "--frames", str(frames)]
+    assert main([*command, "--out", str(file)]) == 0
+    assert "labels agree on " in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.bin", "ours.xml"]
+    openvino = in_openvino.library()
+    compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    network = load_checkpoint(checkpoint)
+    picture = export.normalised(moving_frames(1, size=SIZE)[0], network.config)
+    found = torch.from_numpy(compiled(picture.numpy())[0])
+    torch.testing.assert_close(found, network(picture), rtol=1e-3, atol=1e-3)
+
+    assert main([*command, "--out", str(tmp_path / "ours.onnx")]) == 1
+    assert "expected a name that ends in .xml" in capsys.readouterr().err
+
+
+def test_either_a_file_or_a_calibration_is_written(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ([], ["--out", "x.onnx", "--calibrate", "street"]):
+        assert main(["export", str(checkpoint), *options]) == 1
+        assert "expected one of --out, the file to write, and --calibrate" in capsys.readouterr().err
 
 
 def test_nan_is_the_largest_difference() -> None:
