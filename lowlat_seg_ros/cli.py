@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
-from lowlat_seg_ros.errors import Error, printable
+from lowlat_seg_ros.errors import NEXT, Error, printable
 
 LONGEST_LINE = 2000  # characters of an error
 
@@ -36,9 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run_command(options)
     except (Error, OSError) as error:
-        print(
-            "lowlat-seg:", "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n")), file=sys.stderr
-        )
+        sentences = [printable(sentence, LONGEST_LINE) for sentence in str(error).split(NEXT)]
+        print("lowlat-seg:", NEXT.join(sentences), file=sys.stderr)
         return 1
     except MemoryError:
         print("lowlat-seg: there is not enough memory for this", file=sys.stderr)

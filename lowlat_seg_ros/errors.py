@@ -7,7 +7,11 @@ from contextlib import contextmanager
 
 
 class Error(Exception):
-    """A wrong input, named in one sentence."""
+    """A wrong input, named in one sentence, or in several that ``NEXT`` joins."""
+
+
+NEXT = "\n  "
+"""Between the sentences of one error. Names of files may hold line breaks, too; these are escaped."""
 
 
 class ParameterError(Error):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from written_files import png
 
+from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.drives import drives_in
 from lowlat_seg_ros.data.problems import DataError, Problems
 from lowlat_seg_ros.training.data_plan import DataPlan
@@ -60,3 +61,16 @@ def test_links_that_lead_nowhere_or_back_are_no_drives(tmp_path: Path) -> None:
     found = drives_in(tmp_path / "frames", tmp_path / "labels", problems := Problems())
     assert [each.frames.name for each in found] == ["monday"]
     assert "itself is no drive" in problems.lines()[0] and "(2 times in all)" in problems.lines()[0]
+
+
+def test_a_line_break_in_a_name_makes_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "a\nlowlat-seg: all is well"
+    drive(root, "monday")
+    drive(root, "tuesday")
+    given = ["train", "survey", "--frames", str(root / "frames"), "--labels", str(root / "labels"), "--out"]
+    for spoilt in ("monday", "tuesday"):
+        (root / "labels" / spoilt / "1.png").write_bytes(b"no labels")
+        assert main([*given, str(tmp_path / "run")]) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert not any(line.startswith("lowlat-seg: all is well") for line in lines)
+        assert len(lines) == (1 if spoilt == "monday" else 3)  # how many there are, and each

@@ -24,7 +24,7 @@ from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.label_classes import numbered_classes
 from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.data.problems import WARNING
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.errors import NEXT, Error, printable
 from lowlat_seg_ros.evaluation.report_text import json_text
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
@@ -155,7 +155,7 @@ def replay_bags(options: argparse.Namespace, settings: ReplaySettings) -> None:
         print(f"{kept} of {len(bags)} bags have their reports already")
     reasons = run_fleet(fleet, len(bags) - kept, options)
     if len(reasons) == len(bags):
-        raise ReplayError("\n".join(reasons))
+        raise ReplayError(NEXT.join(reasons))
     new = finish_single(options.out) if len(bags) == 1 else finish_fleet(fleet, options.out)
     if old is not None:
         report_changes(old, new, options.tolerance)
@@ -267,7 +267,8 @@ def finish_fleet(fleet: Fleet, out: Path) -> dict[str, Any]:
     print((out / FLEET_MARKDOWN_FILE).read_text(encoding="utf-8"))
     print(f"the table is {out / PAGE_FILE}, its figures are in {out / FLEET_FILE}; each bag's report is beside it")
     for bag in mapping["bags"]:
-        print(*(f"{bag['name']}: {line}\n" for line in bag["problems"] if line.startswith(WARNING)), sep="", end="")
+        name = printable(bag["name"])
+        print(*(f"{name}: {line}\n" for line in bag["problems"] if line.startswith(WARNING)), sep="", end="")
     return mapping
 
 

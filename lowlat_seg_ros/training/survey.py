@@ -19,8 +19,8 @@ from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.documents import MOST_BYTES, read_json
 from lowlat_seg_ros.data.frame_source import FrameSource, VideoFrame, read_frame
 from lowlat_seg_ros.data.label_file import is_mask, mask_in_words, note_missing_classes, require_ids
-from lowlat_seg_ros.data.problems import DataError, Problems
-from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.data.problems import LONGEST_LINE, DataError, Problems
+from lowlat_seg_ros.errors import NEXT, Error, printable
 from lowlat_seg_ros.training.data_set import DataSet
 from lowlat_seg_ros.training.frames import TrainingFrame, read_training_frame
 
@@ -89,10 +89,10 @@ def list_of(problems: list[str], name: str) -> str:
     """All problems as one message: the first twenty, and how many there are."""
     if len(problems) == 1:
         return problems[0]
-    shown = problems[:MOST_SHOWN]
+    shown = [printable(problem, LONGEST_LINE) for problem in problems[:MOST_SHOWN]]
     counted = f"{len(problems)} problems in {name}"
     first = f" (the first {MOST_SHOWN})" if len(problems) > MOST_SHOWN else ""
-    return "\n  ".join([f"{counted}{first}:", *shown])
+    return NEXT.join([f"{counted}{first}:", *shown])
 
 
 def examine(frame: TrainingFrame, notes: Problems | None = None) -> Finding:
