@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of pictures that our one sentence names
     try:
         options.run_command(options)
     except (Error, OSError) as error:

@@ -48,8 +48,6 @@ _TIFF_BITS, _TIFF_MEANING = 258, 262  # tags
 _WHITE_IS_ZERO, _IS_RGB = 0, 2
 _BMP_HEADER: Final = struct.Struct("<10xII")  # ... where the pixels begin, the size of the second header
 FEWEST_BITS_USED: Final = 12  # of 16: cameras write 10 or 12 bits as they are, and the picture is nearly black then
-
-
 GREY_NOTE: Final = "ends in plain mid-grey, as JPEGs do whose data are damaged"
 
 
