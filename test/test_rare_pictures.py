@@ -17,11 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from written_files import GREY, PALETTE, RGB, bmp, interlaced_png, picture_bytes, png, png_with, pnm, tiff
 
+from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb
 from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
 from lowlat_seg_ros.data.label_file import read_label_file, read_samples
 from lowlat_seg_ros.data.problems import DataError, Problems
+from lowlat_seg_ros.evaluation.given_frames import given_frames
 from lowlat_seg_ros.replay.bags import open_bag
+from lowlat_seg_ros.training.data_plan import DataPlan
+from lowlat_seg_ros.training.data_set import find_data
+from lowlat_seg_ros.training.survey import survey
 
 Order = Literal["<", ">"]
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -190,3 +195,27 @@ def test_labels_that_lack_rows_are_refused(colour_type: int, tmp_path: Path) -> 
         else:
             with pytest.raises(DataError, match=r"labels\.png cannot be decoded: it"):
                 read_label_file(path, CAMVID_LABELS)
+
+
+def test_a_palette_of_the_classes_colours_at_other_indices_is_named(tmp_path: Path) -> None:
+    """As tools leave masks in colours that they have made smaller. A palette of any other colours means nothing."""
+    for kind in ("frames", "labels"):
+        (tmp_path / kind).mkdir()
+    Image.fromarray(smooth()).save(tmp_path / "frames" / "1.png")
+    ids = np.zeros((12, 16), int)
+    ids[:, 8:] = 1
+    whole, path = png(ids, 8, PALETTE), tmp_path / "labels" / "1.png"
+    for colours, is_named in (
+        ([(128, 64, 128), (70, 140, 60)], True),  # CamVid's road and tree, whose ids are 3 and 5
+        ([(128, 128, 128), (128, 0, 0)], False),  # its sky and building, whose ids are 0 and 1
+        ([(0, 0, 0), (128, 0, 0)], False),  # Pascal VOC's palette
+        ([(1, 2, 3), (4, 5, 6)], False),
+    ):
+        path.write_bytes(png_with(whole, b"PLTE", bytes(value for colour in colours for value in colour)))
+        clip = open_clip(tmp_path / "frames")
+        (frame,) = given_frames(clip, tmp_path / "labels", CAMVID_LABELS)
+        assert np.array_equal(frame.labels, ids)
+        data = find_data(DataPlan(frames=tmp_path / "frames", labels=tmp_path / "labels"), 11, CAMVID_LABELS)
+        survey(data, tmp_path / "survey.json")
+        for said in (clip.problems.lines(), data.notes.lines()):
+            assert any("not at the classes' ids; its indices are read" in line for line in said) == is_named

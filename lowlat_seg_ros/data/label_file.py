@@ -12,9 +12,9 @@ from PIL import Image
 
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.image_file import EXIF_ORIENTATION, UPRIGHT, ImageFileError, read_bytes
-from lowlat_seg_ros.data.label_classes import LabelClasses
+from lowlat_seg_ros.data.label_classes import RGB, LabelClasses
 from lowlat_seg_ros.data.picture_bounds import has_too_many_pixels
-from lowlat_seg_ros.data.png import PNG_START, lacks_samples
+from lowlat_seg_ros.data.png import PNG_START, lacks_samples, palette_of
 from lowlat_seg_ros.data.problems import DataError, Problems
 
 _BIT_DEPTH_AT, _COLOUR_TYPE_AT = 24, 25  # in the header of a PNG
@@ -37,23 +37,39 @@ class ReadLabels(NamedTuple):
     stored: frozenset[int]  # empty for labels in colours
 
 
-def read_label_file(path: Path, classes: LabelClasses) -> ReadLabels:
+def read_label_file(path: Path, classes: LabelClasses, problems: Problems | None = None) -> ReadLabels:
     """The class ids in a PNG of 1, 2, 4, 8 or 16 bits of grey, of a palette's indices, or of RGB by `classes.colours`.
+
+    A palette whose colours are the classes' at other indices than their ids is noted in `problems`.
 
     Raises:
         DataError: the file cannot be read, is no such PNG, or holds an id or a colour that `classes` has not.
     """
-    samples = read_samples(path)
+    content = _content_of(path)
+    samples = _samples_in(path, content)
     if samples.ndim == 3:
         return ReadLabels(_by_colour(path, samples, classes), frozenset())
     stored = np.flatnonzero(counts_of(samples))
     unknown = [int(number) for number in stored if int(number) not in classes.ids]
     if unknown:
         raise DataError(f"The labels {path} hold the id {unknown[-1]}, but {classes.expected}.")
+    if problems is not None and _is_sorted_otherwise(palette_of(content), stored.tolist(), classes):
+        problems.add(
+            "palette",
+            f"The labels {path} have a palette of the classes' colours, but not at their ids; its indices are read",
+            path,
+        )
     table = np.full(int(stored[-1]) + 1, UNLABELLED, np.uint8)
     for number in stored:
         table[number] = classes.ids[int(number)]
     return ReadLabels(table[samples], frozenset(stored.tolist()))
+
+
+def _is_sorted_otherwise(palette: list[RGB], stored: list[int], classes: LabelClasses) -> bool:
+    """Whether by its colours a palette means other classes, as of masks that a tool has made smaller."""
+    meant = [classes.colours.get(palette[number]) if number < len(palette) else None for number in stored]
+    given = [classes.ids[number] for number in stored]
+    return None not in meant and any(one not in (UNLABELLED, other) for one, other in zip(meant, given, strict=True))
 
 
 def counts_of(ids: NDArray[Any]) -> NDArray[np.int64]:
@@ -73,10 +89,17 @@ def read_samples(path: Path) -> NDArray[Any]:
     Raises:
         DataError: it is no PNG, is damaged, has transparent pixels or 16 bits a colour.
     """
+    return _samples_in(path, _content_of(path))
+
+
+def _content_of(path: Path) -> bytes:
     try:
-        content = read_bytes(path)
+        return read_bytes(path)
     except ImageFileError as error:
         raise DataError(str(error)) from error
+
+
+def _samples_in(path: Path, content: bytes) -> NDArray[Any]:
     if not content.startswith(PNG_START) or len(content) <= _COLOUR_TYPE_AT:
         raise DataError(f"The labels {path} are no PNG; expected class ids in PNG, which loses none of them.")
     bit_depth, colour_type = content[_BIT_DEPTH_AT], content[_COLOUR_TYPE_AT]

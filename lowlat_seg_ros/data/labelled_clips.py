@@ -60,7 +60,7 @@ def _with_label_files(
         if count > len(files):
             break
         file = files[count - 1]
-        read = None if file is None else read_label_file(file, classes)
+        read = None if file is None else read_label_file(file, classes, clip.problems)
         if read is not None:
             require_size(file, read.labels, frame)
             census.add(file, read)

@@ -45,6 +45,17 @@ def lacks_samples(content: bytes) -> bool:
     return found < expected
 
 
+def palette_of(content: bytes) -> list[tuple[int, int, int]]:
+    """The colours of a PNG's palette, by index; none of what has no palette."""
+    for kind, start, length in _chunks(content):
+        if kind == b"PLTE":
+            return [
+                (red, green, blue)
+                for red, green, blue in zip(*[iter(content[start : start + length])] * 3, strict=False)
+            ]
+    return []
+
+
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and stated length of the data of each chunk of a PNG, to its end; none of what is no PNG."""
     place = len(PNG_START)

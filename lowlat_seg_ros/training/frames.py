@@ -65,12 +65,12 @@ class Pictures(Sequence[TrainingPicture]):
 def read_training_frame(frame: TrainingFrame, problems: Problems | None = None) -> tuple[NDArray[np.uint8], ReadLabels]:
     """Image and labels as they lie on disk, all unlabelled where there are none; raises DataError.
 
-    What is left out of the picture or assumed of it is noted in `problems`.
+    What is left out of the two or assumed of them is noted in `problems`.
     """
     image = read_frame(frame.image, problems)
     if frame.labels is None:
         return image, ReadLabels(np.full(image.shape[:2], UNLABELLED, np.uint8), frozenset())
-    read = read_label_file(frame.labels.path, frame.labels.classes)
+    read = read_label_file(frame.labels.path, frame.labels.classes, problems)
     require_size(frame.labels.path, read.labels, image)
     return image, read
 
