@@ -218,4 +218,4 @@ def test_a_palette_of_the_classes_colours_at_other_indices_is_named(tmp_path: Pa
         data = find_data(DataPlan(frames=tmp_path / "frames", labels=tmp_path / "labels"), 11, CAMVID_LABELS)
         survey(data, tmp_path / "survey.json")
         for said in (clip.problems.lines(), data.notes.lines()):
-            assert any("not at the classes' ids; its indices are read" in line for line in said) == is_named
+            assert any("not at their ids; its indices are read" in line for line in said) == is_named

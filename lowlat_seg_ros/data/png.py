@@ -49,10 +49,8 @@ def palette_of(content: bytes) -> list[tuple[int, int, int]]:
     """The colours of a PNG's palette, by index; none of what has no palette."""
     for kind, start, length in _chunks(content):
         if kind == b"PLTE":
-            return [
-                (red, green, blue)
-                for red, green, blue in zip(*[iter(content[start : start + length])] * 3, strict=False)
-            ]
+            values = content[start : start + length]
+            return [(values[at], values[at + 1], values[at + 2]) for at in range(0, len(values) - 2, 3)]
     return []
 
 
