@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.runtime.ranges import Range, Ranges
@@ -79,10 +80,9 @@ def written(module: nn.Module, shape: tuple[int, ...], ranges: Ranges | None = N
         Error: it uses an operator that is not in ``_RULES``, or has not as many convolutions as ranges.
     """
     recorder = _Recorder(ranges)
-    # With a gradient asked for a layer takes torch's operators, none of ours; in inference mode torch would not split
-    # them up, whoever has turned that on.
-    with torch.inference_mode(False), torch.enable_grad():
-        example = torch.zeros(shape, requires_grad=True)
+    # In inference mode torch would not split operators up, whoever has turned that on.
+    with torch.inference_mode(False), torch.no_grad():
+        example = torch.zeros(shape)
         recorder.name(example, INPUT)
         with recorder:
             result = module(example)
@@ -102,15 +102,14 @@ class _Recorder(TorchDispatchMode):
         self._in_int8: dict[str, str] = {}  # what has been rounded, by the name of what it is of
         self._convolutions = 0
         self._onnx = importlib.import_module("onnx")
-        self._names: dict[int, str] = {}
-        self._alive: list[Tensor] = []  # so that no other tensor comes to an id
+        self._names = WeakIdKeyDictionary()  # by the tensors themselves, whose memory is not kept
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
     def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         result = operator(*arguments, **(keywords or {}))
         flat = [part for value in arguments for part in (value if isinstance(value, (list, tuple)) else [value])]
-        if any(isinstance(part, Tensor) and id(part) in self._names for part in flat):
+        if any(isinstance(part, Tensor) and part in self._names for part in flat):
             rule = _RULES.get(operator.overloadpacket)
             if rule is None or keywords:
                 raise Error(f"{operator} has no counterpart in ONNX here")
@@ -120,14 +119,13 @@ class _Recorder(TorchDispatchMode):
 
     def name(self, tensor: Tensor, name: str) -> None:
         """What the tensor holds from now on is that value."""
-        self._names[id(tensor)] = name
-        self._alive.append(tensor)
+        self._names[tensor] = name
 
     def of(self, tensor: Tensor) -> str:
         """The value's name; of a constant, once it is written."""
-        if id(tensor) not in self._names:
+        if tensor not in self._names:
             self.name(tensor, self.constant(tensor.detach().cpu().contiguous().numpy()))
-        return self._names[id(tensor)]
+        return str(self._names[tensor])
 
     def constant(self, values: NDArray[Any]) -> str:
         name = f"constant{len(self._constants)}"
@@ -167,7 +165,7 @@ class _Recorder(TorchDispatchMode):
 
     def model(self, example: Tensor, result: Tensor) -> bytes:
         """The whole file."""
-        if id(result) not in self._names:
+        if result not in self._names:
             raise Error("the layers' result does not depend on their input")
         if self._ranges is not None and len(self._ranges) != self._convolutions:
             raise Error(f"the calibration is of {len(self._ranges)} convolutions; expected {self._convolutions}")
@@ -176,7 +174,7 @@ class _Recorder(TorchDispatchMode):
             [helper.make_tensor_value_info(name, real, list(end.shape))]
             for name, end in ((INPUT, example), (OUTPUT, result))
         ]
-        self._nodes.append(helper.make_node("Identity", [self._names[id(result)]], [OUTPUT]))
+        self._nodes.append(helper.make_node("Identity", [self._names[result]], [OUTPUT]))
         graph = helper.make_graph(self._nodes, "layers", *ends, self._constants)
         opset = [helper.make_opsetid("", OPSET)]
         serialized: bytes = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION).SerializeToString()

@@ -37,9 +37,8 @@ class RangesSeen:
     def look(self, layers: nn.Module, layers_input: Tensor) -> None:
         """Run the layers once, in torch."""
         seen = _Seen()
-        # As ``onnx_program`` writes them: with a gradient asked for a layer takes torch's operators, none of ours.
-        with torch.inference_mode(False), torch.enable_grad(), seen:
-            layers(layers_input.clone().requires_grad_(True))
+        with torch.inference_mode(False), torch.no_grad(), seen:  # as ``onnx_program`` writes them
+            layers(layers_input.clone())
         self._ends = self._ends or [[] for _ in seen.ends]
         for ends, found in zip(self._ends, seen.ends, strict=True):
             ends.append(found)
