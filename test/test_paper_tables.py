@@ -249,7 +249,8 @@ def test_a_model_that_no_table_can_be_made_of_is_one_sentence(
 ) -> None:
     """A foreign one, one whose training has not ended, and one whose weights for the table are cut short."""
     foreign = onnx_network(tmp_path / "x.onnx", {"classes": list(CAMVID_CLASSES)}, classes=len(CAMVID_CLASSES))
-    assert evaluate(clip, foreign, "--fast-model", str(alone), "--table", "2") == 1
+    anywhere = "--slow-runtime", "auto", "--slow-precision", "auto"
+    assert evaluate(clip, foreign, "--fast-model", str(alone), "--table", "2", *anywhere) == 1
     assert "--table takes a model with a fast track of its own" in capsys.readouterr().err
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.pt").write_bytes(b"of an epoch")
