@@ -114,7 +114,11 @@ def tracks_table(results: Results) -> str:
     counts: list[Column] = [("skipped", _word("skipped")), ("key frames", _word("key_frames"))]
     ages: list[Column] = [("p99 since due", _ms("age_ms", "p99"))]
     rows = results["tracks"]["rows"]
-    ends: list[Column] = [("Sh p50", _ms("sh_ms", "p50")), ("CPU a frame", _ms("cpu_ms"))]
+    ends: list[Column] = [
+        ("Sh p50", _ms("sh_ms", "p50")),
+        ("frames late p50", _ms("frames_late", "p50")),
+        ("CPU a frame", _ms("cpu_ms")),
+    ]
     return _table_of(rows, 2, *words, *_spread("latency_ms"), *ages, *counts, *ends)
 
 

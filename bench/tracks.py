@@ -46,6 +46,9 @@ TIMELINE_FRAMES: Final = 20
 
 AS_SCHEDULED: Final = PolicySettings().policy()  # the node's default
 NO_IDLE_KEYS: Final = PolicySettings(idle_threshold=1.0).policy()
+FIRST_STAMP: Final = 0
+"""Nanoseconds, of the frame that a stream begins with: earlier than any that is played."""
+
 NO_KEY_FRAMES: Final = PredictedDeviation(threshold=1.0)
 """Measures as every other frame does and never wants a key frame: a fraction of pixels is not above 1."""
 
@@ -206,17 +209,17 @@ def warm_engine(
 def begin_stream(engine: StreamEngine, frame: Frame) -> float:
     """Give an engine that was reset its first key frame; returns the milliseconds of the first frame's call.
 
-    ``frame`` is handed in until its labels are propagated from an accurate key frame, at stamp 0: the frames to come
-    are later whatever their clock. Raises RuntimeError if Sh fails on it.
+    ``frame`` is handed in until its labels are propagated from an accurate key frame, at FIRST_STAMP: the frames to
+    come are later whatever their clock. Raises RuntimeError if Sh fails on it.
     """
     engine.policy = NO_KEY_FRAMES
-    first = engine.segment(frame, 0)
+    first = engine.segment(frame, FIRST_STAMP)
     result = first
     while not (result.key_is_accurate and result.key_age_frames > 0):
         if result.slow_track.failed:
             raise RuntimeError(f"a stream cannot begin: {' '.join(result.warnings) or 'Sh failed'}")
         time.sleep(0.001)
-        result = engine.segment(frame, 0)
+        result = engine.segment(frame, FIRST_STAMP)
     return first.milliseconds.total
 
 
@@ -315,7 +318,17 @@ def _row(case: Case, turns: Sequence[Turn]) -> dict[str, Any]:
         "sh_ms": spread_mapping(
             [(run.ended - run.began) / 1e6 for run in turn.sh_runs if run.in_slow_track] for turn in turns
         ),
+        "frames_late": spread_mapping(frames_late(turn.frames) for turn in turns),
     }
+
+
+def frames_late(frames: Sequence[TimedFrame]) -> list[float]:
+    """How many frames after its key frame each of Sh's answers was first used, as `lowlat-seg evaluate` counts them."""
+    late: dict[int, float] = {}
+    for result in (frame.result for frame in frames if frame.result is not None):
+        if result.key_is_accurate and result.key_stamp != FIRST_STAMP:
+            late.setdefault(result.key_stamp, result.key_age_frames)
+    return list(late.values())
 
 
 def _milliseconds(turn: Turn, *, is_key_frame: bool) -> list[float]:

@@ -127,7 +127,7 @@ def scale_row(cameras: int, labelled_hz: float) -> dict[str, Any]:
 def fake_results() -> dict[str, Any]:
     """A run whose every ratio is known."""
     calm, wild = fake_spread(10, 12, 15), fake_spread(20, 30, 40)
-    track = {"age_ms": calm, "sh_ms": None, "key_frames": 0, "skipped": 0}
+    track = {"age_ms": calm, "sh_ms": None, "frames_late": None, "key_frames": 0, "skipped": 0}
 
     def of(system: str, slow_track: str, latency: dict[str, float]) -> dict[str, Any]:
         return {"system": system, "slow_track": slow_track, "latency_ms": latency, **track}

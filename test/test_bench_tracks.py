@@ -19,11 +19,17 @@ from bench.tracks import (
     SETTLING_FRAMES,
     WAITING,
     Case,
+    TimedFrame,
     TracksRig,
+    begin_stream,
+    frames_late,
     measure_tracks,
+    warm_engine,
 )
 from lowlat_seg_ros.evaluation.module_times import FULL_NETWORK
 from lowlat_seg_ros.runtime.threads import ThreadCounts
+from lowlat_seg_ros.stream.key_frames import FixedInterval
+from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 from lowlat_seg_ros.stream.slow_lane import SlowJob
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
@@ -63,6 +69,7 @@ def test_all_cases_of_a_small_network_are_measured(rig: TracksRig) -> None:
         assert row["latency_ms"]["p50"] > 0
         assert row["latency_ms"]["count"] == 2 * (FRAMES_A_TURN - SETTLING_FRAMES)
         assert row["skipped"] == 0 and row["cpu_ms"] > 0
+        assert row["frames_late"] is None or row["slow_track"] != "idle"
     assert len(tracks["timeline"]["frames"]) == FRAMES_A_TURN - SETTLING_FRAMES
     assert tracks["first_frame"]["first_ms"] > 0
     assert tracks["first_frame"]["later_first_frames"]["count"] == 2 * 4 - 1
@@ -91,6 +98,18 @@ def test_scheduled_key_frames_are_handed_to_the_slow_track(rig: TracksRig) -> No
     # One at least: the test's pacer lets no time pass, and while Sh is at work the next one is put off.
     assert any(frame.is_key_frame for frame in turn.frames)
     assert not [frame for frame in turn.frames if frame.result and frame.result.waited_for_slow_track]
+
+
+def test_lateness_is_counted_as_evaluate_counts_it() -> None:
+    frames = moving_frames(16)
+    network = stream_network()
+    engine = warm_engine(network, InlineSlowTrack(network, delay_frames=3), frames[0])
+    begin_stream(engine, frames[0])
+    engine.policy = FixedInterval(5)
+    period = round(1e9 / RATE_HZ)
+    results = [engine.segment(frame, number * period) for number, frame in enumerate(frames, 1)]
+    timed = [TimedFrame(number, 0, 0, 0, result) for number, result in enumerate(results)]
+    assert frames_late(timed) == [3, 3, 3]
 
 
 def test_the_full_network_has_no_key_frames(rig: TracksRig) -> None:

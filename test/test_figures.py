@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from bench.figures import DOCUMENTS, FIGURES, PLACE, STREET, FiguresError, bench_results, filled, shipped_weights
+from bench.figures import (
+    DOCUMENTS,
+    FIGURES,
+    PLACE,
+    STREET,
+    FiguresError,
+    bench_results,
+    filled,
+    measured_lateness,
+    shipped_weights,
+)
 from bench.two_tracks_picture import OUT as TWO_TRACKS
 
 
@@ -20,6 +30,11 @@ def figures() -> dict[str, Any]:
 
 def test_the_figures_are_of_the_weights_that_ship(figures: dict[str, Any]) -> None:
     assert figures["accuracy"]["weights"] == shipped_weights(), "type `make figures`"
+
+
+def test_labels_and_milliseconds_are_of_one_way_to_run(figures: dict[str, Any]) -> None:
+    """The accuracy is that of answers as late as they came where the milliseconds were taken."""
+    assert figures["accuracy"]["frames_late"] == measured_lateness(bench_results(figures)), "type `make figures`"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
