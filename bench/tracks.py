@@ -1,4 +1,4 @@
-"""Section 2, per frame over a clip: the full network, two tracks that wait for Sh, and two tracks with low latency.
+"""Section 2, per frame over a clip: either network alone, two tracks that wait for Sh, and two tracks with low latency.
 
 Frames come at the clip's own pace. Each system is measured with the slow track idle, busy all the time, and as
 scheduled.
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any, Final, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ import torch
 from bench.clip import NANOSECONDS_A_SECOND, Frame, Pacer
 from bench.measuring import in_turn, rounded, spread_mapping
 from bench.slow_work import ShRun, WatchedSlowNetwork
-from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
+from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork, single_frame_network
 from lowlat_seg_ros.fast.frames import SeenFrame
 from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -31,9 +32,10 @@ from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_lane import SlowTrack
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
-SystemName = Literal["full network", "two tracks, key frames wait", "two tracks, low latency"]
+SystemName = Literal["full network", "small network", "two tracks, key frames wait", "two tracks, low latency"]
 Condition = Literal["idle", "busy", "as scheduled", "no idle key frames"]
 FULL: Final = "full network"
+SMALL: Final = "small network"
 WAITING: Final = "two tracks, key frames wait"
 LOW_LATENCY: Final = "two tracks, low latency"
 
@@ -58,8 +60,8 @@ class Case(NamedTuple):
 
     idle: no key frame after the first. as scheduled: key frames by the node's default policy. busy: as scheduled, and
     the slow track runs Sh over and over besides, as for another camera. no idle key frames: as scheduled, but for those
-    that the slow track takes because it is idle. The full network has no key frames: idle is how it runs alone, and
-    there is nothing to schedule.
+    that the slow track takes because it is idle. A network on every frame has no key frames: idle is how it runs alone,
+    and there is nothing to schedule. The small network is Sl with a classifier of its own.
     """
 
     system: SystemName
@@ -69,6 +71,7 @@ class Case(NamedTuple):
 CASES: Final = (
     Case(LOW_LATENCY, "idle"),  # first, so that its first frame is the first after the warm-up
     Case(FULL, "idle"),
+    Case(SMALL, "idle"),
     Case(WAITING, "idle"),
     Case(FULL, "busy"),
     Case(WAITING, "busy"),
@@ -107,7 +110,7 @@ class TimedFrame(NamedTuple):
 class Turn:
     """The frames of one turn of one case, and the slow track's runs of Sh meanwhile."""
 
-    first_ms: float  # of a stream's very first frame, before these; nan for the full network
+    first_ms: float  # of a stream's very first frame, before these; nan for a network on every frame
     frames: list[TimedFrame]
     skipped: int
     sh_runs: list[ShRun]
@@ -120,7 +123,7 @@ class Turn:
 
 
 class TracksRig:
-    """One network in all three systems, ready to be played to; a context manager that restores torch's threads."""
+    """One network in all four systems, ready to be played to; a context manager that restores torch's threads."""
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class TracksRig:
         frames: Sequence[Frame],
         rate_hz: float,
         threads: ThreadCounts,
-        full_network_threads: int,
+        threads_alone: int,
         pacer_of: Callable[[int, int], Pacer] = Pacer,
     ) -> None:
         """
@@ -137,21 +140,24 @@ class TracksRig:
             frames: of the clip.
             rate_hz: of the clip.
             threads: of the two tracks.
-            full_network_threads: of the full network, which has the machine to itself.
+            threads_alone: of a network on every frame, which has the machine to itself.
             pacer_of: makes a turn's pacer from the clip's period in nanoseconds and its number of frames.
         """
         self._frames = frames
         self._period = round(NANOSECONDS_A_SECOND / rate_hz)
         self._pacer_of = pacer_of
         self._threads = threads
-        self._full_network_threads = full_network_threads
+        self._threads_alone = threads_alone
         self._callers_threads = torch.get_num_threads()
         torch.set_num_threads(threads.fast)
         self._watched = WatchedSlowNetwork(network)
         self._slow_track = ThreadedSlowTrack(self._watched, intra_op_threads=threads.slow)
         self._engine = warm_engine(network, self._slow_track, frames[0])
-        self._full_network = PerFrameNetwork(network, network)
         self.seen = see_frame(network, frames[0])
+        self._alone = {FULL: PerFrameNetwork(network, network), SMALL: single_frame_network(network)}
+        torch.set_num_threads(threads_alone)
+        for on_every_frame in self._alone.values():
+            on_every_frame(frames[0])  # a runtime compiles for its threads
 
     def __enter__(self) -> TracksRig:
         return self
@@ -180,9 +186,9 @@ class TracksRig:
 
     def _labeller(self, case: Case) -> tuple[float, Callable[[Frame, int], SegmentationResult | None]]:
         """Milliseconds of a stream's first frame, and what labels the frames after it."""
-        if case.system == FULL:
-            torch.set_num_threads(self._full_network_threads)
-            return math.nan, lambda frame, due: self._without_result(frame)
+        if case.system in self._alone:
+            torch.set_num_threads(self._threads_alone)
+            return math.nan, partial(_without_result, self._alone[case.system])
         torch.set_num_threads(self._threads.fast)
         self._engine.low_latency = case.system == LOW_LATENCY
         first_ms = begin_stream(self._engine, self._frames[0])
@@ -190,11 +196,12 @@ class TracksRig:
         self._engine.policy = policies.get(case.slow_track, AS_SCHEDULED)
         return first_ms, self._engine.segment
 
-    def _without_result(self, frame: Frame) -> None:
-        self._full_network(frame)
-
     def _slow_track_as(self, condition: Condition) -> AbstractContextManager[None]:
         return self._watched.busy(self._slow_track, self.seen) if condition == "busy" else nullcontext()
+
+
+def _without_result(network: PerFrameNetwork, frame: Frame, due: int) -> None:
+    network(frame)
 
 
 def warm_engine(
