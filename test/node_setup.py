@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +244,15 @@ def _by_stamp(messages: dict[int, Any]) -> Callable[[Any], None]:
         messages[nanoseconds(message.header.stamp)] = message
 
     return add
+
+
+def children_of(process: int | str) -> set[str]:
+    """The processes that one has started, by their ids, dead ones that nobody waited for included."""
+    children: set[str] = set()
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread may end between being listed and being read
+            children.update((task / "children").read_text().split())
+    return children
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

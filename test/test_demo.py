@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from node_setup import PATIENCE, wait_until
+from node_setup import PATIENCE, children_of, wait_until
 from stream_setup import moving_frames, stream_network
 
 from lowlat_seg_ros.demo.__main__ import parse, run
@@ -47,11 +47,6 @@ def start_demo(*given: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def children_of(process: subprocess.Popen[str]) -> list[int]:
-    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
-
-
 def test_the_demo_accounts_for_every_frame(material: Path, tmp_path: Path) -> None:
     out = tmp_path / "made" / "for it"
     process = start_demo(*arguments(material, out, "-p", "policy:=fixed_interval", "-p", "interval:=2"))
@@ -77,8 +72,8 @@ def test_the_demo_accounts_for_every_frame(material: Path, tmp_path: Path) -> No
 def test_ctrl_c_ends_everything(material: Path, tmp_path: Path) -> None:
     process = start_demo(*arguments(material, tmp_path, "--rate", "0.5"))
     log = tmp_path / "camera_player.log"
-    wait_until(lambda: len(children_of(process)) == 2 and "waiting for" in log.read_text(), "node and camera")
-    children = children_of(process)
+    wait_until(lambda: len(children_of(process.pid)) == 2 and "waiting for" in log.read_text(), "node and camera")
+    children = children_of(process.pid)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130

@@ -23,6 +23,7 @@ import rclpy
 from bag_parts import Recorded, image, labels, stamp_of, write_bag_of
 from diagnostic_msgs.msg import DiagnosticArray
 from json_schema import violations
+from node_setup import children_of
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from stream_setup import stream_network
@@ -111,16 +112,11 @@ def _spin(executor: SingleThreadedExecutor) -> None:
 @pytest.fixture(scope="module")
 def replayed(job: Job, model: Model) -> tuple[Outcome, list[int]]:
     """The bag played twice in a row, and the node's clock meanwhile. Leaves no process behind."""
-    children = child_processes()
+    children = children_of("self")
     with listening() as clock:
         outcome = replay_bag_live(job, model, LiveOptions(AT_LEISURE, ROUNDS))
-    assert child_processes() == children
+    assert children_of("self") == children
     return outcome, clock.times
-
-
-def child_processes() -> set[str]:
-    """Those of this process, dead ones that nobody waited for included."""
-    return {child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()}
 
 
 def test_every_frame_is_labelled_or_counted_as_dropped(replayed: tuple[Outcome, list[int]]) -> None:
@@ -318,10 +314,6 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come within {PATIENCE:g} seconds"
         time.sleep(0.05)
-
-
-def children_of(process: int) -> set[str]:
-    return {child for task in Path(f"/proc/{process}/task").glob("*/children") for child in task.read_text().split()}
 
 
 def is_tied(process: str) -> bool:

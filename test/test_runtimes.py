@@ -536,7 +536,10 @@ def busy_threads() -> set[int]:
     ticks = os.sysconf("SC_CLK_TCK")
     busy = set()
     for folder in Path("/proc/self/task").iterdir():
-        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):  # it ended between being listed and being read
+            continue
         if int(fields[11]) > 0.3 * ticks and int(folder.name) != threading.get_native_id():
             busy.add(int(folder.name))
     return busy
