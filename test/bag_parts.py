@@ -134,3 +134,10 @@ def chunk_record(content: bytes, compression: str = "", *, size: int | None = No
 def mcap(records: bytes) -> bytes:
     """A whole file of these records, without a summary."""
     return MAGIC + record(1, text("ros2") + text("test")) + records + record(2, bytes(20)) + MAGIC
+
+
+def small_bag(path: Path, frames: int = 3) -> Path:
+    """A bag of so many pictures and their labels; returns `path`, whose folder need not be there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = range(frames)
+    return write_bag_of(path, [*(image(number) for number in numbers), *(labels(number) for number in numbers)])

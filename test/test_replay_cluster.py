@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_parts import image, labels, write_bag_of
+from bag_parts import small_bag
 from small_networks import small_network
 
 from lowlat_seg_ros.cli import main
@@ -40,16 +40,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def bag_of(path: Path, frames: int = 3) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    numbers = range(frames)
-    return write_bag_of(path, [*(image(number) for number in numbers), *(labels(number) for number in numbers)])
-
-
 def jobs_for(folder: Path, model: Path) -> list[Job]:
     """Two bags that take long enough to be interrupted."""
     settings, profile = ReplaySettings(), reference_profile()
-    return [Job(bag_of(folder / name, frames=120), str(model), settings, profile) for name in "ab"]
+    return [Job(small_bag(folder / name, frames=120), str(model), settings, profile) for name in "ab"]
 
 
 @contextmanager
@@ -107,7 +101,7 @@ def test_a_cluster_without_workers_is_said_after_a_stated_time(
 ) -> None:
     monkeypatch.setattr(jobs, "WORKER_SECONDS", 1.0)
     with cluster_of(0, tmp_path) as cluster:
-        address, bag = cluster.scheduler_address, bag_of(tmp_path / "drive")
+        address, bag = cluster.scheduler_address, small_bag(tmp_path / "drive")
         given = ["replay", str(bag), "--model", str(model), "--out", str(tmp_path / "out"), "--cluster", address]
         assert main(given) == 1
     sentence = f"no worker has come to the Dask scheduler at {address} in 1 s; start some by: dask worker"
@@ -116,7 +110,7 @@ def test_a_cluster_without_workers_is_said_after_a_stated_time(
 
 def test_a_cluster_of_two_processes_gives_the_reports_that_this_machine_gives(tmp_path: Path, model: Path) -> None:
     drives = tmp_path / "drives"
-    bag_of(drives / "monday")
+    small_bag(drives / "monday")
     (drives / "broken").mkdir()
     (drives / "broken" / "broken.db3").write_bytes(b"nothing")
     given = ["replay", str(drives), "--model", str(model), "--out"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_parts import image, labels, stamp_of, write_bag_of
+from bag_parts import image, labels, small_bag, stamp_of, write_bag_of
 from small_networks import small_network
 from stream_setup import stream_network
 
@@ -36,12 +36,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     save_checkpoint(small_network(input_size=(64, 48)), folder, "For tests.")
     return folder
-
-
-def small_bag(path: Path, frames: int = 3) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    numbers = range(frames)
-    return write_bag_of(path, [*(image(number) for number in numbers), *(labels(number) for number in numbers)])
 
 
 def run_replay(model: Path, *arguments: str | Path) -> int:
