@@ -106,10 +106,9 @@ def _single_frame_candidates(
     candidates = []
     for name, places in compared.items():
         for place, network in places.items():
-            ours = isinstance(network, SegmentationNetwork)
             fast = network if isinstance(network, SegmentationNetwork) else tracks.fast
             labellers = {name: full_network(Tracks(network, fast))}
-            if ours:
+            if fast is network:
                 labellers[f"{name}'s Sl"] = single_frame_network(fast)
             candidates += [
                 SingleFrameCandidate(f"{way} in {' '.join(place)}", label, fast.config.input_size, threads)
