@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -322,3 +324,54 @@ def test_with_tensorboard_there_are_curves_and_pictures(options: list[str], tmp_
 def test_the_shipped_recipe_names_no_validation_split() -> None:
     for path in (CHECKOUT / "config" / "training").iterdir():
         assert "hold_out" not in (yaml.safe_load(path.read_text()).get("data") or {})
+
+
+# --- Cross-validation by drive ----------------------------------------------------------------------------------------
+
+
+def test_each_drive_is_held_out_once_and_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, arguments = folds_of_two_drives(tmp_path)
+    assert main([*arguments, *options]) == 0
+    scores = json.loads((tmp_path / "run" / "folds.json").read_text())
+    assert {drive: (fold["trained"], fold["held_out"]) for drive, fold in scores["folds"].items()} == {
+        "a": (2, 3),
+        "b": (3, 2),
+    }
+    for name in ("full", "small"):
+        values = [fold[name]["mean_iou"] for fold in scores["folds"].values()]
+        assert all(0 <= value <= 1 for value in values)
+        assert scores["mean"][name] == pytest.approx(sum(values) / 2, abs=1e-4)
+    assert scores["recipe"]["base"]["epochs"] == 1  # 0.4 of 2, rounded up
+    assert capsys.readouterr().out.splitlines()[-1].startswith("mean")
+    for drive in "ab":
+        recipe = torch.load(tmp_path / "run" / drive / "base" / STATE_FILE, weights_only=True)["recipe"]
+        assert recipe["data"]["hold_out"] == f"drive {drive}"
+
+
+def test_folds_are_gone_on_with_where_they_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, arguments = folds_of_two_drives(tmp_path)
+    assert main([*arguments, *options]) == 0
+    whole = (tmp_path / "run" / "folds.json").read_bytes()
+    assert "already holds folds; expected --resume" in error_of([*arguments, *options], capsys)
+    kept = tmp_path / "run" / "a" / "base" / STATE_FILE
+    before = kept.stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "run" / "b")
+    assert main([*arguments, *options, "--resume"]) == 0
+    assert kept.stat().st_mtime_ns == before  # the fold that was done is not trained again
+    assert (tmp_path / "run" / "folds.json").read_bytes() == whole
+
+
+def test_one_drive_makes_no_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, arguments = folds_of_two_drives(tmp_path)
+    shutil.rmtree(tmp_path / "frames" / "b")
+    shutil.rmtree(tmp_path / "labels" / "b")
+    said = error_of([*arguments, *options], capsys)
+    assert "all 3 frames are of the drive a; expected two drives, to hold one out" in said
+
+
+def folds_of_two_drives(folder: Path) -> tuple[list[str], list[str]]:
+    """The options and the arguments of a run over two drives of three and two labelled frames."""
+    options = write_setup(folder)
+    recorded_drive(recorded_drive(folder, "a", 12, 0, labelled_every=4), "b", 12, 1, labelled_every=6)
+    data = ["--frames", str(folder / "frames"), "--labels", str(folder / "labels"), "--consecutive"]
+    return [*data, *options[2:]], ["train", "folds", "--out", str(folder / "run"), "--threads", "1"]

@@ -15,21 +15,23 @@ from lowlat_seg_ros.errors import printable
 from lowlat_seg_ros.models.config import load_config
 from lowlat_seg_ros.models.shipped_files import shipped_config
 from lowlat_seg_ros.training.data_plan import load_data_plan
+from lowlat_seg_ros.training.folds import FOLD_LENGTH, cross_validate, table_of
 from lowlat_seg_ros.training.plan import PlanError, load_plan
 from lowlat_seg_ros.training.processes import joined_processes
-from lowlat_seg_ros.training.run import STAGES, TABLES, Run, surveyed, train_stages
+from lowlat_seg_ros.training.run import SINGLE_FRAME_STAGES, STAGES, TABLES, Run, surveyed, train_stages
 from lowlat_seg_ros.training.start import IMAGENET, NOTHING
 from lowlat_seg_ros.training.step import Hardware
 
-ALL, SURVEY = "all", "survey"
+ALL, SURVEY, FOLDS = "all", "survey", "folds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
-        choices=(*STAGES, ALL, TABLES, SURVEY),
+        choices=(*STAGES, ALL, TABLES, SURVEY, FOLDS),
         help=f"one stage, each after the one before, or {ALL}; {TABLES} trains what the paper's tables compare with; "
-        f"{SURVEY} reads the data and says what is there",
+        f"{SURVEY} reads the data and says what is there; {FOLDS} trains without each drive in turn, for "
+        f"{FOLD_LENGTH:g} of the recipe's epochs, and scores it on that drive",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of this training run")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out where it stopped")
@@ -87,7 +89,7 @@ def train_command(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     if options.parts < 1:
         raise PlanError(f"--parts is {options.parts}; expected at least 1")
-    stages = STAGES if options.stage in (ALL, SURVEY) else (options.stage,)
+    stages = {ALL: STAGES, SURVEY: STAGES, FOLDS: SINGLE_FRAME_STAGES}.get(options.stage, (options.stage,))
     plans = {stage: load_plan(options.config, stage, epochs=options.epochs) for stage in stages}
     data = load_data_plan(
         options.config,
@@ -107,6 +109,9 @@ def train_command(options: argparse.Namespace) -> None:
         run = Run(options.out, config, plans, data, options.start, options.keep_high, options.resume, command, hardware)
         if options.stage == SURVEY:
             print_survey(run)
+            return
+        if options.stage == FOLDS:
+            print(table_of(cross_validate(run, is_shortened=options.epochs is None)))
             return
         folder = train_stages(run, stages)
         if processes.leads:

@@ -39,6 +39,7 @@ from lowlat_seg_ros.training.survey import survey
 from lowlat_seg_ros.training.tables import TablesStage
 
 STAGES = ("base", "propagation", "schedule")
+SINGLE_FRAME_STAGES = ("base",)  # of them, those that decide how a single frame is labelled
 TABLES = "tables"  # what the paper's tables compare a trained model with; no stage of the model's own
 CHECKPOINT_FOLDER = "checkpoint"
 SURVEY_FILE = "survey.json"
@@ -58,6 +59,7 @@ class Run:
         goes_on: a stage that was interrupted continues after its last whole epoch.
         command: how the run was asked for, for the model card.
         hardware: what to train on.
+        scores_epochs: frames that are held out are scored after each epoch.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Run:
     goes_on: bool = False
     command: str = "lowlat-seg train"
     hardware: Hardware = field(default_factory=Hardware)
+    scores_epochs: bool = True
 
 
 class Surveyed(NamedTuple):
@@ -206,7 +209,7 @@ def frames_for(stage: str, data: DataSet) -> list[TrainingFrame]:
 def data_for(run: Run, stage: str, data: DataSet) -> StageData:
     plan, config = run.plans[stage], run.config
     samples = Samples(Pictures(frames_for(stage, data), config.input_size), maker_for(stage, config, plan), plan.seed)
-    if not data.held_out:
+    if not data.held_out or not run.scores_epochs:
         return StageData(samples)
     whole = replace(plan, crop=config.input_size, scales=(1.0, 1.0))
     maker = whole_still_maker(config) if stage == "base" else pair_maker(config, whole)
