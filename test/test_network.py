@@ -77,7 +77,8 @@ def test_sl_of_two_networks_is_a_network_of_its_own() -> None:
 
 def test_only_the_large_networks_first_blocks_keep_their_imagenet_weights() -> None:
     network = small_network(kind="two_networks")
-    learning = {id(p) for part in network.tracks.learning_parts() for p in part.parameters()}
+    parts = [*network.tracks.learning_parts(), *network.tracks.low_parts()]
+    learning = {id(p) for part in parts for p in part.parameters()}
     frozen = {name for name, p in network.tracks.named_parameters() if id(p) not in learning}
     start = "high_network.backbone."
     assert frozen == {

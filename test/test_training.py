@@ -23,6 +23,7 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training import pairs
 from lowlat_seg_ros.training.augmentation import noisy, random_clouds, random_noise, random_view
 from lowlat_seg_ros.training.base import BaseStage, class_weights, label_loss, still_maker
+from lowlat_seg_ros.training.distillation import DistillationStage, answers_loss, distillation_maker
 from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.loop import StageData, StageFolder, train
 from lowlat_seg_ros.training.pair_samples import pair_maker
@@ -68,25 +69,28 @@ WEIGHTS = class_weights(np.asarray(CLASS_PIXELS), CONFIG.class_count)
 
 
 def maker_for(stage: str) -> MakeSample:
-    return still_maker(CONFIG, PLAN) if stage == "base" else pair_maker(CONFIG, PLAN)
+    makers = {"base": still_maker, "distillation": distillation_maker}
+    return makers.get(stage, pair_maker)(CONFIG, PLAN)
 
 
 def samples_for(stage: str) -> Samples:
     return Samples(PICTURES, maker_for(stage), PLAN.seed)
 
 
-def fresh_network() -> SegmentationNetwork:
+def fresh_network(stage: str) -> SegmentationNetwork:
     torch.manual_seed(0)
-    return SegmentationNetwork(CONFIG)
+    return SegmentationNetwork(small_config("two_networks") if stage == "distillation" else CONFIG)
 
 
 STAGES: dict[str, Callable[[torch.Tensor], TrainingStage]] = {
     "base": BaseStage,
+    "distillation": DistillationStage,
     "propagation": PropagationStage,
     "schedule": lambda weights: ScheduleStage(),
 }
 LEARNING_PARTS = {
     "base": ("tracks.", "classifier.", "fast_classifier."),
+    "distillation": ("tracks.low_network.", "fast_classifier."),
     "propagation": ("kernel_predictor.", "adapt_net.", "fusion."),
     "schedule": ("deviation_predictor.",),
 }
@@ -114,7 +118,7 @@ def train_in(folder: Path, network: SegmentationNetwork, name: str, plan: StageP
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_changes_its_own_parts_and_nothing_else(name: str, tmp_path: Path) -> None:
-    network = fresh_network()
+    network = fresh_network(name)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     train_in(tmp_path, network, name, dataclasses.replace(PLAN, epochs=1))
     changed = {key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])}
@@ -125,7 +129,7 @@ def test_a_stage_changes_its_own_parts_and_nothing_else(name: str, tmp_path: Pat
 
 def test_training_learns(tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, epochs=6, learning_rate=0.02)
-    train_in(tmp_path, fresh_network(), "base", plan)
+    train_in(tmp_path, fresh_network("base"), "base", plan)
     names, *lines = (tmp_path / "epochs.csv").read_text().splitlines()
     losses = [float(line.split(",")[1]) for line in lines]
     assert names == "epoch,loss"
@@ -249,7 +253,7 @@ def test_half_precision_learns_about_the_same(name: str, tmp_path: Path) -> None
 )
 def test_a_batch_that_cannot_be_made_is_named(plan: StagePlan, parts: int, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=sentence):
-        train_in(tmp_path, fresh_network(), "base", plan, parts=parts)
+        train_in(tmp_path, fresh_network("base"), "base", plan, parts=parts)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
@@ -332,3 +336,25 @@ def test_a_bad_recipe_is_named(text: str, message: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(PlanError, match=message):
         load_plan(path, "base")
+
+
+def test_sl_is_told_how_far_its_probabilities_are_from_shs() -> None:
+    """By hand: of two places, the one whose class counts twice weighs twice."""
+    answers = torch.tensor([[[[50.0, -50.0]], [[-50.0, 50.0]]]])  # (1, 2, 1, 2): class 0, then class 1
+    weights = torch.tensor([1.0, 2.0])
+    assert float(answers_loss(answers, answers, weights)) == pytest.approx(0)
+    undecided = torch.zeros(1, 2, 1, 2)
+    assert float(answers_loss(undecided, answers, weights)) == pytest.approx(math.log(2))
+    right_at_the_second = torch.tensor([[[[0.0, -50.0]], [[0.0, 50.0]]]])
+    assert float(answers_loss(right_at_the_second, answers, weights)) == pytest.approx(math.log(2) / 3)
+
+
+def test_sh_sees_the_picture_as_it_was_filmed_and_sl_the_same_window_of_it() -> None:
+    picture = street_picture(0)
+    make = distillation_maker(CONFIG, dataclasses.replace(PLAN, crop=(96, 72), scales=(1.0, 1.0)))
+    seen, filmed, labels = make(picture, np.random.default_rng(3))
+    image = filmed.numpy().transpose(1, 2, 0) * 128 + 127
+    assert np.array_equal(np.round(image), picture.image) or np.array_equal(np.round(image), picture.image[:, ::-1])
+    assert not torch.equal(seen, filmed) and seen.shape == filmed.shape
+    car = labels == CAR
+    assert seen[0][car].mean() - seen[2][car].mean() > seen[0][~car].mean() - seen[2][~car].mean()

@@ -14,7 +14,7 @@ RECIPE: dict[str, Any] = {
     "epochs": 2, "batch_size": 2, "learning_rate": 0.001, "backbone_learning_rate": 0.001, "weight_decay": 0.0001,
     "crop": [64, 48], "scales": [1.0, 1.2], "seed": 3, "workers": 0,
 }  # fmt: skip
-STAGES = ("base", "propagation", "schedule")
+STAGES = ("base", "propagation", "schedule")  # of the small model, whose Sh goes on where its Sl ends
 ONE_STAGE_OR_ALL = [  # for code that the stages share: `make test` tries one of them, `make test-all` the others, too
     pytest.param(stage, marks=() if stage == "propagation" else (pytest.mark.slow,)) for stage in STAGES
 ]
@@ -25,7 +25,9 @@ def write_setup(folder: Path, **recipe: Any) -> list[str]:
     camvid_tree(folder / "camvid")
     write_yaml(folder / "model.yaml", small_config(input_size=SIZE).to_mapping())
     # A worker process for one of them, as real runs have.
-    stages = {stage: {**RECIPE, **recipe, "workers": int(stage == "base")} for stage in (*STAGES, "tables")}
+    stages = {
+        stage: {**RECIPE, **recipe, "workers": int(stage == "base")} for stage in (*STAGES, "distillation", "tables")
+    }
     write_yaml(folder / "recipe.yaml", stages)
     return [
         *("--data", str(folder / "camvid"), "--model", str(folder / "model.yaml")),

@@ -18,7 +18,7 @@ from lowlat_seg_ros.training.data_plan import load_data_plan
 from lowlat_seg_ros.training.folds import FOLD_LENGTH, cross_validate, table_of
 from lowlat_seg_ros.training.plan import PlanError, load_plan
 from lowlat_seg_ros.training.processes import joined_processes
-from lowlat_seg_ros.training.run import SINGLE_FRAME_STAGES, STAGES, TABLES, Run, surveyed, train_stages
+from lowlat_seg_ros.training.run import SINGLE_FRAME_STAGES, STAGES, TABLES, Run, stages_of, surveyed, train_stages
 from lowlat_seg_ros.training.start import IMAGENET, NOTHING
 from lowlat_seg_ros.training.step import Hardware
 
@@ -51,10 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="start",
         default=IMAGENET,
-        help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from; of {TABLES}: a checkpoint",
-    )
-    parser.add_argument(
-        "--keep-high", action="store_true", help="the stage base trains Sl alone and leaves Sh as it starts"
+        help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from; of distillation and {TABLES}, "
+        "where the run has no stage before: a checkpoint",
     )
     parser.add_argument("--epochs", type=int, help="number of epochs, overriding the recipe's")
     _add_data_options(parser.add_argument_group("data", "also in the recipe's section 'data', under the same names"))
@@ -89,7 +87,9 @@ def train_command(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     if options.parts < 1:
         raise PlanError(f"--parts is {options.parts}; expected at least 1")
-    stages = {ALL: STAGES, SURVEY: STAGES, FOLDS: SINGLE_FRAME_STAGES}.get(options.stage, (options.stage,))
+    config = load_config(options.model)
+    several = {ALL: STAGES, SURVEY: STAGES, FOLDS: SINGLE_FRAME_STAGES}
+    stages = stages_of(config, several[options.stage]) if options.stage in several else [options.stage]
     plans = {stage: load_plan(options.config, stage, epochs=options.epochs) for stage in stages}
     data = load_data_plan(
         options.config,
@@ -102,11 +102,10 @@ def train_command(options: argparse.Namespace) -> None:
         videos=tuple(options.video),
         hold_out=options.hold_out,
     )
-    config = load_config(options.model)
     with joined_processes(options.device) as processes:
         hardware = Hardware(processes, options.parts, precision_for(processes.device))
         command = shlex.join(["lowlat-seg", *sys.argv[1:]])
-        run = Run(options.out, config, plans, data, options.start, options.keep_high, options.resume, command, hardware)
+        run = Run(options.out, config, plans, data, options.start, options.resume, command, hardware)
         if options.stage == SURVEY:
             print_survey(run)
             return

@@ -41,7 +41,7 @@ class Tracks(nn.Module, ABC):
         return [self]
 
     def low_parts(self) -> list[nn.Module]:
-        """The parts of Sl that can learn while Sh stays as it is; none where Sh goes on where Sl ends."""
+        """The parts of an Sl that is a network of its own, and learns from Sh; none where Sh goes on where Sl ends."""
         return []
 
     def low(self, image: Tensor) -> Tensor:

@@ -127,8 +127,8 @@ class TwoNetworks(Tracks):
         return [(network.backbone_name, network.backbone) for network in (self.low_network, self.high_network)]
 
     def learning_parts(self) -> list[nn.Module]:
-        """All but the large network's first blocks: on its enlarged image they take half of a training step's time."""
-        return [self.low_network, *self.high_network.parts_beyond(FROZEN_STRIDE), self.settle]
+        """Sh but for its first blocks: on the enlarged image they take half of a training step's time."""
+        return [*self.high_network.parts_beyond(FROZEN_STRIDE), self.settle]
 
     def low_parts(self) -> list[nn.Module]:
         return [self.low_network]

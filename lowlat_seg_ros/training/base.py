@@ -24,17 +24,27 @@ RARITY_OFFSET = 1.1  # of class_weights: rare classes count up to 3 times as muc
 
 
 class BaseStage:
-    """Weighted cross-entropy on the logits, enlarged to the labels' size, of the full network and of Sl alone."""
+    """Weighted cross-entropy on the logits, enlarged to the labels' size, of the full network and of Sl alone.
+
+    An Sl that is a network of its own is left to the stage ``distillation``.
+    """
 
     def __init__(self, weights: Tensor) -> None:
         self.weights = weights
 
     def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
-        return [*network.tracks.learning_parts(), network.classifier, network.fast_classifier]
+        tracks = network.tracks
+        return [
+            *tracks.learning_parts(),
+            network.classifier,
+            *([] if tracks.low_parts() else [network.fast_classifier]),
+        ]
 
     def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
         images, labels = batch
         images = images.contiguous(memory_format=torch.channels_last)
+        if network.tracks.low_parts():
+            return label_loss(network(images), labels, self.weights)
         low = network.tracks.low(images)
         full_loss = label_loss(network.classify(network.high_features(images, low)), labels, self.weights)
         return full_loss + FAST_SHARE * label_loss(network.fast_classifier(low), labels, self.weights)
@@ -44,19 +54,6 @@ class BaseStage:
 
     def weight(self, batch: Sequence[Tensor]) -> Tensor:
         return labels_weight(batch[-1], self.weights)
-
-
-class LowStage(BaseStage):
-    """The same for Sl alone: Sh and the classifier stay as they are."""
-
-    def trained_modules(self, network: SegmentationNetwork) -> Sequence[nn.Module]:
-        return [*network.tracks.low_parts(), network.fast_classifier]
-
-    def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
-        return label_loss(self.logits(network, batch), batch[-1], self.weights)
-
-    def logits(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
-        return network.forward_fast(batch[0].contiguous(memory_format=torch.channels_last))
 
 
 def label_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

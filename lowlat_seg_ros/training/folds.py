@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.documents import read_json
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.models.checkpoint import load_trainable
 from lowlat_seg_ros.models.config import ModelConfig
-from lowlat_seg_ros.training.base import BaseStage, LowStage, whole_still_maker
+from lowlat_seg_ros.training.base import whole_still_maker
 from lowlat_seg_ros.training.card import in_words
 from lowlat_seg_ros.training.frames import Pictures, TrainingFrame
-from lowlat_seg_ros.training.labelling import predicted_labels
 from lowlat_seg_ros.training.plan import PlanError, StagePlan
-from lowlat_seg_ros.training.run import SINGLE_FRAME_STAGES, Run, surveyed, train_stages
+from lowlat_seg_ros.training.run import Run, surveyed, train_stages
 from lowlat_seg_ros.training.run_state import RunError
 from lowlat_seg_ros.training.samples import EpochBatches, Samples, loader
 
@@ -81,16 +84,14 @@ def fold_scores(fold: Run) -> Scores:
     if kept.exists():
         found: Scores = read_json(kept)
         return found
-    checkpoint = train_stages(fold, SINGLE_FRAME_STAGES)
+    checkpoint = train_stages(fold, list(fold.plans))
     data = surveyed(fold).data
     network = load_trainable(checkpoint).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ways = {"full": BaseStage, "small": LowStage}
-    matrices = {name: ConfusionMatrix(fold.config.class_count) for name in ways}
-    nothing = torch.zeros(0)
-    for batch in whole_pictures(data.held_out, fold.config):
-        truth = batch[-1][0].to(torch.uint8).numpy()
-        for name, stage in ways.items():
-            matrices[name].add(predicted_labels(network, stage(nothing), batch)[0], truth)
+    matrices = {name: ConfusionMatrix(fold.config.class_count) for name in ("full", "small")}
+    for image, labels in whole_pictures(data.held_out, fold.config):
+        truth = labels[0].to(torch.uint8).numpy()
+        for name, label in (("full", network), ("small", network.forward_fast)):
+            matrices[name].add(labelled(label, image, truth.shape), truth)
     scores: Scores = {"trained": len(data.trained), "held_out": len(data.held_out)}
     for name, matrix in matrices.items():
         scores[name] = {
@@ -100,6 +101,14 @@ def fold_scores(fold: Run) -> Scores:
         }
     _write(kept, scores)
     return scores
+
+
+def labelled(network: Callable[[Tensor], Tensor], image: Tensor, size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The labels, (H, W), of a picture (1, 3, H, W)."""
+    with torch.no_grad():
+        logits = network(image.contiguous(memory_format=torch.channels_last))
+    enlarged = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+    return enlarged.argmax(dim=1)[0].to(torch.uint8).numpy()
 
 
 def whole_pictures(frames: Sequence[TrainingFrame], config: ModelConfig) -> Any:

@@ -38,6 +38,13 @@ class FrozenBase:
         return low, self._tracks.high(image.contiguous(memory_format=torch.channels_last), low)
 
     @torch.no_grad()
+    def logits(self, image: Tensor) -> Tensor:
+        """The full network's, (B, classes, r h, r w)."""
+        low = self.low(image) if self._tracks.high_needs_low else None
+        logits: Tensor = self._classifier(self._tracks.high(image.contiguous(memory_format=torch.channels_last), low))
+        return logits
+
+    @torch.no_grad()
     def label_map(self, high: Tensor, size: torch.Size) -> Tensor:
         """The base network's labels, (B, H, W), ``size`` being (H, W) in pixels."""
         enlarged = functional.interpolate(self._classifier(high), size, mode="bilinear", align_corners=False)

@@ -36,7 +36,7 @@ def predicted_labels(network: SegmentationNetwork, stage: GivesLogits, batch: Se
 def drawn_batch(network: SegmentationNetwork, stage: GivesLogits, batch: Sequence[Tensor]) -> NDArray[np.uint8]:
     """Of the batch's first pictures, side by side: the image, its labels, and the network's."""
     first = [tensor[:MOST_SHOWN] for tensor in batch]
-    image, truth = first[0 if len(first) == 2 else 2], first[-1].to(torch.uint8).cpu().numpy()
+    image, truth = first[2 if len(first) == 4 else 0], first[-1].to(torch.uint8).cpu().numpy()
     predicted = predicted_labels(network, stage, first)
     rows = [
         np.hstack([denormalised(picture, network.config), *(_drawn(network.config, labels) for labels in (of, by))])

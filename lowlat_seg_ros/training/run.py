@@ -20,10 +20,11 @@ from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import ModelConfig, TwoNetworksConfig
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.slow.label_description import read_label_classes
-from lowlat_seg_ros.training.base import BaseStage, LowStage, class_weights, still_maker, whole_still_maker
+from lowlat_seg_ros.training.base import BaseStage, class_weights, still_maker, whole_still_maker
 from lowlat_seg_ros.training.card import StageRecord, card_with
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import DataSet, find_data
+from lowlat_seg_ros.training.distillation import DistillationStage, distillation_maker, whole_distillation_maker
 from lowlat_seg_ros.training.frames import Pictures, TrainingFrame
 from lowlat_seg_ros.training.loop import StageData, StageFolder, steps_of_epoch, train
 from lowlat_seg_ros.training.pair_samples import pair_maker
@@ -38,9 +39,10 @@ from lowlat_seg_ros.training.step import Hardware, TrainingStage
 from lowlat_seg_ros.training.survey import survey
 from lowlat_seg_ros.training.tables import TablesStage
 
-STAGES = ("base", "propagation", "schedule")
-SINGLE_FRAME_STAGES = ("base",)  # of them, those that decide how a single frame is labelled
+STAGES = ("base", "distillation", "propagation", "schedule")
+SINGLE_FRAME_STAGES = STAGES[:2]  # those that decide how a single frame is labelled
 TABLES = "tables"  # what the paper's tables compare a trained model with; no stage of the model's own
+STARTING_ELSEWHERE = ("distillation", TABLES)  # may take a trained model that is not of this run
 CHECKPOINT_FOLDER = "checkpoint"
 SURVEY_FILE = "survey.json"
 
@@ -55,7 +57,6 @@ class Run:
         plans: each stage's recipe, by its name.
         data: what to train on.
         start: what the base stage starts from, as ``starting_network`` takes it.
-        keeps_high: the base stage trains Sl alone, and leaves Sh and its classifier as they are.
         goes_on: a stage that was interrupted continues after its last whole epoch.
         command: how the run was asked for, for the model card.
         hardware: what to train on.
@@ -67,11 +68,16 @@ class Run:
     plans: Mapping[str, StagePlan]
     data: DataPlan
     start: str = IMAGENET
-    keeps_high: bool = False
     goes_on: bool = False
     command: str = "lowlat-seg train"
     hardware: Hardware = field(default_factory=Hardware)
     scores_epochs: bool = True
+
+
+def stages_of(config: ModelConfig, stages: Sequence[str] = STAGES) -> list[str]:
+    """Those of the stages that a network has: an Sl that Sh goes on from is trained with it."""
+    has_own_low = isinstance(config.tracks, TwoNetworksConfig)
+    return [stage for stage in stages if has_own_low or stage != "distillation"]
 
 
 class Surveyed(NamedTuple):
@@ -100,8 +106,10 @@ def train_stages(run: Run, stages: Sequence[str]) -> Path:
 
 def prepare(run: Run, stages: Sequence[str]) -> Surveyed:
     """Everything that can be wrong is found out before training starts."""
-    if run.keeps_high and not isinstance(run.config.tracks, TwoNetworksConfig):
-        raise PlanError("Sh of a shared backbone goes on where Sl ends; expected tracks of two networks to keep Sh")
+    if "distillation" in stages and "distillation" not in stages_of(run.config):
+        raise PlanError(
+            "Sh of a shared backbone goes on where Sl ends; expected tracks of two networks to train Sl alone"
+        )
     for stage in stages:
         check_folder(run, stage)
     check_stage_before(run, stages[0])
@@ -157,10 +165,10 @@ def check_stage_before(run: Run, stage: str) -> None:
     """Raises RunError if what the stage starts from was not trained, or is another model."""
     folder = checkpoint_before(run, stage)
     if folder is None:
-        if stage == TABLES and run.start in (IMAGENET, NOTHING):
+        if stage != STAGES[0] and run.start in (IMAGENET, NOTHING):
             raise RunError(
-                f"the stage {TABLES} compares with a trained model, and there is none in {run.folder}; expected --from "
-                "with a checkpoint, or a run whose stage schedule is done"
+                f"the stage {stage} starts from a trained model, and there is none in {run.folder}; expected --from "
+                f"with a checkpoint, or a run whose stage {stage_before(run, stage)} is done"
             )
         return
     if not folder.is_dir():
@@ -212,12 +220,14 @@ def data_for(run: Run, stage: str, data: DataSet) -> StageData:
     if not data.held_out or not run.scores_epochs:
         return StageData(samples)
     whole = replace(plan, crop=config.input_size, scales=(1.0, 1.0))
-    maker = whole_still_maker(config) if stage == "base" else pair_maker(config, whole)
+    makers = {"base": whole_still_maker, "distillation": whole_distillation_maker}
+    maker = makers[stage](config) if stage in makers else pair_maker(config, whole)
     return StageData(samples, Samples(Pictures(data.held_out, config.input_size), maker, plan.seed))
 
 
 def maker_for(stage: str, config: ModelConfig, plan: StagePlan) -> MakeSample:
-    return still_maker(config, plan) if stage == "base" else pair_maker(config, plan)
+    makers = {"base": still_maker, "distillation": distillation_maker}
+    return makers.get(stage, pair_maker)(config, plan)
 
 
 def build_stage(run: Run, stage: str, weights: torch.Tensor) -> TrainingStage:
@@ -227,7 +237,7 @@ def build_stage(run: Run, stage: str, weights: torch.Tensor) -> TrainingStage:
         return PropagationStage(weights)
     if stage == TABLES:
         return TablesStage(weights)
-    return LowStage(weights) if run.keeps_high else BaseStage(weights)
+    return DistillationStage(weights) if stage == "distillation" else BaseStage(weights)
 
 
 def recipe_of(run: Run, stage: str, data: DataSet) -> Recipe:
@@ -243,7 +253,6 @@ def recipe_of(run: Run, stage: str, data: DataSet) -> Recipe:
             "hold_out": run.data.hold_out,
         },
         **({"start": run.start} if checkpoint_before(run, stage) is None else {}),
-        **({"keeps_high": run.keeps_high} if stage == STAGES[0] else {}),
     }
 
 
@@ -267,9 +276,17 @@ def card_of(run: Run, stage: str, data: DataSet, seconds: float) -> str:
 
 
 def checkpoint_before(run: Run, stage: str) -> Path | None:
-    """The checkpoint folder that a stage starts from; None for the first, and for tables of a model from elsewhere."""
-    if stage == TABLES:
-        schedule = run.folder / STAGES[-1] / CHECKPOINT_FOLDER
-        return schedule if schedule.is_dir() else None
-    position = STAGES.index(stage)
-    return run.folder / STAGES[position - 1] / CHECKPOINT_FOLDER if position else None
+    """The checkpoint folder that a stage starts from; None for the first, and where it starts from one elsewhere."""
+    before = stage_before(run, stage)
+    if before is None:
+        return None
+    folder = run.folder / before / CHECKPOINT_FOLDER
+    starts_elsewhere = stage in STARTING_ELSEWHERE and not folder.is_dir()
+    return None if starts_elsewhere else folder
+
+
+def stage_before(run: Run, stage: str) -> str | None:
+    """The stage that comes before; None for the first."""
+    stages = [*stages_of(run.config), TABLES]
+    position = stages.index(stage)
+    return stages[position - 1] if position else None
