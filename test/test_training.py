@@ -257,7 +257,7 @@ def test_a_batch_that_cannot_be_made_is_named(plan: StagePlan, parts: int, sente
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
-    network = fresh_network()
+    network = fresh_network("base")
     with torch.no_grad():
         next(network.classifier.parameters()).fill_(math.nan)
     with pytest.raises(RunError, match="the loss is (nan|inf) in epoch"):
