@@ -13,7 +13,7 @@ ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),--python "$(PYTHON)") $(if
 CONTAINED := scripts/with_ros scripts/run_contained.py
 PYTEST := $(CONTAINED) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup test test-all test-jazzy test-numeric fuzz demo replay figures bench bench-soak lint clean
+.PHONY: help setup test test-all test-jazzy test-numeric fuzz demo replay figures bench bench-soak front-networks bench-front lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -89,6 +89,12 @@ bench: setup ## six minutes: what each part and frame costs here, to bench/resul
 
 bench-soak: setup ## bench, and the memory over 5000 frames
 	@exec $(CONTAINED) python -m bench --soak 5000
+
+front-networks: setup ## train the single-frame networks that bench-front compares with, once; needs CamVid
+	@exec $(CONTAINED) python -m bench.front --train
+
+bench-front: setup ## is a network on every frame as quick as the two tracks, and as good?; close everything else
+	@exec $(CONTAINED) python -m bench.front
 
 clean: ## remove all that these targets have made
 	rm -rf .venv .venv-* build build-* install install-* log demo_out replay_out fuzz_out figures_out lowlat_seg_ros/kernels/_kernels*.so

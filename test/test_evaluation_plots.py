@@ -27,7 +27,7 @@ POINTS = [
     for interval in (2, 5)
 ]
 ROWS = tuple(
-    LatencyRow(name, "1", 0.7, 9, 18.5, 18.0, 24.0, 30.0) for name in ("two tracks", "Sl alone", "full network")
+    LatencyRow(name, "1", 0.7, 9, 18.5, 18.0, 24.0, 30.0, 28.0) for name in ("two tracks", "Sl alone", "full network")
 )
 
 

@@ -51,6 +51,7 @@ class LatencyRow:
     median_ms: float
     p99_ms: float
     max_ms: float
+    usual_max_ms: float  # median of the rounds' longest frames
     key_frame_ratio: float | None = None  # of the engine's frames
     slow_track_ms: float | None = None  # two tracks: median of Sh beside the fast track
 
@@ -208,7 +209,7 @@ def measure_latency(
                 _run(candidate, frames, settings.rate_hz, record)
     finally:
         torch.set_num_threads(callers_threads)
-    rows = tuple(_row(candidate, record) for candidate, record in zip(candidates, timed, strict=True))
+    rows = tuple(_row(candidate, record, settings.rounds) for candidate, record in zip(candidates, timed, strict=True))
     machine = f"{cpu_model()} ({instruction_sets()}), {usable_cores()} cores, torch {torch.__version__}"
     return LatencyReport(rows, machine, load, settings.rate_hz, settings.rounds)
 
@@ -230,9 +231,10 @@ def _paced(frames: Sequence[EvaluatedFrame], rate_hz: float) -> Iterator[tuple[f
         yield time.perf_counter(), frame
 
 
-def _row(candidate: Candidate, record: _Timed) -> LatencyRow:
+def _row(candidate: Candidate, record: _Timed, rounds: int) -> LatencyRow:
     median, p99, longest = np.percentile(record.milliseconds, (50, 99, 100)).tolist()
     slow = candidate.slow_track_ms()
+    by_round = np.reshape(record.milliseconds, (rounds, -1))
     return LatencyRow(
         name=candidate.name,
         threads=candidate.threads_in_words,
@@ -242,6 +244,7 @@ def _row(candidate: Candidate, record: _Timed) -> LatencyRow:
         median_ms=median,
         p99_ms=p99,
         max_ms=longest,
+        usual_max_ms=float(np.median(by_round.max(axis=1))),
         key_frame_ratio=candidate.key_frame_ratio(),
         slow_track_ms=float(np.median(slow)) if slow else None,
     )
