@@ -1,6 +1,6 @@
 """Is a single-frame network as quick as the two tracks, and as good? `make front-networks`, then `make bench-front`.
 
-Trained once, from the shipped weights, is Sh's network on smaller pictures; the full network at 320x240 and Sl alone are
+Trained once, from the shipped weights, is Sh on smaller pictures; the full network at 320x240 and Sl alone are
 there. Each is timed on a paced clip in every runtime, on both cores, in turn with the two tracks as the node has
 them. In the front are those whose longest frame (the median of the rounds' longest ones) takes no longer than the two
 tracks'; the nearest one outside is printed, too. Half an hour.
