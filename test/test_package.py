@@ -36,6 +36,7 @@ INSTALLED_BY_PIP = {
     "onnx": "onnx",
     "openvino": "openvino",
     "safetensors": "safetensors",
+    "simplejpeg": "simplejpeg",
 }
 WITHOUT_ROSDEP_KEY = {
     *(*INSTALLED_BY_PIP, "triton"),

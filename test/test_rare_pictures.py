@@ -19,6 +19,7 @@ from written_files import GREY, PALETTE, RGB, bmp, interlaced_png, picture_bytes
 
 from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.image_file import ImageFileError, read_rgb
+from lowlat_seg_ros.data.jpeg import DAMAGED
 from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
 from lowlat_seg_ros.data.label_file import read_label_file, read_samples
 from lowlat_seg_ros.data.problems import DataError, Problems
@@ -148,7 +149,7 @@ def test_a_jpeg_whose_data_end_early_is_named(mode: str, is_damaged: bool, tmp_p
     ) as bag:
         assert len(list(bag.frames())) == 2
         said = bag.problems
-    expected = "ends in plain mid-grey, as JPEGs do whose data are damaged."
+    expected = f"{DAMAGED}."
     assert problems.lines() == ([f"{tmp_path / 'a.jpg'} {expected}"] if is_damaged else [])
     assert said == ([f"/image/compressed has a picture that {expected}"] if is_damaged else [])
 

@@ -214,7 +214,7 @@ def test_a_jpeg_ends_at_its_own_end(examples: int, tmp_path: Path) -> None:
     def check(rgb: NDArray[np.uint8], tail: bytes, fill: int, is_progressive: bool) -> None:
         jpeg = picture_bytes(Image.fromarray(rgb), "JPEG", progressive=is_progressive)
         filled = with_fill_bytes(jpeg, fill) if not is_progressive else jpeg
-        assert jpeg_extent(filled + tail) == (rgb.shape[1], rgb.shape[0], len(filled))
+        assert jpeg_extent(filled + tail) == (rgb.shape[1], rgb.shape[0], len(filled), False)
         path.write_bytes(filled + tail)
         assert np.array_equal(read_rgb(path), decoded_by_opencv(jpeg, cv2.IMREAD_COLOR)[..., ::-1])
         for cut in (len(filled) - 1, len(filled) // 2):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from lowlat_seg_ros.data.image_message import eight_bits
-from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, ends_in_grey, jpeg_extent
+from lowlat_seg_ros.data.jpeg import JPEG_START, JpegError, decode_jpeg, jpeg_extent
 from lowlat_seg_ros.data.picture_bounds import has_too_many_pixels
 from lowlat_seg_ros.data.png import PNG_START, is_cut_png
 from lowlat_seg_ros.data.problems import Problems
@@ -48,7 +48,6 @@ _TIFF_BITS, _TIFF_MEANING = 258, 262  # tags
 _WHITE_IS_ZERO, _IS_RGB = 0, 2
 _BMP_HEADER: Final = struct.Struct("<10xII")  # ... where the pixels begin, the size of the second header
 FEWEST_BITS_USED: Final = 12  # of 16: cameras write 10 or 12 bits as they are, and the picture is nearly black then
-GREY_NOTE: Final = "ends in plain mid-grey, as JPEGs do whose data are damaged"
 
 
 class ImageFileError(Error):
@@ -72,7 +71,7 @@ def read_rgb(path: Path, problems: Problems | None = None) -> NDArray[np.uint8]:
     content = read_bytes(path)
     stored, facts = _decoded(path, content)
     if problems is not None:
-        for note in (*facts.notes, *_notes_on_depth(stored), *_notes_on_grey(stored, content)):
+        for note in (*facts.notes, *_notes_on_depth(stored)):
             problems.add(("picture", note), f"{path} {note}", path)
     upright = _upright(cv2.cvtColor(eight_bits(stored), cv2.COLOR_BGR2RGB), facts.orientation)
     rgb = upright.astype(np.uint8, copy=False)
@@ -94,14 +93,12 @@ def read_bytes(path: Path) -> bytes:
 
 def _decoded(path: Path, content: bytes) -> tuple[NDArray[Any], PictureFacts]:
     """The stored picture, (H, W, 3) BGR in 8 or 16 bits, not turned yet."""
-    if content.startswith(JPEG_START):
-        try:
-            jpeg_extent(content)
-        except JpegError as error:
-            raise ImageFileError(f"The image {path} {error}.") from error
     if is_cut_png(content) or _points_astray(content):
         raise ImageFileError(f"The image {path} cannot be decoded: it is cut short or damaged.")
     facts = _facts_of(path, content)
+    if content.startswith(JPEG_START):
+        picture, amiss = _decoded_jpeg(path, content)
+        return picture, facts._replace(notes=facts.notes + amiss)
     try:
         image = cv2.imdecode(
             np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -113,6 +110,22 @@ def _decoded(path: Path, content: bytes) -> tuple[NDArray[Any], PictureFacts]:
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageFileError(f"The image {path} has samples of {image.dtype}; expected unsigned ones of 8 or 16 bits.")
     return image, facts
+
+
+def _decoded_jpeg(path: Path, content: bytes) -> tuple[NDArray[Any], tuple[str, ...]]:
+    try:
+        extent = jpeg_extent(content)
+        _require_size(path, extent.width, extent.height, content)
+        image, amiss = decode_jpeg(content, extent, "BGR")
+    except JpegError as error:
+        raise ImageFileError(f"The image {path} {error}.") from error
+    return (image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)), amiss
+
+
+def _require_size(path: Path, width: int, height: int, content: bytes) -> None:
+    """Raises ImageFileError for a size that no camera has."""
+    if has_too_many_pixels(width, height, len(content)):
+        raise ImageFileError(f"The image {path} claims {width} x {height} pixels in {len(content)} bytes.")
 
 
 def _points_astray(content: bytes) -> bool:
@@ -135,8 +148,7 @@ def _facts_of(path: Path, content: bytes) -> PictureFacts:
         raise ImageFileError(f"The image {path} claims more pixels than any camera has.") from error
     except Exception:  # whatever a damaged header makes of Pillow: OpenCV decides whether the picture can be read
         return PictureFacts()
-    if has_too_many_pixels(*size, len(content)):
-        raise ImageFileError(f"The image {path} claims {size[0]} x {size[1]} pixels in {len(content)} bytes.")
+    _require_size(path, *size, content)
     if mode in _OF_NO_CAMERA and form != "PPM":
         raise ImageFileError(f"The image {path} has samples of 32 bits; expected 8 or 16 bits, as cameras have.")
     notes = []
@@ -196,10 +208,6 @@ def _notes_on_depth(stored: NDArray[Any]) -> list[str]:
     if stored.max() < 1 << FEWEST_BITS_USED:
         notes.append(f"has 16 bits a channel and uses less than {FEWEST_BITS_USED} of them: it is nearly black")
     return notes
-
-
-def _notes_on_grey(stored: NDArray[Any], content: bytes) -> list[str]:
-    return [GREY_NOTE] if content.startswith(JPEG_START) and ends_in_grey(stored) else []
 
 
 def _upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -1,36 +1,46 @@
-"""Where a JPEG ends and how large its picture is, by its markers (ITU-T T.81, annex B).
+"""JPEG by its markers (ITU-T T.81, annexes B and G) and by its decoder's complaints.
 
-Decoders fill the missing part of a JPEG that was cut short with grey and report success; what follows a whole one (zero
-padding, the film of a motion photo, a second picture) is not theirs to judge. Of one that is damaged between its
-markers the grey is all that tells.
+Decoders fill what a JPEG lacks with grey, or with what lies elsewhere in it, and report success. Its markers tell where
+it ends and which scans it has; what follows a whole one (zero padding, the film of a motion photo, a second picture) is
+not theirs to judge. Damage within a scan is told by the decoder alone, which warns of it: simplejpeg hands that on.
+JPEGs have no checksum: of what is damaged and still decodes to as many pixels nothing tells.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import struct
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 
 from lowlat_seg_ros.errors import Error
 
 JPEG_START: Final = b"\xff\xd8"
 
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those that state the picture's size
+_PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, restarts, start of image
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_FRAME_HEADER: Final = struct.Struct(">xHHB")  # behind its length: height, width, components; then 3 bytes for each
+_COEFFICIENTS: Final = 64  # of a block
+_ALL_BITS: Final = 16  # more than a scan can leave for later ones
 
 # Any number of 0xFF may stand before a marker's code. In a scan 0xFF00 is a byte of data, and restarts are part of it.
-_MARKER: Final = re.compile(rb"\xff+([\x01-\xfe])")
-_MARKER_AFTER_SCAN: Final = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+# Spelt so that each begins with a plain byte, which is sought thirty times as fast as a class of them.
+_MARKER: Final = re.compile(rb"\xff\xff*([\x01-\xfe])")
+_MARKER_AFTER_SCAN: Final = re.compile(rb"\xff\xff*([\x01-\xcf\xd8-\xfe])")
 
-
-MISSING: Final = 128
-"""What every decoder puts into each channel where a JPEG's data, damaged or lost in transit, end before the picture."""
-
-_LAST_BLOCK: Final = 16  # pixels: the largest that is decoded as one
+_OF_DAMAGE: Final = ("Corrupt", "Premature", "Inconsistent")  # how such warnings of libjpeg's begin
+DAMAGED: Final = "is damaged: JPEG data are missing, and parts of it are grey or out of place"
+PADDED: Final = "has bytes among its JPEG data that belong to no pixel: a camera's padding, or damage"
+LACKS_SCANS: Final = "lacks scans, as progressive JPEGs do that lost some: it is coarser or paler than it was taken"
+UNCHECKED: Final = "is a JPEG of a rare kind, whose data cannot be checked for damage"
 
 
 class JpegError(Error):
@@ -43,33 +53,100 @@ class JpegExtent(NamedTuple):
     width: int
     height: int
     bytes: int
+    lacks_scans: bool = False  # some coefficients of a component were never sent, or not to their last bit
+
+
+class _Segment(NamedTuple):
+    code: int
+    content: bytes  # without its length
+    end: int  # where the next marker may begin
 
 
 def jpeg_extent(content: bytes) -> JpegExtent:
     """Follow the markers of a JPEG from its start to its own end; raises JpegError."""
     if not content.startswith(JPEG_START):
         raise JpegError("is no JPEG")
-    size: tuple[int, int] | None = None
+    frame: _Segment | None = None
+    scans: list[bytes] = []
+    for segment in _segments(content):
+        if segment.code == _START_OF_SCAN:
+            scans.append(segment.content)
+        elif segment.code in _FRAME_MARKERS and frame is None and len(segment.content) >= _FRAME_HEADER.size:
+            frame = segment
+        elif segment.code == _END_OF_IMAGE:
+            if frame is None:
+                raise JpegError("is damaged: no picture lies before its end marker")
+            height, width, _ = _FRAME_HEADER.unpack_from(frame.content)
+            return JpegExtent(width, height, segment.end, _lacks_scans(frame, scans))
+    raise JpegError("is cut short")
+
+
+def _segments(content: bytes) -> Iterator[_Segment]:
+    """Every marker with what it brings along, to the end marker, or as far as the content goes."""
     position, pattern = len(JPEG_START), _MARKER
     while (found := pattern.search(content, position)) is not None:
         code, position = found[1][0], found.end()
         if code == _END_OF_IMAGE:
-            if size is None:
-                raise JpegError("is damaged: no picture lies before its end marker")
-            return JpegExtent(*size, bytes=position)
+            yield _Segment(code, b"", position)
+            return
         if code in _WITHOUT_LENGTH:
             continue
         if len(content) < position + 2:
-            break
+            return
         length = struct.unpack_from(">H", content, position)[0]
-        if code in _FRAME_MARKERS and size is None and len(content) >= position + 7:
-            height, width = struct.unpack_from(">HH", content, position + 3)
-            size = width, height
-        position += length
+        segment, position = content[position + 2 : position + length], position + length
+        yield _Segment(code, segment, position)
         pattern = _MARKER_AFTER_SCAN if code == _START_OF_SCAN else _MARKER
-    raise JpegError("is cut short")
 
 
-def ends_in_grey(picture: NDArray[np.uint8]) -> bool:
-    """Whether the lower right corner of a JPEG's picture, (H, W, 3), is what decoders put where data are missing."""
-    return bool((picture[-_LAST_BLOCK:, -_LAST_BLOCK:] == MISSING).all())
+def _lacks_scans(frame: _Segment, scans: list[bytes]) -> bool:
+    """Whether a component has no scan, or, of a progressive JPEG, its coefficients have not come to their last bit."""
+    header = frame.content
+    components = header[_FRAME_HEADER.size :: 3][: header[_FRAME_HEADER.size - 1]]
+    missing = {component: np.full(_COEFFICIENTS, _ALL_BITS) for component in components}
+    for scan in scans:
+        count = scan[0] if scan else 0
+        if len(scan) < 2 * count + 4:
+            continue
+        first, last, bits = scan[2 * count + 1 : 2 * count + 4]
+        if frame.code not in _PROGRESSIVE:  # whose scans are whole, whatever is written there
+            first, last, bits = 0, _COEFFICIENTS - 1, 0
+        for component in scan[1 : 2 * count + 1 : 2]:
+            if component in missing:
+                coefficients = missing[component][first : last + 1]
+                before, after = bits >> 4 or _ALL_BITS, bits & 15  # how many bits are still to come
+                coefficients[coefficients == before] = after
+    return any(each.any() for each in missing.values())
+
+
+def decode_jpeg(
+    content: bytes, extent: JpegExtent, order: Literal["RGB", "BGR"] = "RGB"
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """The picture as stored, (H, W, 3) uint8 in that order of channels or (H, W) of grey; and what is amiss with it.
+
+    `extent` is what `jpeg_extent` found. Each note is the end of a sentence "X ...". Raises JpegError.
+    """
+    notes: tuple[str, ...] = (LACKS_SCANS,) if extent.lacks_scans else ()
+    try:
+        is_grey = simplejpeg.decode_jpeg_header(content)[2] == "Gray"
+        picture = simplejpeg.decode_jpeg(content, "GRAY" if is_grey else order)
+    except ValueError as error:
+        return _decoded_by_pillow(content, order), (*notes, _in_words(str(error)))
+    return picture[..., 0] if is_grey else picture, notes
+
+
+def _in_words(warning: str) -> str:
+    """What libjpeg's first warning says. Others than these, or an error, leave open what came behind."""
+    if "extraneous bytes" in warning:
+        return PADDED
+    return DAMAGED if warning.startswith(_OF_DAMAGE) else UNCHECKED
+
+
+def _decoded_by_pillow(content: bytes, order: str) -> NDArray[np.uint8]:
+    """As far as it goes. Of damaged ones simplejpeg may hand out memory as it finds it, and OpenCV prints to stderr."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            picture = np.array(image if image.mode == "L" else image.convert("RGB"))
+    except Exception as error:  # it has a dozen kinds for damaged files
+        raise JpegError("cannot be decoded: it is damaged or of a rare kind") from error
+    return np.ascontiguousarray(picture[..., ::-1]) if picture.ndim == 3 and order == "BGR" else picture

@@ -17,8 +17,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlat_seg_ros.data.image_file import GREY_NOTE
-from lowlat_seg_ros.data.jpeg import ends_in_grey
 from lowlat_seg_ros.replay.clocks import CameraClock, Source, Times, camera_clock, paired
 from lowlat_seg_ros.replay.messages import (
     CAMERA_TYPES,
@@ -151,7 +149,7 @@ class Bag(Recording):
             decoded = self._decode(message)
             if decoded is None:
                 continue
-            content, header, image = decoded
+            content, header, image, _ = decoded
             timed = self._timed(camera, number)
             self._note_clock(camera, timed)
             return CameraSummary(
@@ -181,7 +179,7 @@ class Bag(Recording):
             decoded = self._decode(message)
             if decoded is None:
                 continue
-            _, header, image = decoded
+            _, header, image, notes = decoded
             if first is None:
                 first = header.frame_id, image.shape
                 timed = self._timed(camera, number)
@@ -193,18 +191,20 @@ class Bag(Recording):
             if latest is not None and header.stamp < latest:
                 self._note(message, "order", f"has stamps that go back, first by {_seconds(latest - header.stamp)} s")
             latest = header.stamp
-            if message.type != IMAGE and ends_in_grey(image):
-                self._note(message, "grey", f"has a picture that {GREY_NOTE}")
+            for note in notes:
+                self._note(message, note, f"has a picture that {note}")
             arrival = int(timed.clock.arrivals[timed.places[number]])
             found = None
             if number in labels and truth is not None:
                 found = self._labels_at(truth, labels[number], header.stamp, image.shape[:2])
             yield BagFrame(camera, message.received, header.stamp, arrival, header.frame_id, image, found)
 
-    def _decode(self, message: BagMessage) -> tuple[Any, Header, NDArray[np.uint8]] | None:
+    def _decode(self, message: BagMessage) -> tuple[Any, Header, NDArray[np.uint8], list[str]] | None:
+        """The message, its header and picture, and what is amiss with that; None, and noted, for what is no picture."""
+        notes: list[str] = []
         try:
             content = deserialize(message.data, message.type)
-            return content, header_of(content), frame_of(content, message.type)
+            return content, header_of(content), frame_of(content, message.type, notes), notes
         except DamagedMessage as error:
             self._note(message, "picture", f"has a message that is left out: {error}")
             return None

@@ -85,10 +85,13 @@ def _header(seconds: int, nanoseconds: int, frame_id: str) -> Header:
     return Header(seconds * NANOSECONDS_A_SECOND + nanoseconds, frame_id, nanoseconds >= NANOSECONDS_A_SECOND)
 
 
-def frame_of(message: Any, message_type: str) -> NDArray[np.uint8]:
-    """The picture of a deserialized Image or CompressedImage, (H, W, 3) uint8 RGB, writable; raises DamagedMessage."""
+def frame_of(message: Any, message_type: str, notes: list[str] | None = None) -> NDArray[np.uint8]:
+    """The picture of a deserialized Image or CompressedImage, (H, W, 3) uint8 RGB, writable; raises DamagedMessage.
+
+    What is amiss with it is added to `notes`.
+    """
     try:
-        frame = image_to_rgb(message) if message_type == IMAGE else compressed_image_to_rgb(message)
+        frame = image_to_rgb(message) if message_type == IMAGE else compressed_image_to_rgb(message, notes)
     except BadImage as error:
         raise DamagedMessage(str(error)) from error
     return frame if frame.flags.writeable else frame.copy()

@@ -252,12 +252,16 @@ class Camera:
         return self._node.count_publishers(self.topic) if self._is_active else 0
 
     def _decode(self, message: Image | CompressedImage) -> NDArray[np.uint8] | None:
+        notes: list[str] = []
         try:
-            return compressed_image_to_rgb(message) if _is_compressed(message) else image_to_rgb(message)
+            frame = compressed_image_to_rgb(message, notes) if _is_compressed(message) else image_to_rgb(message)
         except BadImage as error:
             self._health.image_refused()
             self._warnings.warn(f"skipping an image on {self.topic}: {error}")
             return None
+        for note in notes:
+            self._warnings.warn(f"an image on {self.topic} {note}")
+        return frame
 
     def _log_error(self, lines: str) -> None:
         self._node.get_logger().error(lines)
