@@ -133,7 +133,7 @@ def make_environment(sourced: list[str], asked_for: str | None) -> None:
 
 def install_requirements(sourced: list[str], wants_cpu: bool) -> None:
     """Install the pinned requirements; without ROS also its wheels, made usable by CMake."""
-    names = ("library", "test", "cluster", "plots", "hugging_face", "onnx", "videos")
+    names = ("library", "test", "cluster", "plots", "hugging_face", "onnx")
     files = [REQUIREMENTS / f"{name}.txt" for name in names]
     if not sourced:
         files += [REQUIREMENTS / "without_ros.txt", REQUIREMENTS / f"{ROS_WHEELS}.txt"]

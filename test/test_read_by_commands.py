@@ -271,8 +271,6 @@ def test_pictures_and_labels_of_every_kind(
 
 @few_and_many
 def test_videos_of_any_rate(examples: int, model: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    pytest.importorskip("av")
-
     def check(drive: Drive, kind: tuple[str, str]) -> None:
         drive = drive._replace(ids=[np.full(SHAPE, 3) if ids is None else ids for ids in drive.ids])
         folder = tmp_path_factory.mktemp("drive")
