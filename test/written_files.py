@@ -88,18 +88,26 @@ def with_fill_bytes(jpeg: bytes, count: int) -> bytes:
     return b"".join([*parts, b"\xff" * count, jpeg[position:-2], b"\xff" * count, jpeg[-2:]])
 
 
-def write_video(path: Path, frames: Sequence[NDArray[np.uint8]], times_ms: Sequence[int], codec: str) -> None:
-    """A video of (H, W, 3) RGB frames at these times, with a key frame every eight; by PyAV."""
+def write_video(
+    path: Path,
+    frames: Sequence[NDArray[np.uint8]],
+    times_ms: Sequence[int],
+    codec: str,
+    tick: Fraction = Fraction(1, 1000),
+    **options: str,
+) -> None:
+    """A video of (H, W, 3) RGB frames at these times, in ticks of seconds, with a key frame every eight; by PyAV."""
     import av
 
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.time_base = tick
+        stream.options = options
         stream.codec_context.gop_size = 8
         for image, time in zip(frames, times_ms, strict=True):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = time, stream.codec_context.time_base
+            frame.pts, frame.time_base = round(time / 1000 / tick), tick
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 

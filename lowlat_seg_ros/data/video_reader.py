@@ -58,14 +58,10 @@ class VideoReader:
         self._slots: deque[float] | None = deque() if self._container.format.name == "avi" else None
         self._is_known = False  # what the first frame says of all
         self.rate_hz = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        self.frame_count: int = self._stream.frames  # by the header; 0 where it does not count them
         self.end_ms = _stated_end_ms(self._container, self._stream)  # 0 where nothing is said of it
         if self._container.format.name == "mpegts" and all(path.stat().st_size % each for each in TRANSPORT_PACKETS):
             self._note("cut", "ends within a packet: it is cut short, and nothing says by how much")
-
-    @property
-    def frame_count(self) -> int:
-        """By the header, which may be off; 0 where that says nothing."""
-        return self._stream.frames or round(self.end_ms * self.rate_hz / 1000)
 
     def read(self) -> tuple[float, NDArray[np.uint8]] | None:
         """The next frame's own time in milliseconds and its picture, (H, W, 3) uint8 RGB; None at the end."""

@@ -44,7 +44,8 @@ class Video:
         _require_no_text(path)
         reader = self._open()
         first = reader.read()
-        self.frame_count = reader.frame_count
+        self._counted = reader.frame_count
+        self.frame_count = self._counted or round(reader.end_ms * reader.rate_hz / 1000)
         self._reported_rate_hz = reader.rate_hz
         self._end_ms = reader.end_ms
         reader.close()
@@ -143,11 +144,15 @@ class Video:
         """
         # The last picture is shown for about as long as the others.
         period_ms = (last_ms - self._start) / (decoded - 1) if decoded > 1 else 1000 / self.rate_hz
-        missing_ms = self._end_ms - last_ms - period_ms
+        missing_ms, missing = self._end_ms - last_ms - period_ms, self.frame_count - decoded
         is_far_from_end = missing_ms > max(MISSING_FRAMES * period_ms, MISSING_SHARE * (self._end_ms - self._start))
-        missing = self.frame_count - decoded
         if is_far_from_end and missing > max(MISSING_FRAMES, MISSING_SHARE * self.frame_count):
             raise ClipError(f"The video {self.path} is cut short: {decoded} of its {self.frame_count} frames decode.")
+        if missing_ms > period_ms / 2 and decoded < self._counted:
+            self.problems.add(
+                ("video", "count"),
+                f"{self.path} ends early: {decoded} frames decode, and its header counts {self._counted}",
+            )
 
 
 def _require_no_text(path: Path) -> None:
