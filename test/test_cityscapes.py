@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,25 @@ from data_trees import (
     cityscapes_tree,
     drive_frame,
     write_labels,
+    write_picture,
 )
+from numpy.typing import NDArray
 
 from lowlat_seg_ros.data.camvid import DataError
-from lowlat_seg_ros.data.cityscapes import earlier_images, labelled_images, labels_of
+from lowlat_seg_ros.data.cityscapes import (
+    IMAGE_END,
+    LABEL_IDS_END,
+    TRAIN_IDS_END,
+    earlier_images,
+    labelled_images,
+    labels_of,
+)
+from lowlat_seg_ros.data.clips import open_clip
 from lowlat_seg_ros.data.frame_source import read_frame
+from lowlat_seg_ros.data.known_labels import KNOWN_LABELS, TRAIN_IDS
+from lowlat_seg_ros.data.label_classes import LabelClasses, numbered_classes
 from lowlat_seg_ros.data.label_file import read_labels
+from lowlat_seg_ros.evaluation.given_frames import given_frames
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import DataSet, find_data
 from lowlat_seg_ros.training.frames import Pictures
@@ -107,3 +121,76 @@ def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
 
 def test_the_test_s_ids_are_those_of_the_train_ids() -> None:
     assert set(np.unique(cityscapes_ids())) == {4, *ID_OF_TRAIN_ID}
+
+
+# --- Its own names, wherever a folder of frames and one of labels are named -------------------------------------------
+
+
+def named_folders(root: Path, *endings: str, train_ids: NDArray[np.uint8] | None = None) -> tuple[Path, Path]:
+    """A city's pictures and labels in two folders, as the packages have them, with all that lies beside the ids."""
+    train_ids = cityscapes_train_ids() if train_ids is None else train_ids
+    frames, labels = root / "leftImg8bit" / "aachen", root / "gtFine" / "aachen"
+    stored = {TRAIN_IDS_END: train_ids, LABEL_IDS_END: np.array([*ID_OF_TRAIN_ID, *[0] * 237])[train_ids]}
+    for number in (19, 26014):
+        name = f"aachen_000000_{number:06d}"
+        write_picture(frames / (name + IMAGE_END), drive_frame(number)[0])
+        for ending in endings:
+            write_labels(labels / (name + ending), stored[ending])
+        for other in ("color", "instanceIds"):
+            write_labels(labels / f"{name}_gtFine_{other}.png", np.zeros((SIZE[1], SIZE[0])))
+    return frames, labels
+
+
+def by_evaluation(frames: Path, labels: Path, classes: LabelClasses) -> tuple[NDArray[np.uint8], list[str]]:
+    clip = open_clip(frames)
+    found = [frame.labels for frame in given_frames(clip, labels, classes)]
+    return found[0], clip.problems.report_lines()
+
+
+def by_training(frames: Path, labels: Path, classes: LabelClasses) -> tuple[NDArray[np.uint8], list[str]]:
+    data = find_data(DataPlan(frames=frames, labels=labels), 19, classes)
+    assert data.problems == [] and len(data.trained) == 2
+    (path, meaning) = data.trained[0].labels or pytest.fail("no labels")
+    return read_labels(path, meaning), data.notes.report_lines()
+
+
+KNOWN = {name: KNOWN_LABELS[name] for name in ("cityscapes", "cityscapes-train-ids")}
+KNOWN["a model's own"] = numbered_classes(19, None, TRAIN_IDS.names)
+
+
+@pytest.mark.parametrize("read", [by_evaluation, by_training])
+@pytest.mark.parametrize("endings", [(TRAIN_IDS_END,), (LABEL_IDS_END,), (TRAIN_IDS_END, LABEL_IDS_END)])
+@pytest.mark.parametrize("classes", KNOWN)
+def test_its_own_names_are_paired_and_say_which_numbers_are_theirs(
+    read: Callable[..., tuple[NDArray[np.uint8], list[str]]], endings: tuple[str, ...], classes: str, tmp_path: Path
+) -> None:
+    found, said = read(*named_folders(tmp_path, *endings), KNOWN[classes])
+    assert np.array_equal(found, cityscapes_train_ids())
+    expected = "_gtFine_labelTrainIds.png are read, not aachen_000000_000019_gtFine_labelIds.png (2 times in all)."
+    assert [line.endswith(expected) for line in said] == [True] * (len(endings) - 1)
+
+
+def test_numbers_are_told_apart_with_other_class_ids_and_with_void(tmp_path: Path) -> None:
+    """As training renames classes to the model's, and `--void` leaves one out."""
+    frames, labels = named_folders(tmp_path, TRAIN_IDS_END)
+    backwards = KNOWN["cityscapes"].with_void(7).renamed(TRAIN_IDS.names[::-1], range(18, -1, -1))
+    found, _ = by_evaluation(frames, labels, backwards)
+    train_ids = cityscapes_train_ids()
+    assert np.array_equal(found, np.where((train_ids == 255) | (train_ids == 0), 255, 18 - train_ids))
+
+
+def test_own_classes_under_its_names_are_own(tmp_path: Path) -> None:
+    own = np.minimum(cityscapes_train_ids(), 2)
+    frames, labels = named_folders(tmp_path, LABEL_IDS_END)
+    for number in (19, 26014):
+        write_labels(labels / f"aachen_000000_{number:06d}{LABEL_IDS_END}", own)
+    for names in (("road", "kerb", "car"), tuple(f"class {number}" for number in range(19))):
+        found, _ = by_evaluation(frames, labels, numbered_classes(len(names), None, names))
+        assert np.array_equal(found, own)
+
+
+def test_label_files_of_another_scene_are_counted(tmp_path: Path) -> None:
+    frames, labels = named_folders(tmp_path, LABEL_IDS_END)
+    write_labels(labels / f"aachen_000001_000019{LABEL_IDS_END}", np.zeros((SIZE[1], SIZE[0])))
+    said = "\n".join(by_evaluation(frames, labels, KNOWN["cityscapes"])[1])
+    assert f"aachen_000001_000019{LABEL_IDS_END} belong to no picture" in said and "instanceIds" not in said

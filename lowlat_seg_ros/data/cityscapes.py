@@ -14,15 +14,15 @@ import re
 from pathlib import Path
 from typing import Final
 
+from lowlat_seg_ros.data.folders import CITYSCAPES_LABELS, CITYSCAPES_PICTURE, LABEL_SUFFIX
 from lowlat_seg_ros.data.known_labels import LABEL_IDS, TRAIN_IDS
 from lowlat_seg_ros.data.label_file import LabelFile
 
 CLASS_COUNT: Final = 19
 FRAMES_BEFORE_THE_LABELLED: Final = 19
 
-IMAGE_END: Final = "_leftImg8bit.png"
-TRAIN_IDS_END: Final = "_gtFine_labelTrainIds.png"
-LABEL_IDS_END: Final = "_gtFine_labelIds.png"
+IMAGE_END: Final = CITYSCAPES_PICTURE + ".png"
+TRAIN_IDS_END, LABEL_IDS_END = (ending + LABEL_SUFFIX for ending in CITYSCAPES_LABELS[:2])
 
 
 def is_cityscapes(root: Path) -> bool:

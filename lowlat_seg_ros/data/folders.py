@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,15 @@ UNREADABLE_SUFFIXES: Final = frozenset(
 
 LABEL_SUFFIX: Final = ".png"
 """The one format of pictures that every tool writes class ids to without loss."""
+
+
+CITYSCAPES_PICTURE: Final = "_leftImg8bit"
+CITYSCAPES_LABELS: Final = (
+    "_gtFine_labelTrainIds", "_gtFine_labelIds", "_gtCoarse_labelTrainIds", "_gtCoarse_labelIds",
+)  # fmt: skip
+"""How Cityscapes' names end: train ids, by cityscapesscripts, are read where they were made, ids otherwise."""
+
+_CITYSCAPES_SCENE: Final = re.compile(r"(.+)_gt(?:Fine|Coarse)_\w+")
 
 
 def natural_order(path: Path) -> tuple[list[str | int], str]:
@@ -74,15 +83,16 @@ def label_files_in(folder: Path) -> tuple[Path, ...]:
 
 
 def paired_labels(pictures: Sequence[Path], folder: Path, problems: Problems | None = None) -> list[Path | None]:
-    """The label file of each picture, which has its name but for the suffix; None for a picture without.
+    """The label file of each picture, by its name but for the suffix or as Cityscapes has it; None for one without.
 
-    Label files that belong to no picture are noted.
+    Label files that belong to no picture are noted, and where Cityscapes' are there twice which are read.
 
     Raises:
         DataError: the folder has labels for none of the pictures, or in another format, or one name twice.
     """
     by_name = {name_of(file): file for file in label_files_in(folder)}
-    found = [by_name.get(name_of(picture)) for picture in pictures]
+    candidates = [_labels_of(name_of(picture), by_name) for picture in pictures]
+    found = [files[0] if files else None for files in candidates]
     _require_label_format(folder, set(map(name_of, pictures)) - set(by_name))
     if not any(found):
         example = f"; it holds such as {next(iter(by_name.values())).name}" if by_name else ""
@@ -93,13 +103,30 @@ def paired_labels(pictures: Sequence[Path], folder: Path, problems: Problems | N
         for stray in left_over:
             problems.add((folder, "strays"), f"The labels {stray} belong to no picture", stray)
         problems.leave_out("label files", len(left_over), len(by_name))
+        for taken, *others in filter(None, candidates):
+            if others:
+                problems.add((folder, "twice"), f"The labels {taken} are read, not {others[0].name}", taken)
     return found
 
 
+def _labels_of(name: str, by_name: Mapping[str, Path]) -> list[Path]:
+    """The label files that a picture of that name may mean, the one that is read first."""
+    if name in by_name or not name.endswith(CITYSCAPES_PICTURE):
+        return [by_name[name]] if name in by_name else []
+    scene = name.removesuffix(CITYSCAPES_PICTURE)
+    return [by_name[scene + ending] for ending in CITYSCAPES_LABELS if scene + ending in by_name]
+
+
 def strays(files: Iterable[Path], used: Iterable[Path | None]) -> list[Path]:
-    """The label files that were given to no picture."""
+    """The label files that were given to no picture, but for Cityscapes' others of the same scene."""
     given = set(used)
-    return [file for file in files if file not in given]
+    scenes = {_scene_of(file) for file in used if file is not None} - {None}
+    return [file for file in files if file not in given and _scene_of(file) not in scenes]
+
+
+def _scene_of(file: Path) -> str | None:
+    match = _CITYSCAPES_SCENE.fullmatch(file.stem)
+    return None if match is None else match[1]
 
 
 def _is_label_file(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES, CAMVID_COLOURS, CAMVID_VOID, UNLABELLED
@@ -74,6 +75,7 @@ TRAIN_IDS: Final = label_classes(
     _CITYSCAPES_NAMES,
     _CITYSCAPES_COLOURS,
     has_void_255=True,
+    numbering="labelTrainIds",
 )
 LABEL_IDS: Final = label_classes(
     {
@@ -84,7 +86,23 @@ LABEL_IDS: Final = label_classes(
     _CITYSCAPES_NAMES,
     _CITYSCAPES_COLOURS,
     has_void_255=True,
+    numbering="labelIds",
 )
+
+_LABEL_ID_OF: Final = {train_id: stored for train_id, (_, stored, _) in enumerate(_CITYSCAPES)}
+
+
+def as_named(file_name: str, classes: LabelClasses) -> LabelClasses:
+    """Cityscapes' classes by the numbers that a file holds by its name, `X_labelTrainIds.png` or `X_labelIds.png`."""
+    numbering = classes.numbering or (TRAIN_IDS.numbering if classes.names == TRAIN_IDS.names else "")
+    if numbering == LABEL_IDS.numbering and file_name.endswith(f"_{TRAIN_IDS.numbering}.png"):
+        ids = {train_id: classes.ids[stored] for train_id, stored in _LABEL_ID_OF.items()}
+        return replace(classes, ids={**ids, UNLABELLED: UNLABELLED}, expected=TRAIN_IDS.expected)
+    if numbering == TRAIN_IDS.numbering and file_name.endswith(f"_{LABEL_IDS.numbering}.png"):
+        ids = {stored: classes.ids[train_id] for stored, train_id in LABEL_IDS.ids.items()}
+        return replace(classes, ids=ids, expected=LABEL_IDS.expected)
+    return classes
+
 
 _VOC_CLASSES: Final = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

@@ -24,6 +24,7 @@ class LabelClasses:
     names: tuple[str, ...] = ()  # by class id; none where nobody has said them
     colours: Mapping[RGB, int] = field(default_factory=dict)  # of labels in RGB: colour: class id, or UNLABELLED
     has_void_255: bool = False  # it was said that 255 is void; otherwise that is but the custom
+    numbering: str = ""  # of Cityscapes' two, and as its files' names call it; none of others
 
     @property
     def class_count(self) -> int:
@@ -64,9 +65,11 @@ def label_classes(
     colours: Mapping[RGB, int] | None = None,
     *,
     has_void_255: bool = False,
+    numbering: str = "",
 ) -> LabelClasses:
     """255 stands for "unlabelled" in every data set that has no class of that number."""
-    return LabelClasses({UNLABELLED: UNLABELLED, **ids}, expected, tuple(names), colours or {}, has_void_255)
+    ids = {UNLABELLED: UNLABELLED, **ids}
+    return LabelClasses(ids, expected, tuple(names), colours or {}, has_void_255, numbering)
 
 
 def numbered_classes(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.image_file import EXIF_ORIENTATION, UPRIGHT, ImageFileError, read_bytes
+from lowlat_seg_ros.data.known_labels import as_named
 from lowlat_seg_ros.data.label_classes import RGB, LabelClasses
 from lowlat_seg_ros.data.picture_bounds import has_too_many_pixels
 from lowlat_seg_ros.data.png import PNG_START, lacks_samples, palette_of
@@ -40,11 +41,13 @@ class ReadLabels(NamedTuple):
 def read_label_file(path: Path, classes: LabelClasses, problems: Problems | None = None) -> ReadLabels:
     """The class ids in a PNG of 1, 2, 4, 8 or 16 bits of grey, of a palette's indices, or of RGB by `classes.colours`.
 
-    A palette whose colours are the classes' at other indices than their ids is noted in `problems`.
+    Of Cityscapes' two numberings the file's name says which it is. A palette whose colours are the classes' at other
+    indices than their ids is noted in `problems`.
 
     Raises:
         DataError: the file cannot be read, is no such PNG, or holds an id or a colour that `classes` has not.
     """
+    classes = as_named(path.name, classes)
     content = _content_of(path)
     samples = _samples_in(path, content)
     if samples.ndim == 3:
