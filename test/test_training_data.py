@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_trees import SIZE, camvid_tree, drive_frame, recorded_drive, write_labels, write_picture
+from written_files import write_video
 
 from lowlat_seg_ros.data.camvid import DataError
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
@@ -82,6 +83,18 @@ def test_a_video_can_be_read_from_the_middle(video: Path, first: int) -> None:
     assert len(rest) == 25 - first
     for ours, theirs in zip(rest, whole[first:], strict=True):
         assert np.array_equal(ours, theirs)
+
+
+def test_what_is_amiss_with_an_unlabelled_video_or_left_out_of_camvid_is_noted(tmp_path: Path) -> None:
+    camvid_tree(tmp_path)
+    (tmp_path / "train" / "0001TP_000090.heic").write_bytes(b"a phone's")
+    write_labels(tmp_path / "trainannot" / "0001TP_000120.png", np.zeros((72, 96)))
+    path = tmp_path / "drive.ts"
+    write_video(path, [drive_frame(index)[0] for index in range(25)], [40 * index for index in range(25)], "libx264")
+    path.write_bytes(path.read_bytes() + b"G" * 100)
+    said = "\n".join(found(DataPlan(root=tmp_path, videos=(path,))).notes.report_lines())
+    assert "drive.ts ends within a packet" in said
+    assert "0001TP_000090.heic is left out" in said and "0001TP_000120.png belong to no picture" in said
 
 
 def test_an_unlabelled_video_gives_pairs_without_labels(tmp_path: Path, video: Path) -> None:

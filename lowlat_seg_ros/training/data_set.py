@@ -53,25 +53,27 @@ def find_data(plan: DataPlan, class_count: int, classes: LabelClasses | None = N
         name, frames = _named_frames(plan, ids, problems, notes)
     else:
         assert plan.root is not None
-        name, frames = _known_layout(plan.root, class_count, problems)
+        name, frames = _known_layout(plan.root, class_count, problems, notes)
     # With nothing but problems there is nothing to set aside, and the problems are what must be said.
     trained, held_out = set_aside(frames, plan.hold_out) if frames else ([], [])
     unlabelled: list[TrainingFrame] = []
     for video in plan.videos:
         try:
-            unlabelled += unlabelled_frames(video)
+            unlabelled += unlabelled_frames(video, notes)
         except DataError as error:
             problems.append(str(error))
     return DataSet(name, trained, held_out, unlabelled, problems, notes)
 
 
-def _known_layout(root: Path, class_count: int, problems: list[str]) -> tuple[str, list[TrainingFrame]]:
+def _known_layout(
+    root: Path, class_count: int, problems: list[str], notes: Problems
+) -> tuple[str, list[TrainingFrame]]:
     if cityscapes.is_cityscapes(root):
         _require_classes("Cityscapes", cityscapes.CLASS_COUNT, class_count)
         return "Cityscapes' training split", placed(cityscapes_frames(root, problems))
     if (root / SPLIT).is_dir() and (root / f"{SPLIT}annot").is_dir():
         _require_classes("CamVid", len(CAMVID_CLASSES), class_count)
-        return "CamVid's training split", placed(camvid_frames(root, problems))
+        return "CamVid's training split", placed(camvid_frames(root, problems, notes))
     raise DataError(
         f"{root} is no data set; expected the folders train and trainannot (CamVid) or leftImg8bit and gtFine "
         "(Cityscapes); of other layouts, name the folders of frames and labels"
@@ -94,10 +96,10 @@ def _require_classes(name: str, expected: int, class_count: int) -> None:
         )
 
 
-def camvid_frames(root: Path, problems: list[str]) -> list[TrainingFrame]:
+def camvid_frames(root: Path, problems: list[str], notes: Problems) -> list[TrainingFrame]:
     """CamVid's training stills, a second apart: nothing is known of the frames before them."""
     images, labels = root / SPLIT, root / f"{SPLIT}annot"
-    pictures = pictures_in(images)
+    pictures = pictures_in(images, notes)
     if not pictures:
         raise DataError(f"CamVid's folder {images} holds no pictures.")
     frames = [
@@ -107,7 +109,7 @@ def camvid_frames(root: Path, problems: list[str]) -> list[TrainingFrame]:
             picture,
             LabelFile(file or labels / f"{picture.stem}.png", CAMVID_LABELS),
         )
-        for picture, file in zip(pictures, paired_labels(pictures, labels), strict=True)
+        for picture, file in zip(pictures, paired_labels(pictures, labels, notes), strict=True)
     ]
     return with_labels_there(frames, problems)
 
@@ -203,13 +205,17 @@ def frame_sources(clip: Clip) -> list[FrameSource]:
         raise DataError(str(error)) from error
 
 
-def unlabelled_frames(path: Path) -> list[TrainingFrame]:
-    """Every tenth frame of a video or a folder of its frames, with the ten before it, for the base network to label."""
+def unlabelled_frames(path: Path, notes: Problems) -> list[TrainingFrame]:
+    """Every tenth frame of a video or a folder of its frames, with the ten before it, for the base network to label.
+
+    What is left out or assumed of it is added to `notes`.
+    """
     try:
         clip = open_clip(path)
     except ClipError as error:
         raise DataError(str(error)) from error
     sources = frame_sources(clip)
+    notes.include(clip.problems)
     if len(sources) <= UNLABELLED_SPACING:
         raise DataError(f"The video {path} has {len(sources)} frames; expected more than {UNLABELLED_SPACING}.")
     return [
