@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 from rosbags.rosbag2 import Reader
 from small_networks import small_network
-from written_files import GREY, PALETTE, RGB, RGB_ALPHA, interlaced_png, picture_bytes, png
+from written_files import GREY, PALETTE, RGB, RGB_ALPHA, interlaced_png, picture_bytes, png, write_video
 
 from lowlat_seg_ros.commands.bag import bag_info
 from lowlat_seg_ros.data.clips import open_clip
@@ -245,12 +245,17 @@ def read_known_bag(path: Path, name: str) -> None:
 # --- Messages ---------------------------------------------------------------------------------------------------------
 
 
+def _progressive() -> bytes:
+    return picture_bytes(Image.fromarray(_smooth()), "JPEG", progressive=True)
+
+
 def _messages(folder: Path) -> dict[str, bytes]:
     return {
         "image": image(0).data,
         "labels": labels(0).data,
         "png": compressed(0, encoded(_smooth(), ".png"), "png").data,
         "jpeg": compressed(0, encoded(_smooth(), ".jpg"), "jpeg").data,
+        "progressive": compressed(0, _progressive(), "jpeg").data,
     }
 
 
@@ -289,7 +294,9 @@ PICTURES: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: Pillow's forma
     "alpha.png": ("PNG", "RGBA", {}),
     "plain.jpg": ("JPEG", "RGB", {}),
     "progressive.jpg": ("JPEG", "RGB", {"progressive": True}),
+    "restarts.jpg": ("JPEG", "RGB", {"restart_marker_blocks": 2}),
     "grey.jpg": ("JPEG", "L", {}),
+    "cmyk.jpg": ("JPEG", "CMYK", {}),
     "a.webp": ("WEBP", "RGB", {"lossless": True}),
     "a.bmp": ("BMP", "RGB", {}),
     "palette.bmp": ("BMP", "P", {}),
@@ -325,8 +332,15 @@ def read_picture(path: Path, name: str) -> None:
         _compare_with_pillow(path.read_bytes(), frame)
 
 
+VIDEOS = (("a.ts", "libx264"), ("b.mkv", "libx264"), ("b.mp4", "libx264"), ("a.webm", "libvpx-vp9"), ("a.mkv", "ffv1"))
+
+
 def _videos(folder: Path) -> dict[str, bytes]:
     made = {}
+    for name, codec in VIDEOS:
+        frames = [_smooth() + np.uint8(10 * number) for number in range(FRAMES)]
+        write_video(folder / name, frames, [40 * number for number in range(FRAMES)], codec)
+        made[f"{name}/{name}"] = (folder / name).read_bytes()
     for name, codec in (("a.avi", "MJPG"), ("a.mp4", "mp4v")):
         writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter.fourcc(*codec), 10, (48, 32))
         for number in range(FRAMES):
@@ -338,12 +352,16 @@ def _videos(folder: Path) -> dict[str, bytes]:
 
 def read_video(path: Path, name: str) -> None:
     clip = open_clip(path)
-    last = -1
+    last, count = -1, 0
     for time, frame in clip.timed_frames():
-        if time <= last or frame.ndim != 3 or frame.dtype != np.uint8:
+        if time <= last or frame.shape != (clip.size[1], clip.size[0], 3) or frame.dtype != np.uint8:
             raise Misread(f"a frame of {frame.shape} at {time} after one at {last}")
         last = time
-    require_clean(clip.problems.report_lines())
+        count += 1
+    lines = clip.problems.report_lines()
+    require_clean(lines)
+    if count < FRAMES and not lines and path.suffix != ".ts":  # of which nothing says how many there were
+        raise Misread(f"{count} of {FRAMES} frames, and nothing is said")
 
 
 # --- Labels -----------------------------------------------------------------------------------------------------------

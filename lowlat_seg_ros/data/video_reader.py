@@ -55,7 +55,8 @@ class VideoReader:
         self._packets = self._container.demux(self._stream)
         self._place: int | None = None  # of the newest packet
         self._ready: deque[tuple[float, Any]] = deque()
-        self._slots: deque[float] | None = deque() if self._container.format.name == "avi" else None
+        self.has_slots = self._container.format.name == "avi"  # for frames, and empty ones are counted, too
+        self._slots: deque[float] = deque()
         self._is_known = False  # what the first frame says of all
         self.rate_hz = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         self.frame_count: int = self._stream.frames  # by the header; 0 where it does not count them
@@ -84,7 +85,7 @@ class VideoReader:
 
     def seek(self, time_ms: float) -> bool:
         """Let the frame of that time be the next; False where it is not found whole: the file must be opened anew."""
-        if self._slots is not None:
+        if self.has_slots:
             return False
         try:
             self._container.seek(int(time_ms / 1000 / self._stream.time_base), stream=self._stream)
@@ -119,18 +120,17 @@ class VideoReader:
         self._place = packet.dts
         if packet.is_corrupt:
             self._complaints.append("packet corrupt")
-        if self._slots is not None and packet.dts is not None:
+        if self.has_slots and packet.dts is not None:
             self._slots.append(float(packet.dts * packet.time_base) * 1000)
         try:
             self._ready += [(self._time_of(frame), frame) for frame in packet.decode()]
         except self._av.FFmpegError as error:
             self._complaints.append(error.strerror)
-            self._note("lost", "has frames that cannot be decoded; they are left out", self._place)
             if self._slots:
                 self._slots.pop()
 
     def _time_of(self, frame: Any) -> float:
-        """In milliseconds. In AVI each frame has a place, and its own time is a guess where they are out of order."""
+        """In milliseconds. In AVI each frame has a slot, and its own time is a guess where they are out of order."""
         if self._slots:
             return self._slots.popleft()
         return float(frame.time or 0.0) * 1000

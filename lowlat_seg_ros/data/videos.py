@@ -44,7 +44,7 @@ class Video:
         _require_no_text(path)
         reader = self._open()
         first = reader.read()
-        self._counted = reader.frame_count
+        self._counted, self._has_slots = reader.frame_count, reader.has_slots
         self.frame_count = self._counted or round(reader.end_ms * reader.rate_hz / 1000)
         self._reported_rate_hz = reader.rate_hz
         self._end_ms = reader.end_ms
@@ -148,10 +148,11 @@ class Video:
         is_far_from_end = missing_ms > max(MISSING_FRAMES * period_ms, MISSING_SHARE * (self._end_ms - self._start))
         if is_far_from_end and missing > max(MISSING_FRAMES, MISSING_SHARE * self.frame_count):
             raise ClipError(f"The video {self.path} is cut short: {decoded} of its {self.frame_count} frames decode.")
-        if missing_ms > period_ms / 2 and decoded < self._counted:
+        if missing_ms > period_ms / 2 if self._has_slots else decoded < self._counted:
             self.problems.add(
                 ("video", "count"),
-                f"{self.path} ends early: {decoded} frames decode, and its header counts {self._counted}",
+                f"{self.path} has {self._counted} frames by its header and gives {decoded}: others are lost, "
+                "or left out by its edit list",
             )
 
 
