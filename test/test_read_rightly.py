@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from written_files import (
     GREY,
     PALETTE,
@@ -238,6 +238,16 @@ def test_sixteen_bits_are_scaled_and_said(
     said = " ".join(problems.lines())
     assert "16 bits a channel, which are scaled to 8" in said
     assert ("nearly black" in said) == bool(grey.max() < 4096)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("name", ["sRGB", "LAB"])
+def test_a_profile_of_other_colours_is_named(form: str, name: str, tmp_path: Path) -> None:
+    path, problems = tmp_path / "picture", Problems()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()  # type: ignore[arg-type]
+    path.write_bytes(picture_bytes(Image.new("RGB", (8, 8)), form, icc_profile=profile))
+    read_rgb(path, problems)
+    assert ("has a colour profile that is not named sRGB" in " ".join(problems.lines())) == (name != "sRGB")
 
 
 def test_a_picture_of_floats_is_refused(tmp_path: Path) -> None:

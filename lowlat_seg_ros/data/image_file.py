@@ -47,6 +47,7 @@ _SIXTEEN_BITS: Final = ("I", "I;16", "I;16B", "I;16L")  # ... and of greys of 16
 _TIFF_BITS, _TIFF_MEANING = 258, 262  # tags
 _WHITE_IS_ZERO, _IS_RGB = 0, 2
 _BMP_HEADER: Final = struct.Struct("<10xII")  # ... where the pixels begin, the size of the second header
+_SRGB: Final = "sRGB"
 FEWEST_BITS_USED: Final = 12  # of 16: cameras write 10 or 12 bits as they are, and the picture is nearly black then
 
 
@@ -143,6 +144,7 @@ def _facts_of(path: Path, content: bytes) -> PictureFacts:
             form, mode, size = header.format, header.mode, header.size
             orientation = header.getexif().get(EXIF_ORIENTATION, UPRIGHT)
             has_alpha = mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in header.info
+            has_profile = _is_of_other_colours(header.info.get("icc_profile"))
             pictures = 1 if form == _WITH_THUMBNAILS else getattr(header, "n_frames", 1)
     except Image.DecompressionBombError as error:
         raise ImageFileError(f"The image {path} claims more pixels than any camera has.") from error
@@ -158,9 +160,15 @@ def _facts_of(path: Path, content: bytes) -> PictureFacts:
         notes.append("has an alpha channel, which is ignored")
     if mode == "CMYK":
         notes.append("is in CMYK, and turned into RGB without a colour profile")
+    if has_profile:
+        notes.append("has a colour profile that is not named sRGB; it is ignored")
     if pictures > 1:
         notes.append("holds several pictures, of which the first is taken")
     return PictureFacts(UPRIGHT if form == _TURNED_BY_OPENCV else orientation, tuple(notes))
+
+
+def _is_of_other_colours(profile: bytes | None) -> bool:
+    return profile is not None and not any(_SRGB.encode(encoding) in profile for encoding in ("ascii", "utf-16-be"))
 
 
 def _require_agreement(path: Path, content: bytes, rgb: NDArray[np.uint8]) -> None:
