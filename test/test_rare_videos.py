@@ -198,7 +198,7 @@ WEIGHTS = {"BT.601": (0.299, 0.114, 5), "BT.709": (0.2126, 0.0722, 1), "BT.2020"
 @pytest.mark.parametrize("is_full", [False, True])
 @pytest.mark.parametrize("space", WEIGHTS)
 def test_colours_are_what_the_video_says_they_are(space: str, is_full: bool, tmp_path: Path) -> None:
-    """OpenCV takes all for BT.601 of limited range: up to 37 levels off."""
+    """OpenCV takes all for BT.601 of limited range."""
     rgb = np.array(COLOURS, float).repeat(32, axis=0)[None].repeat(64, axis=0)
     red, blue, number = WEIGHTS[space]
     luma = rgb @ [red, 1 - red - blue, blue]
