@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,29 @@ def test_a_transport_stream_that_is_cut_or_lost_packets_is_told_of(codec: str, t
         assert is_told_of(path)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg2video"])
+def test_a_transport_stream_that_begins_between_two_key_frames_is_told_of(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "drive.ts"
+    write_video(path, moving(30), [40 * number for number in range(30)], codec, Fraction(1, 25))
+    whole = path.read_bytes()
+    path.write_bytes(whole[len(whole) // 188 // 6 * 188 :])
+    assert is_told_of(path)
+
+
+def test_threads_hear_of_their_own_videos_alone(tmp_path: Path) -> None:
+    """PyAV keeps FFmpeg's log for each thread apart."""
+    paths = [tmp_path / f"{number}.mkv" for number in range(4)]
+    for path in paths:
+        write_video(path, moving(20), [40 * number for number in range(20)], "libx264")
+    for path in paths[::2]:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 :: 97] = bytes(len(content[len(content) // 2 :: 97]))
+        path.write_bytes(content)
+    with ThreadPoolExecutor(4) as threads:
+        told = list(threads.map(is_told_of, paths * 8))
+    assert told == [True, False] * 16
+
+
 @pytest.mark.parametrize("kind", [("libx264", "mp4"), ("libx264", "mkv"), ("ffv1", "mkv"), ("mpeg4", "avi")])
 def test_a_video_damaged_within_is_told_of(kind: tuple[str, str], tmp_path: Path) -> None:
     """But for what decodes all the same, to other pictures."""
@@ -237,6 +261,7 @@ def test_high_definition_that_does_not_name_its_colours_is_told_of(tmp_path: Pat
 
 FACTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "oblong pixels": ("libx264", {"sample_aspect_ratio": Fraction(16, 11)}, "has pixels that are not square"),
+    "ten bits": ("ffv1", {"pix_fmt": "yuv420p10le"}, "has 10 bits a channel, which are scaled to 8"),
     "HDR": ("libx264", {"color_trc": 16}, "is HDR"),
     "alpha": ("ffv1", {"pix_fmt": "yuva420p"}, "has an alpha channel, which is ignored"),
 }

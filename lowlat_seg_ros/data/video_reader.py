@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,9 @@ SAME_MILLISECOND: Final = 0.001  # times that are computed twice from the same n
 _UNSPECIFIED: Final = 2  # of a video's colours
 _HIGH_DEFINITION: Final = 720  # rows; from there on players take colours of which nothing is said for others
 _HDR: Final = (16, 18)  # PQ, HLG: "transfer characteristics" of ITU-T H.273
+
+_opening: Final = Lock()
+"""FFmpeg has a lock of its own there. A thread that waited for that with Python's would keep one that logs waiting."""
 
 
 class ClipError(Error):
@@ -44,14 +48,10 @@ class VideoReader:
         self._av = _library()
         self._complaints: list[str] = []
         try:
-            with self._listening():
-                self._container = self._av.open(os.path.abspath(path), metadata_errors="replace")
-            self._stream = self._container.streams.video[0] and self._container.streams.best("video")
+            with _opening, self._listening():
+                self._open()
         except (self._av.FFmpegError, IndexError, ValueError) as error:
             raise ClipError(f"The video {path} cannot be opened: it is damaged, cut short or not a video.") from error
-        if self._stream.codec_context is None:
-            raise ClipError(f"The video {path} is in a codec that FFmpeg has no decoder for; convert it to H.264.")
-        self._stream.codec_context.thread_count = 1
         self._packets = self._container.demux(self._stream)
         self._place: int | None = None  # of the newest packet
         self._ready: deque[tuple[float, Any]] = deque()
@@ -63,6 +63,16 @@ class VideoReader:
         self.end_ms = _stated_end_ms(self._container, self._stream)  # 0 where nothing is said of it
         if self._container.format.name == "mpegts" and all(path.stat().st_size % each for each in TRANSPORT_PACKETS):
             self._note("cut", "ends within a packet: it is cut short, and nothing says by how much")
+
+    def _open(self) -> None:
+        self._container = self._av.open(os.path.abspath(self._path), metadata_errors="replace")
+        self._stream = self._container.streams.video[0] and self._container.streams.best("video")
+        if self._stream.codec_context is None:
+            raise ClipError(
+                f"The video {self._path} is in a codec that FFmpeg has no decoder for; convert it to H.264."
+            )
+        self._stream.codec_context.thread_count = 1
+        self._stream.codec_context.open(strict=False)
 
     def read(self) -> tuple[float, NDArray[np.uint8]] | None:
         """The next frame's own time in milliseconds and its picture, (H, W, 3) uint8 RGB; None at the end."""
@@ -208,6 +218,8 @@ def _facts_of(container: Any, stream: Any, frame: Any) -> list[str]:
         notes.append("is interlaced: what moves is torn into two combs")
     if any(component.is_alpha for component in frame.format.components):
         notes.append("has an alpha channel, which is ignored")
+    if (bits := max(component.bits for component in frame.format.components)) > 8:
+        notes.append(f"has {bits} bits a channel, which are scaled to 8")
     if frame.color_trc in _HDR:
         notes.append("is HDR, and paler here than players show it")
     if frame.colorspace == _UNSPECIFIED and frame.height >= _HIGH_DEFINITION and not frame.format.is_rgb:
