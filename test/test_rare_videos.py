@@ -304,6 +304,26 @@ def test_a_second_track_of_pictures_is_told_of(tmp_path: Path) -> None:
     assert "holds 2 tracks of pictures, of which one is taken" in read(path)[2]
 
 
+def test_a_codec_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "drive.webm"
+    write_video(path, FRAMES, TIMES, "libvpx-vp9")
+    path.write_bytes(path.read_bytes().replace(b"V_VP9", b"V_QQQ"))
+    with pytest.raises(ClipError, match=r"drive\.webm is in a codec that FFmpeg does not know; convert it to H\.264"):
+        open_clip(path)
+
+
+def test_a_film_of_sound_alone_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "drive.mkv"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("pcm_s16le", rate=8000)
+        stream.layout = "mono"
+        silence: Any = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        silence.sample_rate = 8000
+        container.mux(stream.encode(silence))
+    with pytest.raises(ClipError, match=r"drive\.mkv holds no pictures"):
+        open_clip(path)
+
+
 @pytest.mark.parametrize("kind", [("libx264", "mp4"), ("libx264", "mkv"), ("libx264", "ts"), ("mpeg4", "avi")])
 def test_a_frame_is_found_by_its_time_and_number(kind: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / f"drive.{kind[1]}"

@@ -50,7 +50,7 @@ class VideoReader:
         try:
             with _opening, self._listening():
                 self._open()
-        except (self._av.FFmpegError, IndexError, ValueError) as error:
+        except (self._av.FFmpegError, ValueError) as error:
             raise ClipError(f"The video {path} cannot be opened: it is damaged, cut short or not a video.") from error
         self._packets = self._container.demux(self._stream)
         self._place: int | None = None  # of the newest packet
@@ -66,11 +66,11 @@ class VideoReader:
 
     def _open(self) -> None:
         self._container = self._av.open(os.path.abspath(self._path), metadata_errors="replace")
-        self._stream = self._container.streams.video[0] and self._container.streams.best("video")
+        self._stream = self._container.streams.best("video")
+        if self._stream is None:
+            raise ClipError(f"The video {self._path} holds no pictures.")
         if self._stream.codec_context is None:
-            raise ClipError(
-                f"The video {self._path} is in a codec that FFmpeg has no decoder for; convert it to H.264."
-            )
+            raise ClipError(f"The video {self._path} is in a codec that FFmpeg does not know; convert it to H.264.")
         self._stream.codec_context.thread_count = 1
         self._stream.codec_context.open(strict=False)
 
