@@ -17,8 +17,9 @@ from small_networks import IN_TORCH, small_config, small_network
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.data.classes import CAMVID_VOID
+from lowlat_seg_ros.data.corruptions import Corruption
 from lowlat_seg_ros.evaluation.cut import FRAMES_BEFORE
-from lowlat_seg_ros.evaluation.evaluation import ANALYSES
+from lowlat_seg_ros.evaluation.evaluation import ANALYSES, ON_DEMAND
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, MARKDOWN_FILE
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.pictures import Preprocessor, label_image
@@ -118,7 +119,7 @@ def test_two_runs_give_the_same_figures_but_for_the_timings(
     file = tmp_path / "again.json"
     assert evaluate(clip, model, *SETTINGS, "--json", str(file)) == 0
     first, second = figures(whole / JSON_FILE), figures(file)
-    assert set(first.pop("timings")) == set(second.pop("timings")) == {"rows", *ANALYSES}
+    assert set(first.pop("timings")) == set(second.pop("timings")) == {"rows", *ANALYSES} - {*ON_DEMAND}
     assert first == second
 
 
@@ -396,6 +397,60 @@ def test_a_videos_own_rate_counts_unless_another_is_given(
 )
 def test_options_of_the_clip_that_cannot_be_used_are_named(
     options: tuple[str, ...], sentence: str, clip: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(clip, model, *options) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_corruptions_are_a_table_a_list_and_a_sheet(
+    clip: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = "--rows", "per-frame,single-frame,low-latency", "--delay-frames", "2", "--analyses", "corruptions"
+    assert evaluate(clip, model, *asked, "--corruptions", "fog:3", "night:5", "--out", str(tmp_path)) == 0
+    found = figures(tmp_path / JSON_FILE)
+    assert [(each["kind"], each["strength"]) for each in found["corruptions"]] == [("fog", 3), ("night", 5)]
+    for each in found["corruptions"]:
+        assert [row["name"] for row in each["rows"]] == ["per-frame", "single-frame", "low-latency-2"]
+        assert each["rows"][0]["mean_iou"] != found["rows"][0]["mean_iou"], "the pictures are others"
+    assert "| night | 5 |" in capsys.readouterr().out
+    assert cv2.imread(str(tmp_path / "corruptions.png")) is not None
+
+
+def test_a_corrupted_row_is_that_of_the_corrupted_pictures(clip: Path, model: Path, tmp_path: Path) -> None:
+    corrupted = tmp_path / "defocused"
+    shutil.copytree(clip / "labels", corrupted / "labels")
+    (corrupted / "frames").mkdir()
+    for index, frame in enumerate(LabelledFolder(clip / "frames", clip / "labels")):
+        picture = Corruption("defocus", 4)(frame.image, index * 66_666_667)
+        cv2.imwrite(str(corrupted / "frames" / f"{index:03d}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    rows = "--rows", "per-frame,low-latency"
+    both = [tmp_path / "one.json", tmp_path / "other.json"]
+    assert evaluate(corrupted, model, *rows, "--analyses", "none", "--json", str(both[0])) == 0
+    analysis = "--analyses", "corruptions", "--corruptions", "defocus:4"
+    assert evaluate(clip, model, *rows, *analysis, "--json", str(both[1])) == 0
+    expected, (seen,) = figures(both[0])["rows"], figures(both[1])["corruptions"]
+    assert [row["mean_iou"] for row in seen["rows"]] == [row["mean_iou"] for row in expected]
+
+
+def test_without_labels_corrupted_pictures_are_compared_with_the_labels_of_clean_ones(
+    clip: Path, model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "figures.json"
+    asked = "--rows", "per-frame", "--analyses", "corruptions", "--corruptions", "night:3", "--json", str(file)
+    assert main(["evaluate", "--frames", str(clip / "frames"), "--model", str(model), *IN_TORCH, *asked]) == 0
+    assert rows_of(file)["per-frame"]["agreement_pixels"] == 1.0
+    assert 0 < figures(file)["corruptions"][0]["rows"][0]["agreement_pixels"] < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--corruptions", "fog:3"], "expected --analyses corruptions"),
+        (["--analyses", "corruptions", "--corruptions", "hail:3"], "there is no corruption 'hail:3'"),
+    ],
+)
+def test_corruptions_that_cannot_be_are_refused(
+    options: list[str], sentence: str, clip: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(clip, model, *options) == 1
     assert sentence in capsys.readouterr().err

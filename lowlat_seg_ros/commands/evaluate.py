@@ -28,14 +28,24 @@ from lowlat_seg_ros.commands.runtime_options import add_model_options, add_runti
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.classes import CAMVID_CLASSES
 from lowlat_seg_ros.data.clips import STREET, open_clip
+from lowlat_seg_ros.data.corruptions import KINDS, Corruption, parse_corruption
 from lowlat_seg_ros.data.known_labels import CAMVID_LABELS
 from lowlat_seg_ros.data.label_classes import LabelClasses, numbered_classes
 from lowlat_seg_ros.data.parts import EXPECTED, last_share
 from lowlat_seg_ros.data.problems import Problems
 from lowlat_seg_ros.evaluation.classes_by_name import ClassesByName
+from lowlat_seg_ros.evaluation.corruptions import STANDARD
 from lowlat_seg_ros.evaluation.cut import CUT, FRAMES_BEFORE, cut_row
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
-from lowlat_seg_ros.evaluation.evaluation import ANALYSES, OF_ANY_NETWORK, Evaluation, EvaluationPlan, evaluate
+from lowlat_seg_ros.evaluation.evaluation import (
+    ANALYSES,
+    CORRUPTIONS,
+    OF_ANY_NETWORK,
+    ON_DEMAND,
+    Evaluation,
+    EvaluationPlan,
+    evaluate,
+)
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.given_frames import given_frames
@@ -69,7 +79,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_options(parser)
     parser.add_argument("--rows", help=f"of {','.join(ROWS)}; the default is all")
-    parser.add_argument("--analyses", help=f"of {','.join(ANALYSES)}, or none; the default is all")
+    parser.add_argument(
+        "--analyses",
+        help=f"of {','.join(ANALYSES)}, or none; the default is all but {','.join(ON_DEMAND)}",
+    )
+    parser.add_argument(
+        "--corruptions",
+        nargs="+",
+        metavar="KIND:STRENGTH",
+        help=f"what the analysis {CORRUPTIONS} does to the pictures, of {', '.join(KINDS)} at strength 1 to 5; the "
+        "default is all at 1, 3 and 5",
+    )
     parser.add_argument(
         "--table", type=int, choices=NUMBERS, help="print that table of the paper, the paper's numbers beside ours"
     )
@@ -264,7 +284,7 @@ def plan_from(options: argparse.Namespace) -> EvaluationPlan:
     has_none = options.stills or options.analyses == "none"
     # Without labels they are the full network's, which says how far from a key frame propagation agrees with it.
     known = ANALYSES if has_labels(options) else OF_ANY_NETWORK
-    analyses: tuple[str, ...] = () if has_none else known
+    analyses: tuple[str, ...] = () if has_none else tuple(name for name in known if name not in ON_DEMAND)
     if options.analyses not in (None, "none"):
         analyses = chosen("--analyses", options.analyses, ANALYSES)
         if not set(analyses) <= set(known):
@@ -275,7 +295,15 @@ def plan_from(options: argparse.Namespace) -> EvaluationPlan:
     if options.rows is not None:
         rows = chosen("--rows", options.rows, ROWS)
     settings = TrackSettings(options.interval, adaptive_policy(options), delays(options), options.slow_track_share)
-    return EvaluationPlan(rows, analyses, settings, is_video=not options.stills)
+    return EvaluationPlan(rows, analyses, settings, corruptions_from(options, analyses), is_video=not options.stills)
+
+
+def corruptions_from(options: argparse.Namespace, analyses: Sequence[str]) -> tuple[Corruption, ...]:
+    if options.corruptions is None:
+        return STANDARD
+    if CORRUPTIONS not in analyses:
+        raise SettingsError(f"--corruptions takes the analysis of that name; expected --analyses {CORRUPTIONS}")
+    return tuple(dict.fromkeys(map(parse_corruption, options.corruptions)))
 
 
 def adaptive_policy(options: argparse.Namespace) -> PredictedDeviation:

@@ -119,6 +119,14 @@ def contact_sheet(
     return _grid(drawn, columns, width=columns * drawn[0].shape[1])
 
 
+def encoded_png(picture: Picture) -> bytes:
+    """An RGB picture as the content of a PNG file."""
+    written, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not written:
+        raise ValueError(f"A picture of {picture.shape} cannot be encoded as a PNG.")
+    return content.tobytes()
+
+
 def _colour_of_every_id(colours: Sequence[Colour]) -> NDArray[np.uint8]:
     if not 0 < len(colours) <= UNLABELLED:
         raise ValueError(f"There must be 1 to {UNLABELLED} colours, not {len(colours)}.")

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.clips import Clip
-from lowlat_seg_ros.data.drawing import contact_sheet, legend, mark_key_frame, overlay
+from lowlat_seg_ros.data.drawing import contact_sheet, encoded_png, legend, mark_key_frame, overlay
 from lowlat_seg_ros.data.video_writer import VideoWriter
-from lowlat_seg_ros.demo import DemoError, DemoRun
+from lowlat_seg_ros.demo import DemoRun
 from lowlat_seg_ros.models.config import ModelConfig
 
 OPACITY: Final = 0.55
@@ -40,7 +39,7 @@ def write_pictures(clip: Clip, run: DemoRun, model: ModelConfig, folder: Path) -
                 tiles.append((picture, f"{clip.name}, frame {number}: {caption}"))
     sheet = contact_sheet(tiles, SHEET_COLUMNS)
     wide = legend(model.classes, model.colours, sheet.shape[1])
-    _write_png(folder / "contact_sheet.png", np.vstack([sheet, wide]))
+    atomic_write(folder / "contact_sheet.png", encoded_png(np.vstack([sheet, wide])))
 
 
 def _labelled_frames(run: DemoRun) -> list[int]:
@@ -65,11 +64,3 @@ def _pictures(clip: Clip, run: DemoRun, model: ModelConfig) -> Iterator[tuple[ND
             yield mark_key_frame(picture, message.key_reason), f"{message.total_ms:.0f} ms, key frame"
         else:
             yield picture, f"{message.total_ms:.0f} ms, key frame {message.key_age_frames} before"
-
-
-def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Under its name only once it is whole."""
-    written, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not written:
-        raise DemoError(f"{path} cannot be encoded")
-    atomic_write(path, data.tobytes())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
@@ -81,6 +81,16 @@ class EvaluatedClip:
             DataError: a file cannot be used, or holds a class that the model does not have.
         """
         config = network.config
+        self._as_given = partial(
+            EvaluatedClip,
+            network,
+            slow=slow,
+            places=places,
+            propagation=propagation,
+            rate_hz=rate_hz,
+            has_labels=has_labels,
+            scored=scored,
+        )
         self.network = network
         self.remembering = RememberingNetwork(network)
         self.slow = RememberingSlowNetwork(slow or network)
@@ -118,6 +128,18 @@ class EvaluatedClip:
                     f"The picture {frame.name} is {_size(frame)} but {first.name} is {_size(first)}; expected the "
                     "frames of one video, or --stills."
                 )
+
+    def with_pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> EvaluatedClip:
+        """The same clip, its truth included, as if the camera had taken other pictures (H, W, 3) of it."""
+        items = [
+            LabelledImage(frame.name, picture, frame.truth, frame.time)
+            for frame, picture in zip(self.frames, pictures, strict=True)
+        ]
+        other = self._as_given(items)
+        other.frames = [
+            replace(frame, truth=own.truth) for frame, own in zip(other.frames, self.frames, strict=True)
+        ]  # where there are no labels it is what the full network sees in the pictures as they were
+        return other
 
     def new_matrix(self) -> ConfusionMatrix:
         return ConfusionMatrix(len(self.classes), self._scored)

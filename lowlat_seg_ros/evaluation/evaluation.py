@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from lowlat_seg_ros.data.corruptions import Corruption
+from lowlat_seg_ros.evaluation.corruptions import STANDARD, Corrupted, corruption_scores
 from lowlat_seg_ros.evaluation.deviations import DeviationPair, deviation_pairs
 from lowlat_seg_ros.evaluation.distances import DistanceCurve, distance_curve
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
@@ -21,10 +23,13 @@ from lowlat_seg_ros.evaluation.rows import SINGLE_FRAME_ROWS, ScoreRow, Settings
 
 DISTANCES: Final = "distances"
 RELIABILITY: Final = "reliability"
-OF_ANY_NETWORK: Final = (DISTANCES, RELIABILITY)
+CORRUPTIONS: Final = "corruptions"
+OF_ANY_NETWORK: Final = (DISTANCES, RELIABILITY, CORRUPTIONS)
 """Analyses that need no labels and no fast track of the model's own."""
 
-ANALYSES: Final = (DISTANCES, "propagation_ways", "deviations", "policies", RELIABILITY)
+ANALYSES: Final = (DISTANCES, "propagation_ways", "deviations", "policies", RELIABILITY, CORRUPTIONS)
+ON_DEMAND: Final = (CORRUPTIONS,)
+"""Those that take minutes, and are made only where they are asked for by name."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class EvaluationPlan:
     rows: tuple[str, ...]  # of rows.ROWS
     analyses: tuple[str, ...]  # of ANALYSES; they take a video
     settings: TrackSettings
+    corruptions: tuple[Corruption, ...] = STANDARD  # of the analysis of that name
     is_video: bool = True  # the frames follow each other; otherwise they are stills
 
     def __post_init__(self) -> None:
@@ -63,6 +69,7 @@ class Evaluation:
     deviations: list[DeviationPair] | None = None
     policies: list[PolicyPoint] | None = None
     reliability: list[ReliabilityCurve] | None = None
+    corrupted: Corrupted | None = None
     latency: LatencyReport | None = None
     table: PaperTable | None = None  # of the paper, in the place of all the others but ``rows`` and ``latency``
     cut: ScoreRow | None = None  # agreement with the full network after one
@@ -105,4 +112,7 @@ def evaluate(clip: EvaluatedClip, plan: EvaluationPlan, model: str, clip_name: s
     if RELIABILITY in plan.analyses:
         with found.timing("reliability"):
             found.reliability = reliability_curves(clip, plan.settings)
+    if CORRUPTIONS in plan.analyses:
+        with found.timing(CORRUPTIONS):
+            found.corrupted = corruption_scores(clip, plan.corruptions, plan.rows, plan.settings)
     return found

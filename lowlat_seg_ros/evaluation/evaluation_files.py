@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from lowlat_seg_ros.evaluation.corruptions import CorruptionScore
 from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, mean_error
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
@@ -22,6 +23,7 @@ FORMAT: Final = "lowlat_seg_ros evaluation"
 VERSION: Final = 2
 JSON_FILE: Final = "evaluation.json"
 MARKDOWN_FILE: Final = "evaluation.md"
+SHEET_FILE: Final = "corruptions.png"
 
 
 def evaluation_files(found: Evaluation) -> dict[str, bytes]:
@@ -29,6 +31,7 @@ def evaluation_files(found: Evaluation) -> dict[str, bytes]:
     return {
         JSON_FILE: json_text(evaluation_mapping(found)).encode(),
         MARKDOWN_FILE: evaluation_markdown(found).encode(),
+        **({} if found.corrupted is None else {SHEET_FILE: found.corrupted.sheet}),
     }
 
 
@@ -52,6 +55,7 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
         "deviations": None if found.deviations is None else _deviations(found.deviations),
         "policies": _mappings(found.policies),
         "reliability": _mappings(found.reliability),
+        "corruptions": None if found.corrupted is None else _mappings(found.corrupted.scores),
         "latency": None if found.latency is None else asdict(found.latency),
         "table": None if found.table is None else _table(found.table),
         "timings": found.seconds,
@@ -91,7 +95,7 @@ def _table(table: PaperTable) -> dict[str, Any]:
 
 
 def _mappings(
-    figures: Sequence[PropagationScore] | Sequence[PolicyPoint] | Sequence[ReliabilityCurve] | None,
+    figures: Sequence[PropagationScore | PolicyPoint | ReliabilityCurve | CorruptionScore] | None,
 ) -> list[dict[str, Any]] | None:
     return None if figures is None else [asdict(figure) for figure in figures]
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from lowlat_seg_ros.evaluation.corruptions import CorruptionScore
 from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, mean_error
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
@@ -46,6 +47,8 @@ def evaluation_markdown(found: Evaluation) -> str:
         lines += ["", "## Policies at the same number of key frames (mIoU)", "", *_policies(found.policies)]
     if found.reliability:
         lines += ["", "## Confidence against agreement", "", *_reliability(found.reliability)]
+    if found.corrupted:
+        lines += ["", "## Corrupted pictures", "", *_corruptions(found.rows, found.corrupted.scores)]
     if found.latency:
         lines += ["", "## Accuracy against latency", "", *_latency(found.latency)]
     return "\n".join([*lines, *_left_out(found)]) + "\n"
@@ -176,6 +179,25 @@ def _reliability(curves: Sequence[ReliabilityCurve]) -> list[str]:
         "Over the frames from the slow network's first answer on. Above each column stands the predicted probability "
         "that a label is the full network's own, under it the share of those that are.",
     ]
+
+
+def _corruptions(clean: Sequence[ScoreRow], scores: Sequence[CorruptionScore]) -> list[str]:
+    """Every row at every corruption, and over all kinds by strength."""
+    score = "mean_iou" if all(row.class_iou for row in clean) else "agreement_iou"
+    strengths = sorted({each.strength for each in scores})
+    cells = [["none", "-", *(_figure(getattr(row, score)) for row in clean)]]
+    for each in scores:
+        cells.append([each.kind, str(each.strength), *(_figure(getattr(row, score)) for row in each.rows)])
+    for strength in strengths:
+        same = [each.rows for each in scores if each.strength == strength]
+        means = [sum(getattr(row, score) for row in rows) / len(rows) for rows in zip(*same, strict=True)]
+        cells.append([f"mean of {len(same)}", str(strength), *map(_figure, means)])
+    what = (
+        "mIoU"
+        if score == "mean_iou"
+        else "agreement, mIoU, with the full network's labels of the pictures as they were"
+    )
+    return table([f"corruption ({what})", "strength", *(row.name for row in clean)], cells)
 
 
 def _latency(report: LatencyReport) -> list[str]:

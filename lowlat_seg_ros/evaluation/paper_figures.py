@@ -24,7 +24,7 @@ from tqdm import tqdm
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.data.classes import UNLABELLED
-from lowlat_seg_ros.data.drawing import FONT, PAPER, colourise, contact_sheet, legend, line_of_text
+from lowlat_seg_ros.data.drawing import FONT, PAPER, colourise, contact_sheet, encoded_png, legend, line_of_text
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.deviations import deviation
 from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
@@ -226,9 +226,7 @@ def picture_table(clip: EvaluatedClip) -> bytes:
     words = line_of_text(MARKS_IN_WORDS, TEXT_HEIGHT, PAPER, width)
     words = np.pad(words, ((0, 0), (0, width - words.shape[1]), (0, 0)), constant_values=PAPER[0])
     sheet = np.vstack([sheet, words, legend(clip.classes, colours, width, TEXT_HEIGHT)])
-    written, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    assert written
-    return data.tobytes()
+    return encoded_png(sheet)
 
 
 def compared_frames(clip: EvaluatedClip) -> list[Compared]:
