@@ -8,12 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from stream_setup import INPUT_SIZE, STEP, moving_frames, stream_network
 from test_just_in_time import Stranger
 from torch import Tensor
 
 from lowlat_seg_ros.fast.frames import LowFeatures
 from lowlat_seg_ros.fast.pictures import label_image
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.deviation_prior import LARGEST_STEP, PAIRS_REMEMBERED, STEPS, fitted_shift
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FeatureDifference, KeyFramePolicy, PredictedDeviation
@@ -67,13 +69,27 @@ def test_a_threshold_means_a_fraction_of_pixels_for_a_stranger(monkeypatch: pyte
     assert abs(results[-1].deviation - changed) < 0.5 * abs(PREDICTED - changed)
 
 
-def test_our_own_networks_predictor_is_left_alone() -> None:
+def test_our_own_networks_predictor_is_held_to_its_answers_too(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(None, OFTEN)
-    assert engine._deviation is None and engine._predictor is engine._network
+    monkeypatch.setattr(engine._network, "predicted_deviation", always)
+    frames = moving_frames(40)
+    results = [engine.segment(frame, number * STEP) for number, frame in enumerate(frames)]
+    keys = [result for result in results if result.is_key_frame]
+    network = stream_network()
+    answers = [labels_of(network, frames[key.sequence]) for key in keys]
+    changed = np.mean([(one != other).mean() for one, other in pairwise(answers)])
+    assert abs(odds(float(changed)) - odds(PREDICTED)) > 0.5, "the predictor must be wrong for there to be a test"
+    assert abs(results[-1].deviation - changed) < 0.5 * abs(PREDICTED - changed)
+
+
+@torch.inference_mode()
+def labels_of(network: SegmentationNetwork, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = torch.from_numpy(frame).permute(2, 0, 1)[None]
+    return label_image(network.answer(image, network.low_features(image).low).logits, INPUT_SIZE, INPUT_SIZE)
 
 
 def test_a_policy_that_asks_for_no_deviation_teaches_none() -> None:
     engine = engine_of(Stranger(), FeatureDifference(1e9, maximum_interval=2))
     for number, frame in enumerate(moving_frames(12)):
         engine.segment(frame, number * STEP)
-    assert engine._deviation is not None and engine._deviation.shift == 0.0
+    assert engine._deviation.shift == 0.0

@@ -1,8 +1,8 @@
-"""A threshold of the predicted deviation means a fraction of pixels for any slow network, not only for the one that the
-predictor was trained with: another one's labels change more often, or less, where as much is seen to change.
+"""A threshold of the predicted deviation means a fraction of pixels, for any slow network and on any street.
 
-Each pair of its answers tells how much they did. What the predictor gives is moved by so much in log-odds that it is
-right on average over the last pairs.
+Where as much is seen to change, the labels of another network than the predictor was trained with change more often, or
+less; so do those of its own in another town or in the rain. Each pair of the slow network's answers tells how much they
+did. What the predictor gives is moved by so much in log-odds that it is right on average over the last pairs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Claim(NamedTuple):
 
 
 class CalibratedDeviation:
-    """One camera's predicted deviation for a slow network that the predictor was not trained with.
+    """One camera's predicted deviation.
 
     The slow track calls ``learn``, the fast track the rest.
     """

@@ -29,7 +29,6 @@ from lowlat_seg_ros.stream.key_frames import (
     KeyFrameDecision,
     KeyFramePolicy,
     PredictedDeviation,
-    PredictsDeviation,
     StreamClock,
 )
 from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes
@@ -93,10 +92,7 @@ class StreamEngine:
         self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._learn)
         self._input_size = input_size or network.config.input_size
         self._confidence = Confidence(self._input_size)
-        # The predictor was trained with its own slow network.
-        is_foreign = slow_track.network.own_fast_network is None
-        self._deviation = CalibratedDeviation(network, self._input_size) if is_foreign else None
-        self._predictor: PredictsDeviation = self._deviation or network
+        self._deviation = CalibratedDeviation(network, self._input_size)
         self._preprocess = Preprocessor(self._input_size, self.device)
         self._motion: MotionBesideNetwork | None = None
         if self._propagation.needs_motion:
@@ -166,14 +162,14 @@ class StreamEngine:
             return NO_KEY_YET if self.slow_lane.owes_result else FIRST_FRAME
         since_key = self._cache.since_key(seen.sequence, self._clock.now)
         has_idle_time = self._slow_track_has_idle_time
-        decision = self.policy.decide(self._predictor, key.frame.low, seen.low, since_key, has_idle_time)
+        decision = self.policy.decide(self._deviation, key.frame.low, seen.low, since_key, has_idle_time)
         if decision.is_key_frame and decision.reason != "idle":
             self._accuracy.key_due()
         is_working = self.slow_lane.is_at_work and since_key.seconds < LONGEST_WAIT
         if decision.is_key_frame and self.low_latency and is_working:
             # Put off until Sh is done with the last one: a frame that waited would be old by the time its turn came.
             return replace(decision, is_key_frame=False, reason="")
-        if decision.is_key_frame and self._deviation is not None:
+        if decision.is_key_frame:
             self._deviation.expect(seen.sequence, key.frame.sequence)
         return decision
 
@@ -285,8 +281,7 @@ class StreamEngine:
     def _learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         """In the slow track's thread, once its answer has been handed over."""
         self._confidence.judge(key)
-        if self._deviation is not None:
-            self._deviation.learn(key)
+        self._deviation.learn(key)
         self._propagation.learn(key, may_go_on)
 
     def _collect_slow_track(self) -> None:

@@ -24,6 +24,7 @@ from lowlat_seg_ros.training.base import BaseStage, class_weights, still_maker, 
 from lowlat_seg_ros.training.card import StageRecord, card_with
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import DataSet, find_data
+from lowlat_seg_ros.training.deviation_calibration import calibrate_deviation
 from lowlat_seg_ros.training.distillation import DistillationStage, distillation_maker, whole_distillation_maker
 from lowlat_seg_ros.training.frames import Pictures, TrainingFrame
 from lowlat_seg_ros.training.loop import StageData, StageFolder, steps_of_epoch, train
@@ -192,6 +193,8 @@ def train_stage(run: Run, stage: str, surveyed: Surveyed) -> None:
     data = data_for(run, stage, surveyed.data)
     seconds = train(network, build_stage(run, stage, weights), data, plan, folder, run.hardware)
     if processes.leads:
+        if stage == "schedule":
+            calibrate_deviation(network, Pictures(frames_for(stage, surveyed.data), run.config.input_size), plan)
         save_checkpoint(network, folder.path / CHECKPOINT_FOLDER, card_of(run, stage, surveyed.data, seconds))
 
 
