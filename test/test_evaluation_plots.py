@@ -22,7 +22,7 @@ from lowlat_seg_ros.evaluation.published import FIGURE_1, TABLE_1
 
 PAIRS = [DeviationPair(0, index, 0.01 * index, 0.012 * index, 0.02 * index) for index in range(1, 9)]
 POINTS = [
-    PolicyPoint(name, interval, 60 // interval, 0.75 - 0.01 * interval, (), (0.7, 0.6) if name == FIXED else ())
+    PolicyPoint(name, interval, 60 // interval, 0.75 - 0.01 * interval, (0.7, 0.6) if name == FIXED else (0.8, 0.7), ())
     for name in POLICIES
     for interval in (2, 5)
 ]

@@ -14,6 +14,8 @@ from tqdm import tqdm
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.evaluation.distances import farthest_distance
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.key_pairs import drive
+from lowlat_seg_ros.stream.key_frames import KeyFramePolicy
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,29 @@ def deviation_pairs(clip: EvaluatedClip) -> list[DeviationPair]:
         for index in tqdm(range(1, len(clip)), desc="deviations", leave=False, disable=None)
         for key in range(max(0, index - farthest), index)
     ]
+
+
+@torch.inference_mode()
+def driven_deviations(clip: EvaluatedClip, policy: KeyFramePolicy) -> list[DeviationPair]:
+    """Each frame and its key frame, and what the policy compared with its threshold: learned from answers, too."""
+    return [
+        DeviationPair(
+            step.key,
+            step.frame,
+            step.deviation,
+            deviation(clip.full_labels(step.key), clip.full_labels(step.frame)),
+            deviation(clip.frames[step.key].truth, clip.frames[step.frame].truth),
+        )
+        for step in drive(clip, policy)
+    ]
+
+
+def slope(pairs: Sequence[DeviationPair]) -> float:
+    """By how much the full network's deviation grows where the predicted one grows by one; NaN where it does not."""
+    predicted, true = np.array([(pair.predicted, pair.of_full_network) for pair in pairs]).reshape(-1, 2).T
+    if len(predicted) < 2 or predicted.std() == 0:
+        return math.nan
+    return float(np.cov(predicted, true, bias=True)[0, 1] / predicted.var())
 
 
 def deviation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:

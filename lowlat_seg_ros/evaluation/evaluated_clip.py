@@ -110,6 +110,7 @@ class EvaluatedClip:
         self._low: dict[int, LowFeatures] = {}
         self._answers: dict[int, Answer] = {}
         self._full_labels: dict[int, NDArray[np.uint8]] = {}
+        self._labels_at_input: dict[int, NDArray[np.uint8]] = {}
         self.has_labels = has_labels
         self._scored = scored
         if not has_labels:
@@ -183,6 +184,13 @@ class EvaluatedClip:
         if index not in self._full_labels:
             self._full_labels[index] = self.labels_of_answer(self.answer(index), index)
         return self._full_labels[index]
+
+    def labels_at_input(self, index: int) -> NDArray[np.uint8]:
+        """The same as the engine learns from them, (height, width) of the model's input size."""
+        if index not in self._labels_at_input:
+            answer, size = self._taught[index][0].answer, self.network.config.input_size
+            self._labels_at_input[index] = label_image(answer.logits, size, size, answer.ids)
+        return self._labels_at_input[index]
 
     def propagated_labels(self, key: int, index: int) -> NDArray[np.uint8]:
         """What the engine makes of a frame from the accurate feature of a key frame, (H, W) of the frame."""

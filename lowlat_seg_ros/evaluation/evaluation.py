@@ -10,7 +10,7 @@ from typing import Final
 
 from lowlat_seg_ros.data.corruptions import Corruption
 from lowlat_seg_ros.evaluation.corruptions import STANDARD, Corrupted, corruption_scores
-from lowlat_seg_ros.evaluation.deviations import DeviationPair, deviation_pairs
+from lowlat_seg_ros.evaluation.deviations import DeviationPair, deviation_pairs, driven_deviations
 from lowlat_seg_ros.evaluation.distances import DistanceCurve, distance_curve
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.latency import LatencyReport
@@ -67,6 +67,7 @@ class Evaluation:
     distances: DistanceCurve | None = None
     propagation_ways: list[PropagationScore] | None = None
     deviations: list[DeviationPair] | None = None
+    driven_deviations: list[DeviationPair] | None = None  # of the adaptive policy's key frames alone, as it saw them
     policies: list[PolicyPoint] | None = None
     reliability: list[ReliabilityCurve] | None = None
     corrupted: Corrupted | None = None
@@ -106,6 +107,7 @@ def evaluate(clip: EvaluatedClip, plan: EvaluationPlan, model: str, clip_name: s
     if "deviations" in plan.analyses:
         with found.timing("deviations"):
             found.deviations = deviation_pairs(clip)
+            found.driven_deviations = driven_deviations(clip, plan.settings.adaptive)
     if "policies" in plan.analyses:
         with found.timing("policies"):
             found.policies = policy_curves(clip, pairs)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from lowlat_seg_ros.evaluation.corruptions import CorruptionScore
-from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, mean_error
+from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, mean_error, slope
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
@@ -53,6 +53,7 @@ def evaluation_mapping(found: Evaluation) -> dict[str, Any]:
         "distances": None if found.distances is None else _distances(found.distances),
         "propagation_ways": _mappings(found.propagation_ways),
         "deviations": None if found.deviations is None else _deviations(found.deviations),
+        "driven_deviations": None if found.driven_deviations is None else _deviations(found.driven_deviations),
         "policies": _mappings(found.policies),
         "reliability": _mappings(found.reliability),
         "corruptions": None if found.corrupted is None else _mappings(found.corrupted.scores),
@@ -81,6 +82,7 @@ def _deviations(pairs: list[DeviationPair]) -> dict[str, Any]:
         "correlation_with_full_network": correlation(predicted, of_full_network),
         "correlation_with_truth": correlation(predicted, of_truth),
         "mean_error": mean_error(pairs),
+        "slope": slope(pairs),
         "key": [pair.key for pair in pairs],
         "index": [pair.index for pair in pairs],
         "predicted": predicted,

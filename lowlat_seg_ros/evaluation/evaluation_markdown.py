@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from lowlat_seg_ros.evaluation.corruptions import CorruptionScore
-from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation, mean_error
+from lowlat_seg_ros.evaluation.deviations import correlation, mean_error, slope
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyReport
 from lowlat_seg_ros.evaluation.paper_tables import PaperTable, table_cells
-from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PREDICTED, TRUE, PolicyPoint
+from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PREDICTED, TRUE, PolicyPoint, gain
 from lowlat_seg_ros.evaluation.propagation_ways import PropagationScore
 from lowlat_seg_ros.evaluation.reliability import ReliabilityCurve
 from lowlat_seg_ros.evaluation.report_text import NO_VALUE, table
@@ -42,7 +42,7 @@ def evaluation_markdown(found: Evaluation) -> str:
     if found.propagation_ways:
         lines += ["", "## Ways to propagate (mIoU without / with fusion)", "", *_propagation(found.propagation_ways)]
     if found.deviations:
-        lines += ["", "## Predicted against true deviation", "", *_deviations(found.deviations)]
+        lines += ["", "## Predicted against true deviation", "", *_deviations(found)]
     if found.policies:
         lines += ["", "## Policies at the same number of key frames (mIoU)", "", *_policies(found.policies)]
     if found.reliability:
@@ -130,15 +130,26 @@ def _propagation(scores: Sequence[PropagationScore]) -> list[str]:
     return table(["way", *(f"{distance} frames" for distance in distances), ""], cells)
 
 
-def _deviations(pairs: Sequence[DeviationPair]) -> list[str]:
-    predicted = [pair.predicted for pair in pairs]
-    of_full_network = correlation(predicted, [pair.of_full_network for pair in pairs])
-    of_truth = correlation(predicted, [pair.of_truth for pair in pairs])
-    return [
-        f"Pearson's correlation over {len(pairs)} pairs: {_figure(of_full_network)} with the deviation of the full "
-        f"network's labels, {_figure(of_truth)} with that of the ground truth. On average the prediction is "
-        f"{_figure(mean_error(pairs))} above the former."
-    ]
+def _deviations(found: Evaluation) -> list[str]:
+    settings = found.plan.settings.in_words()
+    kinds = {
+        "as the network predicts it, over all pairs of up to 10 frames": found.deviations,
+        f"as the policy sees it, having learned from answers: {settings}": found.driven_deviations,
+    }
+    cells = []
+    for kind, pairs in kinds.items():
+        predicted, true = ([getattr(pair, name) for pair in pairs or ()] for name in ("predicted", "of_full_network"))
+        of_truth = correlation(predicted, [pair.of_truth for pair in pairs or ()])
+        figures = [_mean(predicted), _mean(true), mean_error(pairs or ()), slope(pairs or ())]
+        figures += [correlation(predicted, true), of_truth]
+        cells.append([kind, str(len(predicted)), *map(_figure, figures)])
+    head = ["deviation", "pairs", "predicted, mean", "true", "too high by", "slope", "correlation", "with ground truth"]
+    explanation = "True is that of the full network's labels; slope: by how much it grows where the predicted one does."
+    return [*table(head, cells), "", explanation]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _policies(points: Sequence[PolicyPoint]) -> list[str]:
@@ -147,20 +158,26 @@ def _policies(points: Sequence[PolicyPoint]) -> list[str]:
     cells = []
     for interval in intervals:
         fixed, *others = [by_cell[policy, interval] for policy in POLICIES]
-        figures = [_figure(point.mean_iou) + ("*" if len(point.thresholds) > 1 else "") for point in others]
         phases = f"{_figure(min(fixed.by_phase))} to {_figure(max(fixed.by_phase))}"
-        cells.append([str(interval), str(fixed.key_frames), _figure(fixed.mean_iou), phases, *figures])
+        cells.append([str(interval), str(fixed.key_frames), _figure(fixed.mean_iou), phases])
+        for point in others:
+            gained = gain(point, fixed)
+            cells[-1].append(f"{_figure(point.mean_iou)} ({gained.mean:+.4f} ± {gained.error:.4f})")
     lines = table(["interval", "key frames", FIXED, "its phases", *POLICIES[1:]], cells)
-    if any(len(point.thresholds) > 1 for point in points):
-        lines += ["", "\\* interpolated: no threshold gives that number of key frames."]
+    explanation = (
+        "Means over up to 5 phases, frames at which all policies are begun anew; in brackets the gain over the fixed "
+        "interval and its standard error over the phases."
+    )
+    lines += ["", explanation]
+    by_more = "by more than twice the standard error"
     for policy in (PREDICTED, TRUE):
-        phases_at = {interval: by_cell[FIXED, interval].by_phase for interval in intervals}
-        ours = {interval: by_cell[policy, interval].mean_iou for interval in intervals}
-        behind = [str(interval) for interval in intervals if ours[interval] < phases_at[interval][0]]
-        below_all = [str(interval) for interval in intervals if ours[interval] < min(phases_at[interval])]
+        gains = {interval: gain(by_cell[policy, interval], by_cell[FIXED, interval]) for interval in intervals}
+        behind = [str(interval) for interval, gained in gains.items() if gained.mean < 0]
+        surely = [str(interval) for interval, gained in gains.items() if gained.mean < -2 * gained.error]
         verdict = f"less accurate than the fixed interval at {', '.join(behind)}" if behind else "nowhere less accurate"
-        below = f"below its worst phase at {', '.join(below_all)}" if below_all else "nowhere below its worst phase"
-        lines += ["", f"By {policy} the labels are {verdict}, and {below}."]
+        certain = f"{by_more} at {', '.join(surely)}" if surely else f"nowhere {by_more}"
+        overall = sum(gained.mean for gained in gains.values()) / len(gains)
+        lines += ["", f"By {policy} the labels are {verdict}, {certain}; over all intervals {overall:+.4f}."]
     return lines
 
 

@@ -28,6 +28,7 @@ from lowlat_seg_ros.data.drawing import FONT, PAPER, colourise, contact_sheet, e
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.deviations import deviation
 from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
+from lowlat_seg_ros.evaluation.key_pairs import drive
 from lowlat_seg_ros.evaluation.latency import LatencySettings
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
 from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, PaperTable, table_1
@@ -40,7 +41,7 @@ from lowlat_seg_ros.evaluation.plots import (
     policy_figure,
     prepare,
 )
-from lowlat_seg_ros.evaluation.policy_curves import key_pairs, policy_curves
+from lowlat_seg_ros.evaluation.policy_curves import policy_curves
 from lowlat_seg_ros.evaluation.published import FIGURE_1
 from lowlat_seg_ros.evaluation.rows import TrackSettings, in_engine
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
@@ -161,12 +162,11 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 def figure_3(clip: EvaluatedClip) -> bytes:
     """The deviation from the key frame over time, and where it makes a new one."""
     policy = PredictedDeviation(DEFAULT_POLICY.threshold)
-    pairs = key_pairs(clip, policy)
-    low = clip.remembering.predicted_deviation
-    since = [0] + [pairs[index - 1][0] for index in range(1, len(clip))]  # the key frame that a frame is judged by
-    predicted = [float(low(clip.low(key), clip.low(index))) for index, key in enumerate(since)]
-    true = [deviation(clip.full_labels(key), clip.full_labels(index)) for index, key in enumerate(since)]
-    return png_of(deviation_over_time(predicted, true, [key == index for key, index in pairs], policy.threshold))
+    steps = drive(clip, policy)
+    predicted = [0.0, *(step.deviation for step in steps)]
+    true = [0.0, *(deviation(clip.full_labels(step.key), clip.full_labels(step.frame)) for step in steps)]
+    is_key_frame = [True, *(step.is_key_frame for step in steps)]
+    return png_of(deviation_over_time(predicted, true, is_key_frame, policy.threshold))
 
 
 def deviation_over_time(

@@ -14,7 +14,7 @@ from lowlat_seg_ros.evaluation.deviations import DeviationPair, correlation
 from lowlat_seg_ros.evaluation.distances import DistanceCurve
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.latency import TWO_TRACKS, LatencyRow
-from lowlat_seg_ros.evaluation.policy_curves import POLICIES, PolicyPoint
+from lowlat_seg_ros.evaluation.policy_curves import FIXED, POLICIES, PolicyPoint
 from lowlat_seg_ros.evaluation.reliability import ReliabilityCurve
 
 if TYPE_CHECKING:
@@ -92,9 +92,8 @@ def policy_figure(points: list[PolicyPoint], frames: int) -> Figure:
         own = [point for point in points if point.policy == name]
         intervals = [frames / point.key_frames for point in own]
         axes.plot(intervals, [point.mean_iou for point in own], f"{marker}-", color=colour, label=name)
-        phases = [point.by_phase for point in own if point.by_phase]
-        if phases:
-            lowest, highest = list(map(min, phases)), list(map(max, phases))
+        if name == FIXED:
+            lowest, highest = ([ends(point.by_phase) for point in own] for ends in (min, max))
             axes.fill_between(
                 intervals, lowest, highest, color=colour, alpha=0.15, linewidth=0, zorder=0, label="its phases"
             )

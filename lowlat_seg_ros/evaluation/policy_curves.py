@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Final
+from functools import cache, partial
+from typing import Final, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from lowlat_seg_ros.evaluation.deviations import deviation
 from lowlat_seg_ros.evaluation.distances import farthest_distance
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
+from lowlat_seg_ros.evaluation.key_pairs import key_frame_count, key_pairs
 from lowlat_seg_ros.evaluation.pair_scores import Pair, PairScores
 from lowlat_seg_ros.fast.frames import LowFeatures
 from lowlat_seg_ros.stream.key_frames import (
@@ -21,7 +24,6 @@ from lowlat_seg_ros.stream.key_frames import (
     KeyFramePolicy,
     PredictedDeviation,
     PredictsDeviation,
-    SinceKey,
 )
 
 SHORTEST: Final = 2
@@ -29,11 +31,16 @@ LONGEST_BY_MEAN: Final = 2
 """A threshold alone may leave a long quiet stretch without any key frame, where propagation was never trained to go.
 The shipped policy has a longest interval too; here it is this many times the mean one."""
 
+MOST_PHASES: Final = 5
+
 HALVINGS: Final = 30
 """Of the range in which a threshold is looked for."""
 
-PolicyAt = Callable[[float, int], KeyFramePolicy]
-"""A policy from its threshold and its longest interval in frames."""
+
+class PolicyAt(Protocol):
+    def __call__(self, threshold: float, longest: int) -> KeyFramePolicy:
+        """A policy from its threshold and its longest interval in frames."""
+
 
 FIXED: Final = "fixed interval"
 PREDICTED: Final = "predicted deviation"
@@ -45,16 +52,23 @@ ADAPTIVE: Final[dict[str, PolicyAt]] = {
 POLICIES: Final = (FIXED, *ADAPTIVE, TRUE)
 
 
+class Gain(NamedTuple):
+    """How much more accurate a policy is than the fixed interval, and how far luck can have done it."""
+
+    mean: float  # over the phases, of mIoU
+    error: float  # the mean's standard error over the phases
+
+
 @dataclass(frozen=True)
 class PolicyPoint:
     """What one policy reaches with as many key frames as the fixed policy has at an interval."""
 
     policy: str
     interval: int  # of the fixed policy, frames
-    key_frames: int
-    mean_iou: float  # a fraction of one
-    thresholds: tuple[float, ...]  # none where there is none; two where none gives that number and it is interpolated
-    by_phase: tuple[float, ...] = ()  # of the fixed policy: mIoU if it is begun at frame 0, 1, … instead
+    key_frames: int  # where it is begun at the first frame
+    mean_iou: float  # over the phases, a fraction of one
+    by_phase: tuple[float, ...]  # mIoU if it is begun at one of the interval's frames or another
+    thresholds: tuple[tuple[float, ...], ...]  # by phase: none of the fixed policy; two where mIoU is interpolated
 
 
 @torch.inference_mode()
@@ -62,27 +76,38 @@ def policy_curves(clip: EvaluatedClip, pairs: PairScores) -> list[PolicyPoint]:
     """All policies at every interval up to the longest distance. Key frames wait for Sh, as in the paper.
 
     Thresholds are looked for until a policy makes exactly as many key frames as the fixed one; where the number jumps
-    over that, the accuracy is interpolated between both sides of the jump.
+    over that, the accuracy is interpolated between both sides of the jump. All of it is done once a phase, at each
+    phase's own number.
     """
     points = []
     adaptive = {**ADAPTIVE, TRUE: true_deviation(clip)}
     intervals = range(SHORTEST, farthest_distance(clip) + 1)
     for interval in tqdm(intervals, desc="policies", leave=False, disable=None):
-        fixed = key_pairs(clip, FixedInterval(interval))
-        wanted = key_frame_count(fixed)
-        by_phase = [pairs.total(fixed_pairs(interval, phase, len(clip))).mean_iou() for phase in range(interval)]
-        points.append(PolicyPoint(FIXED, interval, wanted, by_phase[0], (), tuple(by_phase)))
+        phases = phases_of(interval)
+        fixed = [key_pairs(clip, FixedInterval(interval), phase) for phase in phases]
+        counts = [key_frame_count(found) for found in fixed]
+        by_phase = tuple(pairs.total(found).mean_iou() for found in fixed)
+        points.append(PolicyPoint(FIXED, interval, counts[0], float(np.mean(by_phase)), by_phase, ()))
         for name, policy_at in adaptive.items():
-            found = _at_key_frame_count(clip, policy_at, wanted, LONGEST_BY_MEAN * interval)
-            mean_iou = _interpolated(pairs, found, wanted)
-            points.append(PolicyPoint(name, interval, wanted, mean_iou, tuple(item.threshold for item in found)))
+            tried = [
+                _at_key_frame_count(clip, partial(policy_at, longest=LONGEST_BY_MEAN * interval), count, phase)
+                for phase, count in zip(phases, counts, strict=True)
+            ]
+            by_phase = tuple(_interpolated(pairs, found, count) for found, count in zip(tried, counts, strict=True))
+            thresholds = tuple(tuple(each.threshold for each in found) for found in tried)
+            points.append(PolicyPoint(name, interval, counts[0], float(np.mean(by_phase)), by_phase, thresholds))
     return points
 
 
-def fixed_pairs(interval: int, phase: int, frames: int) -> list[Pair]:
-    """Key frames at 0, ``phase`` and each ``interval`` frames from there: by which of them is luck, the labels vary."""
-    since = [index - (index - phase) % interval for index in range(frames)]
-    return [(max(0, key), index) for index, key in enumerate(since)]
+def gain(point: PolicyPoint, fixed: PolicyPoint) -> Gain:
+    """Of a policy over the fixed one at the same interval, phase by phase."""
+    gains = np.subtract(point.by_phase, fixed.by_phase)
+    return Gain(float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains))))
+
+
+def phases_of(interval: int) -> list[int]:
+    """Frames at which every policy is begun anew: where key frames fall is luck, which a mean has less of."""
+    return np.unique(np.linspace(0, interval, min(interval, MOST_PHASES), endpoint=False).round().astype(int)).tolist()
 
 
 def true_deviation(clip: EvaluatedClip) -> PolicyAt:
@@ -103,22 +128,6 @@ def true_deviation(clip: EvaluatedClip) -> PolicyAt:
     return lambda threshold, longest: TrueDeviation(threshold, maximum_interval=longest)
 
 
-def key_pairs(clip: EvaluatedClip, policy: KeyFramePolicy) -> list[Pair]:
-    """The key frame that each frame's labels come from, as the engine goes where key frames wait for Sh."""
-    key = 0
-    pairs = [(0, 0)]
-    for index in range(1, len(clip)):
-        since_key = SinceKey(index - key, (clip.stamp(index) - clip.stamp(key)) / 1e9)
-        if policy.decide(clip.remembering, clip.low(key), clip.low(index), since_key).is_key_frame:
-            key = index
-        pairs.append((key, index))
-    return pairs
-
-
-def key_frame_count(pairs: list[Pair]) -> int:
-    return len({key for key, _ in pairs})
-
-
 @dataclass(frozen=True)
 class _Tried:
     threshold: float
@@ -129,11 +138,13 @@ class _Tried:
         return key_frame_count(self.pairs)
 
 
-def _at_key_frame_count(clip: EvaluatedClip, policy_at: PolicyAt, wanted: int, longest: int) -> list[_Tried]:
+def _at_key_frame_count(
+    clip: EvaluatedClip, policy_at: Callable[[float], KeyFramePolicy], wanted: int, phase: int
+) -> list[_Tried]:
     """A threshold that gives ``wanted`` key frames, or the two between which their number jumps over it."""
 
     def at(threshold: float) -> _Tried:
-        return _Tried(threshold, key_pairs(clip, policy_at(threshold, longest)))
+        return _Tried(threshold, key_pairs(clip, policy_at(threshold), phase))
 
     many, few = at(0.0), at(1.0)
     while few.key_frames > wanted:

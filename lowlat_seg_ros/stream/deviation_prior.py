@@ -67,12 +67,16 @@ class CalibratedDeviation:
             self._claims.popitem(last=False)
 
     def learn(self, key: KeyFrame) -> None:
-        """From one more answer of the slow network. One class everywhere is no view of a street and teaches nothing."""
+        """From one more answer of the slow network."""
         labels = label_image(key.answer.logits, self._input_size, self._input_size, key.answer.ids)
-        claim, last = self._claims.pop(key.frame.sequence, None), self._last
+        self.learn_labels(key.frame.sequence, labels)
+
+    def learn_labels(self, sequence: int, labels: NDArray[np.uint8]) -> None:
+        """The same of its labels, all of one size. One class everywhere is no view of a street and teaches nothing."""
+        claim, last = self._claims.pop(sequence, None), self._last
         if labels.min() == labels.max():
             return
-        self._last = key.frame.sequence, labels
+        self._last = sequence, labels
         if claim is not None and last is not None and last[0] == claim.since:
             self._pairs.append((claim.odds, float((labels != last[1]).mean())))
             self.shift = fitted_shift(list(self._pairs))
