@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -47,4 +48,5 @@ def corruption_scores(
         seen = evaluate_rows(clip.with_pictures(pictures), rows, settings, is_video=False)
         scores.append(CorruptionScore(corruption.kind, corruption.strength, tuple(seen)))
         tiles.append((pictures[middle.index], str(corruption)))
+        gc.collect()  # engines and their lanes know each other, and every frame's features
     return Corrupted(scores, encoded_png(contact_sheet(tiles, TILES_A_LINE, TILE_WIDTH)))
