@@ -11,6 +11,7 @@ the synthetic street's count as much: nobody has learned from them, and they mov
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -112,9 +113,10 @@ def sequences_of(pictures: Pictures, config: ModelConfig, plan: StagePlan) -> It
 
 
 def street_sequences(config: ModelConfig) -> Iterator[Sequence[Tensor]]:
-    for seed, start in itertools.product(STREET_SEEDS, STREET_STARTS):
-        street = SyntheticStreet(config.input_size, seed, frame_count=start + STREET_STEPS[-1] + 1)
-        yield [image_tensor(street[start + step].image, config) for step in STREET_STEPS]
+    for seed in STREET_SEEDS:
+        street = SyntheticStreet(config.input_size, seed, frame_count=STREET_STARTS[-1] + STREET_STEPS[-1] + 1)
+        for start in STREET_STARTS:
+            yield [image_tensor(street[start + step].image, config) for step in STREET_STEPS]
 
 
 def fitted_calibration(pairs: Sequence[ChangedPair]) -> Calibration:
@@ -134,7 +136,8 @@ def fitted_calibration(pairs: Sequence[ChangedPair]) -> Calibration:
 
     with torch.enable_grad():
         optimiser.step(loss)
-    return Calibration(float(found[0].exp()), float(found[1]))
+    log_scale, offset = found.tolist()
+    return Calibration(math.exp(log_scale), offset)
 
 
 def mean_error(pairs: Sequence[ChangedPair], calibration: Calibration) -> float:
