@@ -1,6 +1,6 @@
 """Sl and Sh in every runtime and precision that serves here, in turn: `python -m bench.runtimes`.
 
-Each alone on one thread and on two, and each beside the other's load in the same runtime, as in the node: Sl at 15 Hz
+Sl with the one-frame parts of both predictors. Each alone on one thread and on two, and each beside the other's load in the same runtime, as in the node: Sl at 15 Hz
 on one thread, Sh over and over in a nice thread. CPU milliseconds are the process's, whoever else is on its cores.
 """
 
@@ -21,14 +21,14 @@ from torch import Tensor
 
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.placing import Placer
-from lowlat_seg_ros.models.tracks import Tracks
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.machine import cpu_model, instruction_sets
 
 PERIOD = 1 / 15  # seconds between Sl's runs beside Sh's
 NICENESS = 10
 COLUMNS = ("Sl", "on two threads", "beside Sh", "Sh", "on two threads", "beside Sl")
 
-Run = Callable[[Tensor], Tensor]
+Run = Callable[[Tensor], object]
 
 
 class Timed:
@@ -75,9 +75,9 @@ def beside(run: Run, image: Tensor, pause: float, niceness: int) -> Iterator[Non
         thread.join()
 
 
-def measure(tracks: Tracks, image: Tensor, found: list[Timed]) -> None:
+def measure(network: SegmentationNetwork, image: Tensor, found: list[Timed]) -> None:
     """One round of one runtime, into a Timed for each of ``COLUMNS``."""
-    low, high = tracks.low, partial(tracks.high, low=None)
+    low, high = network.low_features, partial(network.high_features, low=torch.empty(0))  # Sh needs no F_l
     for run, times, (one, two) in ((low, 5, found[:2]), (high, 1, found[3:5])):
         for threads, timed in ((1, one), (2, two)):
             torch.set_num_threads(threads)
@@ -102,11 +102,11 @@ def main() -> None:
     width, height = network.config.input_size
     image = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
     torch.set_num_threads(1)
-    placed = {place: other.tracks for place, other in Placer(network, torch.device("cpu")).everywhere().items()}
+    placed = Placer(network, torch.device("cpu")).everywhere()
     found = {place: [Timed() for _ in COLUMNS] for place in placed}
     for _ in range(options.rounds):
-        for place, tracks in placed.items():
-            measure(tracks, image, found[place])
+        for place, other in placed.items():
+            measure(other, image, found[place])
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "openvino", "onnxruntime"))
     load = f"{options.rounds} rounds, load {os.getloadavg()[0]:.1f}"
     print(f"{cpu_model()} ({instruction_sets()}); {versions}; {load}; milliseconds\n")

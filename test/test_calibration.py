@@ -76,12 +76,12 @@ def test_the_range_of_each_convolutions_input_is_seen() -> None:
 def test_ranges_make_convolutions_of_eight_bits_but_the_first() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU6(), nn.Conv2d(4, 4, 3), nn.ReLU6(), nn.Conv2d(4, 2, 1)).eval()
     ranges = (Range(-1, 1), Range(0, 6), Range(0, 6))
-    graph = onnx.load_model_from_string(written(layers, (1, 3, 8, 8), ranges)).graph
+    graph = onnx.load_model_from_string(written(layers, ((1, 3, 8, 8),), ranges)).graph
     made_by = {node.output[0]: node.op_type for node in graph.node}
     convolutions = [[made_by.get(name) for name in node.input[:2]] for node in graph.node if node.op_type == "Conv"]
     assert convolutions == [[None, None], *[["DequantizeLinear", "DequantizeLinear"]] * 2]
-    with pytest.raises(Error, match="the calibration is of 2 convolutions; expected 3"):
-        written(layers, (1, 3, 8, 8), ranges[:2])
+    with pytest.raises(Error, match="the calibration is of 4 convolutions; expected 3"):
+        written(layers, ((1, 3, 8, 8),), (*ranges, Range(0, 6)))
 
 
 @takes_openvino

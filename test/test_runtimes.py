@@ -33,11 +33,11 @@ from lowlat_seg_ros.fast.frames import Answer
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.placing import Placer
-from lowlat_seg_ros.models.tracks import TrackLayers
+from lowlat_seg_ros.models.steps import SEE, StepLayers
 from lowlat_seg_ros.runtime import cache, machine, onnx_program
 from lowlat_seg_ros.runtime.cache import SUFFIX, CacheEntry
 from lowlat_seg_ros.runtime.choice import AS_LOADED, RUNTIMES, Place, Wish, choose, preferred, refusal_here
-from lowlat_seg_ros.runtime.onnx_program import OnnxFile, written
+from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile, written
 from lowlat_seg_ros.runtime.runtime import InThread
 from lowlat_seg_ros.runtime.stopping import Stop, stop_of_this_thread, stopped_by
 from lowlat_seg_ros.slow.registry import load_model
@@ -183,9 +183,9 @@ def test_a_file_of_somebody_else_stays_in_onnxruntime_by_default(tmp_path: Path)
 def test_layers_are_written_in_inference_mode_too() -> None:
     """As they are where a camera's first frame comes, and the cache could not be written."""
     network = prepare_for_inference(small_network(kind="two_networks", input_size=SIZE))
-    layers = TrackLayers(network.tracks, "low", (8, 12))
+    layers = StepLayers(network, SEE, (8, 12))
     with torch.inference_mode():
-        file = written(layers, (1, 3, 32, 48))
+        file = written(layers, ((1, 32, 48, 3),))
     onnx.checker.check_model(onnx.load_from_string(file))
 
 
@@ -195,7 +195,7 @@ def test_layers_are_written_without_torchs_compiler(tmp_path: Path) -> None:
 import sys
 from torch import nn
 from lowlat_seg_ros.runtime.onnx_program import written
-written(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU6()), (1, 3, 8, 8))
+written(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU6()), ((1, 3, 8, 8),))
 print("torch._dynamo" in sys.modules)
 """
     assert in_new_process(program, tmp_path).stdout == "False\n"
@@ -241,7 +241,8 @@ print(sorted({{"onnx", "onnxruntime", "openvino_telemetry"}}.intersection(sys.mo
         "the slow track runs in openvino "
     )
     assert first[2] == "['onnx']" and second == [*first[:2], "[]"]
-    assert len(list((tmp_path / "lowlat_seg_ros").iterdir())) == 2
+    made = {file.name.partition("_")[2].rpartition("_")[0] for file in (tmp_path / "lowlat_seg_ros").iterdir()}
+    assert made == {"see", "fuse", "classify_low", "look_closer", "classify"}
 
 
 def in_new_process(program: str, cache_home: Path) -> subprocess.CompletedProcess[str]:
@@ -402,6 +403,16 @@ def test_what_is_broken_is_not_there(
     assert entry().read() == CONTENT
 
 
+def test_layers_whose_code_has_changed_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same weights: what an older version of this program compiled is not what this one means."""
+    source, fingerprints = tmp_path / "layers.py", set()
+    monkeypatch.setattr(onnx_program.inspect, "getfile", lambda kind: str(source))
+    for text in ("first", "second"):
+        source.write_text(text)
+        fingerprints.add(Layers("layers", torch.nn.ReLU(), ((1, 1),), (1, 1)).fingerprint)
+    assert len(fingerprints) == 2
+
+
 @pytest.mark.parametrize("content", [b"", b"whole, and nothing that OpenVINO wrote"])
 def test_what_openvino_cannot_read_is_compiled_again(
     content: bytes, checkpoint: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -413,7 +424,7 @@ def test_what_openvino_cannot_read_is_compiled_again(
     with monkeypatch.context() as patch:
         patch.setattr(cache, "_read", lambda file: content)
         np.testing.assert_array_equal(labels_in("openvino", checkpoint, frames), expected)
-    assert caplog.text.count("is made anew") == len(kept) == 2 and set(own_cache.iterdir()) == kept
+    assert caplog.text.count("is made anew") == len(kept) > 0 and set(own_cache.iterdir()) == kept
     caplog.clear()
     np.testing.assert_array_equal(labels_in("openvino", checkpoint, frames), expected)
     assert caplog.text == ""

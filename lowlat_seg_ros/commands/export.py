@@ -125,7 +125,7 @@ def onnx_bytes(network: SegmentationNetwork) -> bytes:
     """The full network, from a normalised float32 picture (1, 3, H, W) of the model's input size to its logits."""
     onnx = importlib.import_module("onnx")
     width, height = network.config.input_size
-    model = onnx.load_model_from_string(written(network, (1, 3, height, width)))
+    model = onnx.load_model_from_string(written(network, ((1, 3, height, width),)))
     onnx.helper.set_model_props(model, metadata(network.config))
     content: bytes = model.SerializeToString()
     return content

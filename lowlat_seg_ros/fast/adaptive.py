@@ -57,11 +57,11 @@ class AdaptivePropagation(FeaturePropagation):
         strange = self.answer_without_key(seen) if doubt is not None and is_another_scene(doubt) else None
         if strange is not None:
             return strange._replace(doubt=torch.ones(1, 1, 1, 1))
-        logits = self.head.classify(high)
         motion = None if seen.motion is None else seen.motion.result().motion
-        if motion is not None:
-            logits = carry(key.answer.logits, logits, motion, doubt)
-        return Answer(logits, high, doubt=doubt)
+        if motion is None:
+            return Answer(self.head.classify(high), high, doubt=doubt)
+        own = (self.head.classify_folded or self.head.classify)(high)
+        return Answer(carry(key.answer.logits, own, motion, doubt), high, doubt=doubt)
 
 
 def feature_of(key: KeyFrame) -> Tensor:
@@ -199,13 +199,15 @@ class GatedFusion(nn.Module):
 
     def forward(self, propagated: Tensor, adapted: Tensor, gate: Tensor) -> Tensor:
         """(B, C_h, h, w), (B, A, h, w) and what ``gate`` gives, (B, 1, h, w), to (B, C_h, h, w)."""
-        correction = self.combine(torch.cat([torch.relu(self.reduce(propagated)), adapted], dim=1))
-        return torch.addcmul(propagated, gate, correction).relu_()
+        propagated, adapted, gate = (picture.permute(0, 2, 3, 1) for picture in (propagated, adapted, gate))
+        reduced = torch.relu(pointwise(propagated, self.reduce))
+        correction = pointwise(torch.cat([reduced, adapted], dim=3), self.combine)
+        return torch.addcmul(propagated, gate, correction).relu_().permute(0, 3, 1, 2)
 
     def gate(self, moved_guidance: Tensor, guidance: Tensor) -> Tensor:
         """(B, 1, h, w): 0 where the two agree, towards 1 the more they differ."""
-        weights = self.sensitivity.abs()[None, :, None, None]
-        return 1 - torch.exp(-functional.conv2d((guidance - moved_guidance).abs(), weights.expand(1, -1, 1, 1)))
+        difference = (guidance - moved_guidance).abs_().permute(0, 2, 3, 1)
+        return 1 - torch.exp(-functional.linear(difference, self.sensitivity.abs()[None])).permute(0, 3, 1, 2)
 
 
 class DeviationPredictor(nn.Module):
@@ -258,11 +260,20 @@ class DeviationCodes(nn.Module):
 
     def change_logits(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
         """For each place the logit of the fraction of its pixels whose label has changed, (B, 1, h, w)."""
-        return self.regress((guidance - key_guidance).abs())
+        return pointwise((guidance - key_guidance).abs_().permute(0, 2, 3, 1), self.regress).permute(0, 3, 1, 2)
 
     def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
         """The deviation, (B,), between 0 and 1."""
         return mean_change(self.change_logits(key_guidance, guidance))
+
+
+def pointwise(picture: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution's (B, h, w, C) to (B, h, w, C').
+
+    As the product of matrices that it is: a runtime would bring a convolution's pictures into an order of its own and
+    back, which takes several times as long.
+    """
+    return functional.linear(picture, convolution.weight[:, :, 0, 0], convolution.bias)
 
 
 def mean_change(logits: Tensor) -> Tensor:

@@ -249,17 +249,16 @@ def carry(
 
 
 def fold(picture: Tensor, fineness: int) -> Tensor:
-    """(1, C, r h, r w) to (1, r r C, h, w): r places a side into one, each one's channels side by side."""
-    height, width = picture.shape[-2] // fineness, picture.shape[-1] // fineness
-    parts = picture[0].permute(1, 2, 0).reshape(height, fineness, width, fineness, -1).transpose(1, 2)
-    return parts.reshape(1, height, width, -1).permute(0, 3, 1, 2)
+    """(B, C, r h, r w) to (B, r r C, h, w): r places a side into one, each one's channels side by side."""
+    places = picture.permute(0, 2, 3, 1)
+    parts = places.unflatten(2, (-1, fineness)).unflatten(1, (-1, fineness)).transpose(2, 3)  # (B, h, w, r, r, C)
+    return parts.flatten(3).permute(0, 3, 1, 2)
 
 
 def unfold(picture: Tensor, fineness: int) -> Tensor:
     """Back from ``fold``."""
-    height, width = picture.shape[-2:]
-    parts = picture[0].permute(1, 2, 0).reshape(height, width, fineness, fineness, -1).transpose(1, 2)
-    return parts.reshape(1, height * fineness, width * fineness, -1).permute(0, 3, 1, 2)
+    parts = picture.permute(0, 2, 3, 1).unflatten(3, (fineness, fineness, -1)).transpose(2, 3)  # (B, h, r, w, r, C)
+    return parts.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
 def motion_on_grid(motion: Motion, grid: Size) -> Motion:

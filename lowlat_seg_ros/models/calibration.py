@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,7 +21,6 @@ from torch import Tensor
 
 from lowlat_seg_ros.data.documents import DocumentError, is_number, read_json
 from lowlat_seg_ros.fast.pictures import Preprocessor
-from lowlat_seg_ros.models.tracks import TrackLayers
 from lowlat_seg_ros.runtime.ranges import Range, Ranges, RangesSeen
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def calibrate(network: SegmentationNetwork, pictures: Iterable[NDArray[np.uint8]
     for picture in pictures:
         image = preprocess(picture)
         low_input, grid = tracks.low_input(image).float(), tracks.grid(image)
-        low_seen.look(TrackLayers(tracks, "low", grid), low_input)
-        high_seen.look(TrackLayers(tracks, "high", grid), _high_input(network, image, low_input))
+        low_seen.look(partial(tracks.low_of, grid=grid), low_input)
+        high_seen.look(partial(tracks.high_of, grid=grid), _high_input(network, image, low_input))
     return Calibration(low_seen.ranges(), high_seen.ranges())
 
 

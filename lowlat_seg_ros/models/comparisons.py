@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lowlat_seg_ros.fast.adaptive import IDENTITY_LOGIT, AdaptNet
+from lowlat_seg_ros.fast.motion import unfold
 from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
 from lowlat_seg_ros.models.config import ModelConfig
 from lowlat_seg_ros.models.layers import Classifier
@@ -48,7 +49,7 @@ class ClockworkClassifier(nn.Module):
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """F_h (B, C_h, h, w) and F_l (B, C_l, h, w) to logits (B, classes, r h, r w)."""
-        return self.classifier(torch.cat([high, self.adapt(low)], dim=1))
+        return unfold(self.classifier(torch.cat([high, self.adapt(low)], dim=1)), self.classifier.subpixels)
 
 
 class UnifiedKernel(nn.Module):

@@ -82,7 +82,7 @@ class PyramidPooling(nn.Module):
 
 
 class Classifier(nn.Sequential):
-    """A 1x1 convolution to ``subpixels``² logits of each class for each element, laid out as that many finer elements.
+    """A 1x1 convolution to ``subpixels``² logits of each class for each element, as many finer elements side by side.
 
     What interpolation would blur, an element may say itself: where within it a pole stands. Sources: Shi et al.,
     "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel CNN", CVPR 2016; Tian et al.,
@@ -90,8 +90,15 @@ class Classifier(nn.Sequential):
     """
 
     def __init__(self, channels: int, class_count: int, subpixels: int) -> None:
-        super().__init__(nn.Conv2d(channels, class_count * subpixels**2, 1), nn.PixelShuffle(subpixels))
+        super().__init__(nn.Conv2d(channels, class_count * subpixels**2, 1))
+        self.subpixels = subpixels
 
     def forward(self, feature: Tensor) -> Tensor:
-        """(B, channels, h, w) to (B, classes, subpixels h, subpixels w)."""
-        return super().forward(feature)
+        """(B, channels, h, w) to (B, subpixels² classes, h, w), folded as by ``fast.motion.fold``."""
+        weight, bias = self.get_parameter("0.weight"), self.get_parameter("0.bias")
+        # The checkpoint has a class's finer elements side by side, as torch's pixel_shuffle does.
+        weight, bias = (
+            values.unflatten(0, (-1, self.subpixels**2)).transpose(0, 1).flatten(0, 1) for values in (weight, bias)
+        )
+        # A product of matrices and not a convolution: see ``fast.adaptive.pointwise``.
+        return functional.linear(feature.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)

@@ -5,35 +5,43 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.models.calibration import CALIBRATION_FILE
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.models.tracks import Grid, Runner, Runners, TrackLayers, Tracks
+from lowlat_seg_ros.models.steps import (
+    LOOK_CLOSER,
+    SEE,
+    SEE_ALONE,
+    SEE_LITTLE,
+    Runner,
+    Runners,
+    Step,
+    StepLayers,
+    Tensors,
+)
+from lowlat_seg_ros.models.tracks import Grid
 from lowlat_seg_ros.runtime.choice import (
     AS_LOADED,
     RUNTIMES,
     TORCH,
     Choice,
     Place,
+    Track,
     Wish,
     choose,
     refusal_here,
     usable_places,
 )
 from lowlat_seg_ros.runtime.in_torch import in_precision
-from lowlat_seg_ros.runtime.onnx_program import Layers
+from lowlat_seg_ros.runtime.onnx_program import Layers, Shapes
 from lowlat_seg_ros.runtime.runtime import LayersInRuntime
 
 logger = logging.getLogger(__name__)
 
-Half = Literal["low", "high"]
 Size = tuple[int, int]  # (width, height)
-Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 class Placer:
@@ -50,27 +58,27 @@ class Placer:
         Raises:
             ParameterError: a wish cannot be met.
         """
-        low, low_choice = self._runner("low", fast)
-        high, high_choice = self._runner("high", slow)
-        runners = Runners(low, high)
-        network = self._network if runners == self._network.tracks.runners else with_runners(self._network, runners)
-        return network, low_choice, high_choice
+        fast_runner, fast_choice = self._runner("fast", fast)
+        slow_runner, slow_choice = self._runner("slow", slow)
+        runners = Runners(fast_runner, slow_runner)
+        network = self._network if runners == self._network.runners else with_runners(self._network, runners)
+        return network, fast_choice, slow_choice
 
     def everywhere(self) -> dict[Place, SegmentationNetwork]:
         """The network with both tracks in every place that serves here, as it was loaded first."""
         networks = {}
-        for place in usable_places(lambda place: self.refuse("low")(place) or self.refuse("high")(place)):
+        for place in usable_places(self.refuse):
             try:
-                runners = Runners(self.runner_in("low", place), self.runner_in("high", place))
+                runners = Runners(self.runner_in("fast", place), self.runner_in("slow", place))
             except Error as error:
                 logger.warning("%s is left out: %s", " ".join(place), error)
                 continue
             networks[place] = with_runners(self._network, runners)
         return networks
 
-    def refuse(self, half: Half) -> Callable[[Place], str]:
-        """Why a place cannot serve one track."""
-        return lambda place: refusal_here(place, self._device) or self._uncalibrated(place)
+    def refuse(self, place: Place) -> str:
+        """Why a place cannot serve."""
+        return refusal_here(place, self._device) or self._uncalibrated(place)
 
     def _uncalibrated(self, place: Place) -> str:
         if place.precision != "int8" or self._network.calibration is not None:
@@ -79,89 +87,73 @@ class Placer:
             f"{self._network.config.name} has no {CALIBRATION_FILE} (type: lowlat-seg export MODEL --calibrate FRAMES)"
         )
 
-    def _runner(self, half: Half, wish: Wish | None) -> tuple[Runner | None, Choice | None]:
+    def _runner(self, track: Track, wish: Wish | None) -> tuple[Runner | None, Choice | None]:
         if wish is None:
             return None, None
         if wish.is_open and self._device.type != "cpu":
             return None, Choice(wish.track, AS_LOADED)  # nothing else has been measured on a GPU
-        refuse = self.refuse(half)
         failed: dict[Place, str] = {}
         while True:
-            choice = choose(wish, lambda place: failed.get(place) or refuse(place))
+            choice = choose(wish, lambda place: failed.get(place) or self.refuse(place))
             try:
-                return self.runner_in(half, choice.place), choice
+                return self.runner_in(track, choice.place), choice
             except Error as error:
                 failed[choice.place] = str(error)
 
-    def runner_in(self, half: Half, place: Place) -> Runner | None:
+    def runner_in(self, track: Track, place: Place) -> Runner | None:
         """Opened for the size that is to come, so that what cannot run there says so now; raises Error."""
         if place == AS_LOADED:
             return None
+        network = with_runners(self._network, Runners())
         if place.runtime == TORCH:
-            return _torch_runner(in_torch(self._network.tracks), half, place.precision)
-        runner = LayersInRuntime(self._layers(half, place.precision), RUNTIMES[place.runtime], place.precision)
+            return _torch_runner(network, place.precision)
+        runner = LayersInRuntime[Step](_layers(network, place.precision), RUNTIMES[place.runtime], place.precision)
         try:
-            runner.open(self._input_shape(half), self._grid())
+            runner.open(*self._first_step(track))
         except Exception as error:  # exporters and runtimes have kinds of their own
             raise Error(f"the layers cannot be brought there: {in_one_line(error)}") from error
         return runner
 
-    def _layers(self, half: Half, precision: str) -> Callable[[tuple[int, ...], Grid], Layers]:
-        tracks, name = in_torch(self._network.tracks), f"{_file_name(self._network.config.name)}_{half}_{precision}"
-        calibration = self._network.calibration if precision == "int8" else None
-        ranges = None if calibration is None else getattr(calibration, half)
-
-        def layers_of(shape: tuple[int, ...], grid: Grid) -> Layers:
-            return Layers(name, TrackLayers(tracks, half, grid).eval(), shape, grid, ranges)
-
-        return layers_of
-
-    def _grid(self) -> Grid:
-        return self._network.tracks.grid(self._image())
-
-    def _image(self) -> Tensor:
-        width, height = self._size
-        return torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self._device)
-
-    def _input_shape(self, half: Half) -> tuple[int, ...]:
-        tracks, image = self._network.tracks, self._image()
-        if half == "low":
-            return tuple(tracks.low_input(image).shape)
-        low = torch.zeros(1, tracks.low_channels, *self._grid(), device=self._device)
-        return tuple(tracks.high_input(image, low).shape)
+    def _first_step(self, track: Track) -> tuple[Step, Grid, Tensors]:
+        """The track's network itself; the steps after it are small, and of the same kinds of layers."""
+        tracks, (width, height) = self._network.tracks, self._size
+        image = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self._device)
+        grid = tracks.grid(image)
+        if track == "fast":
+            return SEE, grid, (tracks.low_input(image),)
+        low = torch.zeros(1, tracks.low_channels, *grid, device=self._device)
+        return LOOK_CLOSER, grid, (tracks.high_input(image, low),)
 
 
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in name)[:40]
+def _layers(network: SegmentationNetwork, precision: str) -> Callable[[Step, Grid, Shapes], Layers]:
+    name = "".join(letter if letter.isalnum() else "_" for letter in network.config.name)[:40]
+    calibration = network.calibration if precision == "int8" else None
+    ranges = {}
+    if calibration is not None:
+        ranges = {**dict.fromkeys((SEE, SEE_LITTLE, SEE_ALONE), calibration.low), LOOK_CLOSER: calibration.high}
+
+    def layers_of(step: Step, grid: Grid, shapes: Shapes) -> Layers:
+        layers = StepLayers(network, step, grid).eval()
+        return Layers(f"{name}_{step.name}_{precision}", layers, shapes, grid, ranges.get(step))
+
+    return layers_of
 
 
-def _torch_runner(tracks: Tracks, half: Half, precision: str) -> Runner:
-    grids: dict[Grid, torch.nn.Module] = {}
+def _torch_runner(network: SegmentationNetwork, precision: str) -> Runner:
+    made: dict[tuple[Step, Grid], torch.nn.Module] = {}
 
-    def run(layers_input: Tensor, grid: Grid) -> Tensor:
-        if grid not in grids:
-            grids[grid] = in_precision(TrackLayers(tracks, half, grid), precision)
-        return grids[grid](layers_input)
+    def run(step: Step, grid: Grid, inputs: Tensors) -> Tensors:
+        if (step, grid) not in made:
+            made[step, grid] = in_precision(StepLayers(network, step, grid), precision)
+        found = made[step, grid](*(picture.permute(0, 2, 3, 1) for picture in inputs))
+        return tuple(picture.permute(0, 3, 1, 2) for picture in found)
 
     return run
 
 
 def with_runners(network: SegmentationNetwork, runners: Runners) -> SegmentationNetwork:
     """The same network, its weights shared, with its tracks in other runtimes."""
-    other = _sharing(network)
-    other.tracks = _sharing(network.tracks)
-    other.tracks.runners = runners
-    return other
-
-
-def in_torch(tracks: Tracks) -> Tracks:
-    """The same tracks, as they were loaded."""
-    other = _sharing(tracks)
-    other.runners = Runners()
-    return other
-
-
-def _sharing(module: Module) -> Module:
-    other = copy.copy(module)
-    other.__dict__["_modules"] = dict(module._modules)  # else what is exchanged in the one is exchanged in both
+    other = copy.copy(network)
+    other.__dict__["_modules"] = dict(network._modules)  # else what is exchanged in the one is exchanged in both
+    other.runners = runners
     return other

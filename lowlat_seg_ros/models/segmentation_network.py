@@ -19,11 +19,26 @@ from lowlat_seg_ros.fast.adaptive import (
     Propagated,
 )
 from lowlat_seg_ros.fast.frames import Answer, LowFeatures
+from lowlat_seg_ros.fast.motion import unfold
 from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import Colour, ModelConfig, SharedBackboneConfig
 from lowlat_seg_ros.models.layers import Classifier, Normalising
 from lowlat_seg_ros.models.shared_backbone import SharedBackbone
-from lowlat_seg_ros.models.tracks import Tracks
+from lowlat_seg_ros.models.steps import (
+    CLASSIFY,
+    CLASSIFY_BESIDE,
+    CLASSIFY_LOW,
+    FUSE,
+    LOOK_CLOSER,
+    SEE,
+    SEE_ALONE,
+    SEE_LITTLE,
+    Runners,
+    Step,
+    Tensors,
+    describe,
+)
+from lowlat_seg_ros.models.tracks import Grid, Tracks
 from lowlat_seg_ros.models.two_networks import TwoNetworks
 from lowlat_seg_ros.slow.network import FeatureHead
 
@@ -45,6 +60,7 @@ class SegmentationNetwork(nn.Module):
     sees_whole_frame = False
     comparisons: Comparisons | None
     calibration: Calibration | None = None  # for int8
+    runners: Runners = Runners()
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -73,8 +89,8 @@ class SegmentationNetwork(nn.Module):
     @property
     def head(self) -> FeatureHead:
         """What classifies F_h, and its grid."""
-        clockwork = None if self.comparisons is None else self.comparisons.clockwork
-        return FeatureHead(self.stride, self.classify, clockwork)
+        beside = None if self.comparisons is None else self.classify_beside
+        return FeatureHead(self.stride, self.classify, beside, self._classify_folded)
 
     @property
     def own_fast_network(self) -> SegmentationNetwork:
@@ -88,23 +104,33 @@ class SegmentationNetwork(nn.Module):
 
     def low_features(self, image: Tensor) -> LowFeatures:
         """Sl. ``image`` is (B, 3, H, W), RGB: uint8, or float and normalised by the config's mean and std."""
-        return self.describe(self.tracks.low(image))
+        return LowFeatures(*self._run(SEE, self.tracks.grid(image), self.tracks.low_input(image)))
 
     def describe(self, low: Tensor) -> LowFeatures:
         """F_l with both predictors' one-frame parts."""
-        return LowFeatures(low, self.kernel_predictor.guidance(low), self.deviation_predictor.guidance(low))
+        return describe(self, low)
 
     def high_features(self, image: Tensor, low: Tensor) -> Tensor:
         """Sh: F_h, (B, C_h, h, w), of such an image and its F_l. Most networks use one of the two only."""
-        return self.tracks.high(image, low)
+        return self._look_closer(image, low)
+
+    def _look_closer(self, image: Tensor, low: Tensor | None) -> Tensor:
+        return self._run(LOOK_CLOSER, self.tracks.grid(image), self.tracks.high_input(image, low))[0]
 
     def classify(self, high: Tensor) -> Tensor:
         """Logits of an F_h, (B, classes, r h, r w), r the config's ``subpixels``."""
-        return self.classifier(high)
+        return unfold(self._classify_folded(high), self.config.subpixels)
+
+    def _classify_folded(self, high: Tensor) -> Tensor:
+        return self._run(CLASSIFY, grid_of(high), high)[0]
+
+    def classify_beside(self, high: Tensor, low: Tensor) -> Tensor:
+        """Clockwork's logits, of a key frame's F_h and this frame's F_l; of a network that has ``comparisons``."""
+        return self._run(CLASSIFY_BESIDE, grid_of(low), high, low)[0]
 
     def classify_low(self, low: Tensor) -> Tensor:
         """Logits of an F_l, without any key frame, (B, classes, r h, r w): what Sl sees alone."""
-        return self.fast_classifier(low)
+        return unfold(self._run(CLASSIFY_LOW, grid_of(low), low)[0], self.config.subpixels)
 
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         """devS(k, t), (B,): the fraction of pixels expected to carry another label than in the key frame."""
@@ -122,11 +148,11 @@ class SegmentationNetwork(nn.Module):
 
         ``moved_guidance`` is the key frame's kernel guidance, moved as its F_h was; the paper's fusion does without.
         """
-        adapted = self.adapt_net(current.low)
-        if not isinstance(self.fusion, GatedFusion):
-            return Propagated(self.fusion(propagated, adapted), None)
-        gate = self.fusion.gate(moved_guidance, current.kernel_guidance)
-        return Propagated(self.fusion(propagated, adapted, gate), gate)
+        gate = None
+        if isinstance(self.fusion, GatedFusion):
+            gate = self.fusion.gate(moved_guidance, current.kernel_guidance)
+        gates = () if gate is None else (gate,)
+        return Propagated(self._run(FUSE, grid_of(current.low), propagated, current.low, *gates)[0], gate)
 
     def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
         """F_h of the current frame from the key frame's: transported, then fused (figure 4)."""
@@ -144,8 +170,10 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """The full network on one frame: Sl where Sh needs it, Sh, classifier; logits (B, classes, r h, r w)."""
-        low = self.tracks.low(image) if self.tracks.high_needs_low else None
-        return self.classify(self.tracks.high(image, low))
+        low = None
+        if self.tracks.high_needs_low:
+            low = self._run(SEE_LITTLE, self.tracks.grid(image), self.tracks.low_input(image))[0]
+        return self.classify(self._look_closer(image, low))
 
     def forward_fast(self, image: Tensor) -> Tensor:
         """Sl alone as a network for single frames, with a classifier of its own; logits (B, classes, r h, r w).
@@ -153,7 +181,13 @@ class SegmentationNetwork(nn.Module):
         It helps Sl to learn (the auxiliary loss of Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section
         3.3), and it is what the two tracks must beat.
         """
-        return self.classify_low(self.tracks.low(image))
+        folded = self._run(SEE_ALONE, self.tracks.grid(image), self.tracks.low_input(image))[0]
+        return unfold(folded, self.config.subpixels)
+
+    def _run(self, step: Step, grid: Grid, *inputs: Tensor) -> Tensors:
+        """A step in its track's runtime, else here."""
+        runner = self.runners.fast if step.track == "fast" else self.runners.slow
+        return step.compute(self, grid, *inputs) if runner is None else runner(step, grid, inputs)
 
 
 def relative_difference(first: Tensor, second: Tensor) -> Tensor:
@@ -162,6 +196,11 @@ def relative_difference(first: Tensor, second: Tensor) -> Tensor:
         value.abs().sum(dim=1, keepdim=True) for value in (first - second, torch.cat([first, second], 1))
     )
     return difference / size.clamp(min=TINY)
+
+
+def grid_of(feature: Tensor) -> Grid:
+    """(height, width) of a feature."""
+    return feature.shape[-2], feature.shape[-1]
 
 
 def build_tracks(config: ModelConfig) -> Tracks:

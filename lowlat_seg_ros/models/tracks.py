@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 Grid = tuple[int, int]  # (height, width) of the features
-Runner = Callable[[Tensor, Grid], Tensor]
-"""What computes ``low_of`` or ``high_of`` in the place of torch's layers."""
-
-
-class Runners(NamedTuple):
-    """Where the layers run: None for torch's own."""
-
-    low: Runner | None = None
-    high: Runner | None = None
 
 
 class Tracks(nn.Module, ABC):
@@ -30,7 +19,6 @@ class Tracks(nn.Module, ABC):
     stride: int
     low_channels: int
     high_needs_low: bool  # whether Sh uses F_l; where not, the full network runs without Sl
-    runners: Runners = Runners()
 
     @abstractmethod
     def backbones(self) -> list[tuple[str, nn.Module]]:
@@ -46,14 +34,14 @@ class Tracks(nn.Module, ABC):
 
     def low(self, image: Tensor) -> Tensor:
         """Sl. ``image`` (B, 3, H, W), uint8 or float and normalised, to F_l (B, low_channels, h, w)."""
-        return (self.runners.low or self.low_of)(self.low_input(image), self.grid(image))
+        return self.low_of(self.low_input(image), self.grid(image))
 
     def high(self, image: Tensor, low: Tensor | None) -> Tensor:
         """Sh, of the image, of its F_l, or of both: F_h (B, high_channels, h, w).
 
         ``low`` may be None where ``high_needs_low`` is false.
         """
-        return (self.runners.high or self.high_of)(self.high_input(image, low), self.grid(image))
+        return self.high_of(self.high_input(image, low), self.grid(image))
 
     def grid(self, image: Tensor) -> Grid:
         """Of both features of an image."""
@@ -75,20 +63,6 @@ class Tracks(nn.Module, ABC):
     @abstractmethod
     def high_of(self, high_input: Tensor, grid: Grid) -> Tensor:
         """Sh's layers: F_h, (B, high_channels, *grid)."""
-
-
-class TrackLayers(nn.Module):
-    """The layers of one track alone, for one size: what other runtimes are given."""
-
-    def __init__(self, tracks: Tracks, track: Literal["low", "high"], grid: Grid) -> None:
-        super().__init__()
-        self.tracks = tracks
-        self._compute = tracks.low_of if track == "low" else tracks.high_of
-        self._grid = grid
-
-    def forward(self, layers_input: Tensor) -> Tensor:
-        """What ``low_of`` or ``high_of`` gives."""
-        return self._compute(layers_input, self._grid)
 
 
 class SplitBackbone(nn.Module, ABC):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.runtime.extras import import_extra
-from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile
+from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile, Shapes
 from lowlat_seg_ros.runtime.runtime import Session, why_not_installed
 from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
 
@@ -35,7 +35,7 @@ class OnnxRuntime:
             return f"this onnxruntime has no {CUDA}, and the device is {device}"
         return why_not
 
-    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shape: tuple[int, ...]) -> Session:
+    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes) -> Session:
         return session_of(network, threads, [provider for provider in (CUDA, CPU) if provider in providers()])
 
 
@@ -53,7 +53,7 @@ class TensorRt:
             return f"this onnxruntime has no {TENSORRT} (it is in onnxruntime-gpu)"
         return why_not
 
-    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shape: tuple[int, ...]) -> Session:
+    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes) -> Session:
         settings = {"trt_fp16_enable": str(precision == "fp16")}
         return session_of(network, threads, [(TENSORRT, settings), CUDA, CPU])
 
@@ -86,12 +86,12 @@ def session_of(network: Layers | OnnxFile, threads: int, providers: list[Any]) -
     return functools.partial(run, open_session(model, threads, providers))
 
 
-def run(session: Any, fed: NDArray[Any]) -> NDArray[Any]:
-    """The first output for the only input."""
+def run(session: Any, *fed: NDArray[Any]) -> list[NDArray[Any]]:
+    """All outputs for all inputs, in the order in which the network has them."""
     options = _library().RunOptions()
-    names = [session.get_outputs()[0].name], {session.get_inputs()[0].name: np.ascontiguousarray(fed)}
+    named = {end.name: np.ascontiguousarray(each) for end, each in zip(session.get_inputs(), fed, strict=True)}
     stop = stop_of_this_thread()
     if stop is None:
-        return np.asarray(session.run(*names)[0])
+        return list(session.run(None, named))
     with stop.cancelling(lambda: setattr(options, "terminate", True)):
-        return np.asarray(session.run(*names, options)[0])
+        return list(session.run(None, named, options))

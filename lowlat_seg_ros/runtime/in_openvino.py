@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.runtime.cache import CacheEntry
-from lowlat_seg_ros.runtime.onnx_program import CONVERTED_BY, Layers, OnnxFile
+from lowlat_seg_ros.runtime.onnx_program import CONVERTED_BY, Layers, OnnxFile, Shapes
 from lowlat_seg_ros.runtime.runtime import Session, lacks_instructions, why_not_installed
 from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
 
@@ -43,7 +43,7 @@ class OpenVino:
             return f"openvino runs on the CPU here, and the device is {device}"
         return why_not_installed("openvino", REMEDY, library) or lacks_instructions(precision)
 
-    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shape: tuple[int, ...]) -> Session:
+    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes) -> Session:
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -52,9 +52,9 @@ class OpenVino:
         }
         with _compiling:
             of_network = _compiled.setdefault(network, {})
-            key = f"{settings} {shape}"
+            key = f"{settings} {shapes}"
             if key not in of_network:
-                of_network[key] = _in_nice_thread(lambda: _compile(network, settings, shape))
+                of_network[key] = _in_nice_thread(lambda: _compile(network, settings, shapes))
         return functools.partial(_run, of_network[key].create_infer_request())
 
 
@@ -63,14 +63,14 @@ _compiled: Final[WeakKeyDictionary[Layers | OnnxFile, dict[str, Any]]] = WeakKey
 """Each by its settings and its input's shape; threads share it and have a request of their own."""
 
 
-def _compile(network: Layers | OnnxFile, settings: dict[str, Any], shape: tuple[int, ...]) -> Any:
+def _compile(network: Layers | OnnxFile, settings: dict[str, Any], shapes: Shapes) -> Any:
     """From the cache where it is there; raises Error where OpenVINO cannot take the network."""
     try:
         if isinstance(network, Layers):
             return _compile_layers(network, settings)
         model = _core().read_model(network.path)
         if model.inputs[0].get_partial_shape().is_dynamic:
-            model.reshape(list(shape))
+            model.reshape(list(shapes[0]))
         return _core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise Error(f"openvino cannot take the network: {in_one_line(error)}") from error
@@ -133,9 +133,11 @@ def _core() -> Any:
     return library().Core()
 
 
-def _run(request: Any, fed: NDArray[Any]) -> NDArray[Any]:
-    fed = np.ascontiguousarray(fed)
-    request.set_input_tensor(library().Tensor(fed, shared_memory=True))
+def _run(request: Any, *fed: NDArray[Any]) -> list[NDArray[Any]]:
+    arrays = [np.ascontiguousarray(each) for each in fed]
+    for number, array in enumerate(arrays):
+        request.set_input_tensor(number, library().Tensor(array, shared_memory=True))
+    given = _outputs_of_own(request)
     stop = stop_of_this_thread()
     if stop is None:
         request.infer()
@@ -144,4 +146,15 @@ def _run(request: Any, fed: NDArray[Any]) -> NDArray[Any]:
         with stop.cancelling(request.cancel):
             request.start_async()
             request.wait()
-    return np.array(request.get_output_tensor(0).data)  # its memory is the next run's
+    return given or [np.array(output.data) for output in request.output_tensors]  # their memory is the next run's
+
+
+def _outputs_of_own(request: Any) -> list[NDArray[Any]]:
+    """Memory of this run's own for what it gives, which is then not copied; empty where its size is not known before."""
+    ends = request.get_compiled_model().outputs
+    if any(end.get_partial_shape().is_dynamic for end in ends):
+        return []
+    given = [np.empty(tuple(end.shape), end.element_type.to_dtype()) for end in ends]
+    for number, array in enumerate(given):
+        request.set_output_tensor(number, library().Tensor(array, shared_memory=True))
+    return given

@@ -27,7 +27,7 @@ class Torch:
 
 
 def in_precision(module: nn.Module, precision: str) -> nn.Module:
-    """A copy that takes and gives float32, and computes in that precision."""
+    """A copy that takes and gives float32 tensors, and computes in that precision."""
     return _Cast(copy.deepcopy(module), DTYPES[precision])
 
 
@@ -36,5 +36,6 @@ class _Cast(nn.Module):
         super().__init__()
         self._module, self._dtype = module.to(dtype), dtype
 
-    def forward(self, layers_input: Tensor) -> Tensor:
-        return self._module(layers_input.to(self._dtype)).float()
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        found = self._module(*(each.to(self._dtype) for each in inputs))
+        return tuple(each.float() for each in found)

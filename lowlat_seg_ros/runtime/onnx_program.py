@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,10 +25,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.runtime.ranges import Range, Ranges
 
-INPUT, OUTPUT = "image", "logits"  # as `lowlat-seg export` names them
+Shapes = tuple[tuple[int, ...], ...]
+INPUT, OUTPUT = "image", "logits"  # as `lowlat-seg export` names them, the second and later ones with a number
 OPSET: Final = 18
 IR_VERSION: Final = 9  # of the file format: the oldest that has this opset
-WRITER_VERSION: Final = "3"  # to be raised where ``_RULES`` change
 LARGEST_BYTE: Final = 255
 LARGEST_SIGNED_BYTE: Final = 127
 CONVERTED_BY: Final = ("torch", "onnx")
@@ -35,18 +36,20 @@ CONVERTED_BY: Final = ("torch", "onnx")
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """Layers of ours for one size of their input."""
+    """Layers of ours for one size of their inputs."""
 
     name: str  # of a file of theirs
-    module: nn.Module  # from one tensor to one tensor, in the operators of ``_RULES``
-    shape: tuple[int, ...]  # of the input
-    grid: tuple[int, int]  # (height, width) of the result, which the input's shape alone does not tell
+    module: nn.Module  # from tensors to tensors, in the operators of ``_RULES``
+    shapes: Shapes  # of the inputs
+    grid: tuple[int, int]  # (height, width) of the results, which the inputs' shapes alone do not tell
     ranges: Ranges | None = None  # for int8
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the weights."""
+        """Of the weights, and of the source files that say what is computed with them and how that is written."""
         hashed = hashlib.sha256()
+        for file in sorted({__file__, *(inspect.getfile(type(part)) for part in self.module.modules())}):
+            hashed.update(Path(file).read_bytes())
         for name, tensor in self.module.state_dict().items():
             hashed.update(name.encode())
             hashed.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
@@ -55,11 +58,11 @@ class Layers:
     @property
     def made_from(self) -> tuple[str, ...]:
         """All that decides what is written, but for the versions of ``CONVERTED_BY``."""
-        return self.fingerprint, str(self.shape), str(self.grid), str(self.ranges), WRITER_VERSION
+        return self.name, self.fingerprint, str(self.shapes), str(self.grid), str(self.ranges)
 
     def onnx(self) -> bytes:
         """Raises Error where that cannot be written."""
-        return written(self.module, self.shape, self.ranges)
+        return written(self.module, self.shapes, self.ranges)
 
 
 @dataclass(frozen=True)
@@ -69,24 +72,30 @@ class OnnxFile:
     path: Path
 
 
-def written(module: nn.Module, shape: tuple[int, ...], ranges: Ranges | None = None) -> bytes:
+def written(module: nn.Module, shapes: Shapes, ranges: Ranges | None = None) -> bytes:
     """A module in evaluation mode as an ONNX file.
 
     Args:
-        ranges: of its convolutions' inputs, where these are to run in int8. The one that sees the picture does not: it
-            loses most by it, and takes little time.
+        shapes: of its inputs. It gives a tensor or a tuple of them.
+        ranges: of its first convolutions' inputs, where these are to run in int8. The one that sees the picture does
+            not: it loses most by it, and takes little time.
 
     Raises:
-        Error: it uses an operator that is not in ``_RULES``, or has not as many convolutions as ranges.
+        Error: it uses an operator that is not in ``_RULES``, or has fewer convolutions than ranges.
     """
     recorder = _Recorder(ranges)
     # In inference mode torch would not split operators up, whoever has turned that on.
     with torch.inference_mode(False), torch.no_grad():
-        example = torch.zeros(shape)
-        recorder.name(example, INPUT)
+        examples = [torch.zeros(shape) for shape in shapes]
+        for example, name in zip(examples, _numbered(INPUT, len(examples)), strict=True):
+            recorder.name(example, name)
         with recorder:
-            result = module(example)
-    return recorder.model(example, result)
+            found = module(*examples)
+    return recorder.model(examples, [found] if isinstance(found, Tensor) else list(found))
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name, *(f"{name}{number}" for number in range(1, count))]
 
 
 class _Recorder(TorchDispatchMode):
@@ -100,6 +109,7 @@ class _Recorder(TorchDispatchMode):
         super().__init__()
         self._ranges = None if ranges is None else list(ranges)
         self._in_int8: dict[str, str] = {}  # what has been rounded, by the name of what it is of
+        self._permutations: dict[str, tuple[str, list[int]]] = {}  # of what, and in which order
         self._convolutions = 0
         self._onnx = importlib.import_module("onnx")
         self._names = WeakIdKeyDictionary()  # by the tensors themselves, whose memory is not kept
@@ -163,18 +173,30 @@ class _Recorder(TorchDispatchMode):
         self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
-    def model(self, example: Tensor, result: Tensor) -> bytes:
+    def permuted(self, name: str, order: list[int]) -> str:
+        """A value with its dimensions in another order; itself, where it was brought out of just that one."""
+        source, before = self._permutations.get(name, (name, range(len(order))))
+        order = [before[dimension] for dimension in order]
+        if order == list(range(len(order))):
+            return source
+        permuted = self.add("Transpose", [source], perm=order)
+        self._permutations[permuted] = source, order
+        return permuted
+
+    def model(self, examples: Sequence[Tensor], results: Sequence[Tensor]) -> bytes:
         """The whole file."""
-        if result not in self._names:
+        if not all(result in self._names for result in results):
             raise Error("the layers' result does not depend on their input")
-        if self._ranges is not None and len(self._ranges) != self._convolutions:
+        if self._ranges is not None and len(self._ranges) > self._convolutions:
             raise Error(f"the calibration is of {len(self._ranges)} convolutions; expected {self._convolutions}")
         helper, real = self._onnx.helper, self._onnx.TensorProto.FLOAT
+        outputs = _numbered(OUTPUT, len(results))
+        for result, name in zip(results, outputs, strict=True):
+            self._nodes.append(helper.make_node("Identity", [self._names[result]], [name]))
         ends = [
-            [helper.make_tensor_value_info(name, real, list(end.shape))]
-            for name, end in ((INPUT, example), (OUTPUT, result))
+            [helper.make_tensor_value_info(name, real, list(end.shape)) for name, end in zip(names, given, strict=True)]
+            for names, given in ((_numbered(INPUT, len(examples)), examples), (outputs, results))
         ]
-        self._nodes.append(helper.make_node("Identity", [self._names[result]], [OUTPUT]))
         graph = helper.make_graph(self._nodes, "layers", *ends, self._constants)
         opset = [helper.make_opsetid("", OPSET)]
         serialized: bytes = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION).SerializeToString()
@@ -205,16 +227,61 @@ def _convolution(
     return to.add("Conv", inputs, strides=stride, pads=[*padding, *padding], dilations=dilation, group=groups)
 
 
+def _permuted(to: _Recorder, result: Tensor, picture: Tensor, order: list[int]) -> str:
+    return to.permuted(to.of(picture), order)
+
+
+def _exchanged(to: _Recorder, result: Tensor, picture: Tensor, first: int, second: int) -> str:
+    order = list(range(picture.dim()))
+    order[first], order[second] = order[second], order[first]
+    return to.permuted(to.of(picture), order)
+
+
+def _reshaped(to: _Recorder, result: Tensor, picture: Tensor, size: list[int]) -> str:
+    return to.add("Reshape", [to.of(picture), to.constant(np.array(result.shape, np.int64))])
+
+
+def _sum_with_matrix_product(to: _Recorder, result: Tensor, bias: Tensor, first: Tensor, second: Tensor) -> str:
+    return to.add("Add", [to.add("MatMul", [to.of(first), to.of(second)]), to.of(bias)])
+
+
+def _of_two(kind: str) -> Rule:
+    def rule(to: _Recorder, result: Tensor, first: Tensor, second: Tensor) -> str:
+        return to.add(kind, [to.of(first), to.of(second)])
+
+    return rule
+
+
+def _sum_with_product(to: _Recorder, result: Tensor, first: Tensor, second: Tensor, third: Tensor) -> str:
+    return to.add("Add", [to.of(first), to.add("Mul", [to.of(second), to.of(third)])])
+
+
+def _softmax(to: _Recorder, result: Tensor, picture: Tensor, dimension: int, is_half: bool) -> str:
+    return to.add("Softmax", [to.of(picture)], axis=dimension)
+
+
+def _length(
+    to: _Recorder, result: Tensor, picture: Tensor, power: float, dimensions: list[int], are_kept: bool = False
+) -> str:
+    if power != 2:
+        raise Error(f"a norm of power {power} has no counterpart in ONNX here")
+    return to.add("ReduceL2", [to.of(picture), to.constant(np.array(dimensions, np.int64))], keepdims=int(are_kept))
+
+
+def _at_least(to: _Recorder, result: Tensor, picture: Tensor, low: float) -> str:
+    return to.add("Max", [to.of(picture), to.constant(np.array(low, np.float32))])
+
+
+def _expanded(to: _Recorder, result: Tensor, picture: Tensor, size: object) -> str:
+    return to.add("Expand", [to.of(picture), to.constant(np.array(result.shape, np.int64))])
+
+
 def _relu(to: _Recorder, result: Tensor, picture: Tensor) -> str:
     return to.add("Relu", [to.of(picture)])
 
 
 def _clip(to: _Recorder, result: Tensor, picture: Tensor, low: float = -1.0, high: float = 1.0) -> str:
     return to.add("Clip", [to.of(picture), *(to.constant(np.array(limit, np.float32)) for limit in (low, high))])
-
-
-def _sum(to: _Recorder, result: Tensor, first: Tensor, second: Tensor) -> str:
-    return to.add("Add", [to.of(first), to.of(second)])
 
 
 def _concatenation(to: _Recorder, result: Tensor, parts: list[Tensor], dimension: int = 0) -> str:
@@ -266,10 +333,6 @@ def _largest(
     return to.add("MaxPool", [to.of(picture)], kernel_shape=size, strides=stride, pads=[*padding, *padding])
 
 
-def _shuffled(to: _Recorder, result: Tensor, picture: Tensor, fineness: int) -> str:
-    return to.add("DepthToSpace", [to.of(picture)], blocksize=fineness, mode="CRD")
-
-
 def _itself(to: _Recorder, result: Tensor, picture: Tensor) -> str:
     return to.of(picture)
 
@@ -288,15 +351,26 @@ _RULES: Final[dict[Any, Rule]] = {
     _aten.relu_: _relu,
     _aten.hardtanh: _clip,
     _aten.hardtanh_: _clip,
-    _aten.add: _sum,
-    _aten.add_: _sum,
+    _aten.add: _of_two("Add"),
+    _aten.add_: _of_two("Add"),
+    _aten.div: _of_two("Div"),
+    _aten.addcmul: _sum_with_product,
+    _aten._softmax: _softmax,
+    _aten.linalg_vector_norm: _length,
+    _aten.clamp_min: _at_least,
+    _aten.expand: _expanded,
+    _aten.permute: _permuted,
+    _aten.transpose: _exchanged,
+    _aten.view: _reshaped,
+    _aten._unsafe_view: _reshaped,
+    _aten.addmm: _sum_with_matrix_product,
+    _aten.mm: _of_two("MatMul"),
     _aten.cat: _concatenation,
     _aten.upsample_bilinear2d: _enlarged,
     _aten._adaptive_avg_pool2d: _pooled,
     _aten.mean: _mean,
     _aten.constant_pad_nd: _padded,
     _aten.max_pool2d_with_indices: _largest,
-    _aten.pixel_shuffle: _shuffled,
     _aten.as_strided_: _laid_out,
     _aten.detach: _itself,
     _aten.clone: _itself,

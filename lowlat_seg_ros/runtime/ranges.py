@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 LEFT_OUT: Final = 1e-4  # of a picture's values at either end: a few far ones would make the steps of all others coarse
@@ -34,7 +34,7 @@ class RangesSeen:
     def __init__(self) -> None:
         self._ends: list[list[tuple[float, float]]] = []  # of each convolution, one a picture
 
-    def look(self, layers: nn.Module, layers_input: Tensor) -> None:
+    def look(self, layers: Callable[[Tensor], object], layers_input: Tensor) -> None:
         """Run the layers once, in torch."""
         seen = _Seen()
         with torch.inference_mode(False), torch.no_grad(), seen:  # as ``onnx_program`` writes them

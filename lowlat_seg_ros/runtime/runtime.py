@@ -7,7 +7,7 @@ import importlib.util
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -15,11 +15,12 @@ from torch import Tensor
 
 from lowlat_seg_ros.errors import in_one_line
 from lowlat_seg_ros.runtime import machine
-from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile
+from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile, Shapes
 
 Grid = tuple[int, int]  # (height, width) of the features
-Session = Callable[[NDArray[Any]], NDArray[Any]]
-"""A network made ready for one thread and one size: its input to its first output."""
+Step = TypeVar("Step")  # of a network, whatever names it
+Session = Callable[..., list[NDArray[Any]]]
+"""A network made ready for one thread and one size: its inputs, arrays, to its outputs, in memory of their own."""
 
 INSTRUCTIONS: Final = {"int8": machine.INT8_PRODUCTS, "bf16": machine.BF16_PRODUCTS, "fp16": machine.FP16_PRODUCTS}
 
@@ -34,12 +35,12 @@ class Runtime(Protocol):
         """Why it cannot serve here in that precision, in words; empty where it can."""
         ...
 
-    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shape: tuple[int, ...]) -> Session:
+    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes) -> Session:
         """A session for the calling thread alone.
 
         Args:
             threads: within one operator.
-            shape: of the input.
+            shapes: of the inputs.
 
         Raises:
             Error: it cannot take the network.
@@ -48,45 +49,49 @@ class Runtime(Protocol):
 
 
 class InThread:
-    """A network in a runtime, as a ``Session`` for every thread and size: each is made when it is first asked for."""
+    """A network in a runtime, as a ``Session`` for every thread and sizes: each is made when it is first asked for."""
 
     def __init__(self, network: Layers | OnnxFile, runtime: Runtime, precision: str) -> None:
         self._network, self._runtime, self._precision = network, runtime, precision
         self._of_thread = threading.local()
 
-    def __call__(self, fed: NDArray[Any]) -> NDArray[Any]:
-        return self.session(fed.shape)(fed)
+    def __call__(self, *fed: NDArray[Any]) -> list[NDArray[Any]]:
+        return self.session(tuple(each.shape for each in fed))(*fed)
 
-    def session(self, shape: tuple[int, ...]) -> Session:
-        """This thread's for inputs of that shape; raises Error where the runtime cannot take the network."""
-        sessions: dict[str, Session] = self._of_thread.__dict__
+    def session(self, shapes: Shapes) -> Session:
+        """This thread's for inputs of those shapes; raises Error where the runtime cannot take the network."""
+        sessions: dict[tuple[int, Shapes], Session] = self._of_thread.__dict__.setdefault("sessions", {})
         threads = torch.get_num_threads()
-        key = f"{shape} on {threads}"
-        if key not in sessions:
-            sessions[key] = self._runtime.open(self._network, self._precision, threads, shape)
-        return sessions[key]
+        if (threads, shapes) not in sessions:
+            sessions[threads, shapes] = self._runtime.open(self._network, self._precision, threads, shapes)
+        return sessions[threads, shapes]
 
 
-class LayersInRuntime:
-    """A ``Runner``: one track's layers, made ready for each size when it first comes."""
+class LayersInRuntime(Generic[Step]):
+    """A ``Runner``: one track's steps, each made ready for each size when it first comes."""
 
-    def __init__(self, layers_of: Callable[[tuple[int, ...], Grid], Layers], runtime: Runtime, precision: str) -> None:
+    def __init__(self, layers_of: Callable[[Step, Grid, Shapes], Layers], runtime: Runtime, precision: str) -> None:
+        """``layers_of``: their pictures are (1, h, w, C)."""
         self._layers_of, self._runtime, self._precision = layers_of, runtime, precision
-        self._sized: dict[tuple[tuple[int, ...], Grid], InThread] = {}
+        self._sized: dict[tuple[Step, Grid, Shapes], InThread] = {}
 
-    def __call__(self, layers_input: Tensor, grid: Grid) -> Tensor:
-        """(1, C, h, w) float32 to (1, C', *grid), channels last."""
-        found = torch.from_numpy(self._for(tuple(layers_input.shape), grid)(layers_input.float().cpu().numpy()))
-        return found.to(layers_input.device).contiguous(memory_format=torch.channels_last)
+    def __call__(self, step: Step, grid: Grid, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """(1, C, h, w) float32 each, channels last in memory."""
+        device = inputs[0].device
+        fed = [picture.permute(0, 2, 3, 1).contiguous().float().cpu().numpy() for picture in inputs]
+        found = self._for(step, grid, tuple(each.shape for each in fed))(*fed)
+        return tuple(torch.from_numpy(each).permute(0, 3, 1, 2).to(device) for each in found)
 
-    def open(self, shape: tuple[int, ...], grid: Grid) -> None:
-        """Make it ready for this thread and inputs of that shape; raises Error."""
-        self._for(shape, grid).session(shape)
+    def open(self, step: Step, grid: Grid, inputs: tuple[Tensor, ...]) -> None:
+        """Make a step ready for this thread and inputs (1, C, h, w) of those sizes; raises Error."""
+        shapes = tuple(tuple(picture.permute(0, 2, 3, 1).shape) for picture in inputs)
+        self._for(step, grid, shapes).session(shapes)
 
-    def _for(self, shape: tuple[int, ...], grid: Grid) -> InThread:
-        if (shape, grid) not in self._sized:
-            self._sized[shape, grid] = InThread(self._layers_of(shape, grid), self._runtime, self._precision)
-        return self._sized[shape, grid]
+    def _for(self, step: Step, grid: Grid, shapes: Shapes) -> InThread:
+        sized = step, grid, shapes
+        if sized not in self._sized:
+            self._sized[sized] = InThread(self._layers_of(*sized), self._runtime, self._precision)
+        return self._sized[sized]
 
 
 def why_not_installed(module: str, remedy: str, load: Callable[[], object] | None = None) -> str:

@@ -21,6 +21,7 @@ class FeatureHead(NamedTuple):
     stride: int  # pixels of the image per element of the feature
     classify: Callable[[Tensor], Tensor]  # F_h, (B, C_h, h, w), accurate or carried, to logits (B, classes, …)
     classify_beside: Callable[[Tensor, Tensor], Tensor] | None = None  # F_h and F_l side by side, where it was trained
+    classify_folded: Callable[[Tensor], Tensor] | None = None  # as ``classify``, before ``fast.motion.unfold``
 
 
 @runtime_checkable

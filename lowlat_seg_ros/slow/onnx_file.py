@@ -222,7 +222,7 @@ class OnnxRunner:
         laid_out = pixels.permute(0, 2, 3, 1) if self._is_channels_last else pixels
         values = laid_out.round() if self._dtype == np.uint8 else laid_out
         fed = np.ascontiguousarray(values.cpu().numpy().astype(self._dtype))
-        return self._as_logits(self._run(fed)).to(self._device)
+        return self._as_logits(self._run(fed)[0]).to(self._device)
 
     def placed(self, wish: Wish, device: torch.device) -> tuple[OnnxRunner, Choice]:
         """Itself, or a runner in another runtime. Raises ParameterError where that cannot be."""

@@ -47,7 +47,7 @@ class BaseStage:
             return label_loss(network(images), labels, self.weights)
         low = network.tracks.low(images)
         full_loss = label_loss(network.classify(network.high_features(images, low)), labels, self.weights)
-        return full_loss + FAST_SHARE * label_loss(network.fast_classifier(low), labels, self.weights)
+        return full_loss + FAST_SHARE * label_loss(network.classify_low(low), labels, self.weights)
 
     def logits(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
         return network(batch[0])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from lowlat_seg_ros.fast.motion import unfold
 from lowlat_seg_ros.models.inference import prepare_for_inference
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 
@@ -24,7 +25,7 @@ class FrozenBase:
 
     def __init__(self, network: SegmentationNetwork) -> None:
         self._tracks = prepare_for_inference(copy.deepcopy(network.tracks))
-        self._classifier: nn.Module = prepare_for_inference(copy.deepcopy(network.classifier))
+        self._classifier = prepare_for_inference(copy.deepcopy(network.classifier))
 
     @torch.no_grad()
     def low(self, image: Tensor) -> Tensor:
@@ -47,5 +48,6 @@ class FrozenBase:
     @torch.no_grad()
     def label_map(self, high: Tensor, size: torch.Size) -> Tensor:
         """The base network's labels, (B, H, W), ``size`` being (H, W) in pixels."""
-        enlarged = functional.interpolate(self._classifier(high), size, mode="bilinear", align_corners=False)
+        logits = unfold(self._classifier(high), self._classifier.subpixels)
+        enlarged = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         return enlarged.argmax(dim=1)
