@@ -1,7 +1,8 @@
 """Sl and Sh in every runtime and precision that serves here, in turn: `python -m bench.runtimes`.
 
-Sl with the one-frame parts of both predictors. Each alone on one thread and on two, and each beside the other's load in the same runtime, as in the node: Sl at 15 Hz
-on one thread, Sh over and over in a nice thread. CPU milliseconds are the process's, whoever else is on its cores.
+Sl with the one-frame parts of both predictors. Each alone on one thread and on two, and each beside the other's load in
+the same runtime, as in the node: Sl at 15 Hz on one thread, Sh over and over in a nice thread. CPU milliseconds are the
+process's, whoever else is on its cores.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _run(request: Any, *fed: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _outputs_of_own(request: Any) -> list[NDArray[Any]]:
-    """Memory of this run's own for what it gives, which is then not copied; empty where its size is not known before."""
+    """New memory for what it gives, which is then not copied; none where its size is not known before."""
     ends = request.get_compiled_model().outputs
     if any(end.get_partial_shape().is_dynamic for end in ends):
         return []
