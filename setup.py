@@ -21,6 +21,7 @@ KERNELS = Extension(
         "src/halved_image.cpp",
         "src/labels_from_logits.cpp",
         "src/matched_transport.cpp",
+        "src/optical_flow.cpp",
         "src/spatially_variant_convolution.cpp",
         "src/used_cpu.cpp",
     ],

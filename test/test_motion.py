@@ -13,9 +13,10 @@ from small_networks import small_network
 from stream_setup import INPUT_SIZE, LabelsByHand
 
 from lowlat_seg_ros.fast import adaptive
-from lowlat_seg_ros.fast.motion import Motion, MotionEstimator, carry, motion_on_grid
+from lowlat_seg_ros.fast.motion import Motion, MotionEstimator, carry, flow_by_opencv, motion_on_grid
 from lowlat_seg_ros.fast.pictures import label_image
 from lowlat_seg_ros.fast.registry import build_propagation
+from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
@@ -41,6 +42,14 @@ def between(key: Frame, current: Frame) -> Motion:
     return estimator.between(estimator.picture(key), estimator.picture(current))
 
 
+@pytest.fixture(params=["in C++", "by OpenCV"])
+def each_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours, and what takes over where that is not built."""
+    if request.param == "by OpenCV":
+        monkeypatch.setattr(cpp, "find_library", lambda: None)
+
+
+@pytest.mark.usefixtures("each_search")
 def test_the_flow_leads_back_to_where_things_were() -> None:
     motion = between(scene(), scene(right=8, down=-4))
     inside = motion.flow[20:-20, 20:-20]  # half the size: 4 pixels to the left, 2 down
@@ -64,6 +73,7 @@ def test_a_change_of_colour_alone_is_doubted() -> None:
     assert between(key, other).doubt.mean() > 0.5
 
 
+@pytest.mark.usefixtures("each_search")
 def test_a_small_thing_that_has_moved_far_is_found_from_where_it_was_a_frame_ago() -> None:
     estimator = MotionEstimator(SIZE)
     thing = np.random.default_rng(1).integers(0, 256, (6, 6, 3), dtype=np.uint8).repeat(6, axis=0).repeat(6, axis=1)
@@ -82,6 +92,36 @@ def test_a_small_thing_that_has_moved_far_is_found_from_where_it_was_a_frame_ago
     assert abs(np.median(at_once.flow[of_thing][..., 0]) - -24) > 10
 
 
+def test_a_part_of_a_pixel_is_found_as_well_as_by_opencv() -> None:
+    """Of a turned and enlarged picture, where each place has another motion that is known."""
+    coarse = np.random.default_rng(0).integers(0, 256, (30, 40), dtype=np.uint8)
+    key = np.asarray(cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC), np.uint8)
+    back = cv2.getRotationMatrix2D((80, 60), 2.0, 1.03)  # from a place to where it was
+    turned = cv2.warpAffine(key, back, (160, 120), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    current = np.asarray(turned, np.uint8)
+    rows, columns = np.mgrid[:120, :160].astype(np.float32)
+    places = np.stack([columns, rows], axis=-1)
+    expected = np.append(places, np.ones((120, 160, 1)), axis=-1) @ back.T - places
+    ours, theirs = (
+        np.linalg.norm(find(current, key, np.zeros_like(places)) - expected, axis=-1)[16:-16, 16:-16].mean()
+        for find in (cpp.find_flow, flow_by_opencv)
+    )
+    assert ours < 0.2 and ours < theirs + 0.02
+
+
+@pytest.mark.parametrize("start", [0.0, 1e6, -1e30])
+@pytest.mark.parametrize("contrast", [0, 255])
+def test_wherever_a_search_begins_its_flow_is_finite(start: float, contrast: int) -> None:
+    key, current = (contrast * np.random.default_rng(0).integers(0, 2, (2, 37, 53), dtype=np.uint8)).astype(np.uint8)
+    assert np.isfinite(cpp.find_flow(current, key, np.full((37, 53, 2), start, np.float32))).all()
+
+
+def test_where_there_is_nothing_to_see_nothing_moves() -> None:
+    grey = np.full((48, 64), 100, np.uint8)
+    start = np.full((48, 64, 2), (3.0, -2.0), np.float32)
+    assert np.abs(cpp.find_flow(grey, grey, start) - start).max() < 1e-3
+
+
 def test_what_was_looked_at_before_changes_nothing() -> None:
     """OpenCV's estimator remembers where it last began."""
     used, fresh = MotionEstimator(SIZE), MotionEstimator(SIZE)
@@ -90,6 +130,7 @@ def test_what_was_looked_at_before_changes_nothing() -> None:
     assert np.array_equal(used.between(key, current).flow, fresh.between(key, current).flow)
 
 
+@pytest.mark.usefixtures("each_search")
 @pytest.mark.parametrize("size", [(1, 1), (9, 40), (32, 32), (33, 57), (64, 48)])
 def test_the_smallest_inputs_have_a_motion_too(size: tuple[int, int]) -> None:
     estimator = MotionEstimator(size)

@@ -47,17 +47,13 @@ class Motion(NamedTuple):
 class MotionEstimator:
     """Dense optical flow between two pictures of one camera.
 
-    DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) from OpenCV, on the CPU whatever the
-    network runs on. Not thread-safe.
+    DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) in C++ (``src/optical_flow.cpp``),
+    where that is not built OpenCV's, on the CPU whatever the network runs on. Not thread-safe.
     """
 
     def __init__(self, input_size: Size) -> None:
         """``input_size``: (width, height) in pixels of the network's input."""
         self._size = tuple(max(SMALLEST_PICTURE, round(PICTURE_SCALE * pixels)) for pixels in input_size)
-        # The preset without its variational refinement, which takes half of its time and gains nothing here.
-        self._estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        self._estimator.setFinestScale(FINEST_SCALE)
-        self._estimator.setVariationalRefinementIterations(0)
         columns, rows = np.meshgrid(*(np.arange(pixels, dtype=np.float32) for pixels in self._size))
         self._places = np.stack([columns, rows], axis=-1)
         difference = np.arange(256, dtype=np.float32)
@@ -75,9 +71,9 @@ class MotionEstimator:
                 far is found by many small steps where one large one would miss it.
         """
         key_grey, grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (key, current))
-        # Copied, since OpenCV writes the result over it. Without one OpenCV would begin with that of an earlier call.
-        first_flow = np.zeros_like(self._places) if start is None else start.flow.copy()
-        flow = np.asarray(self._estimator.calc(grey, key_grey, first_flow), np.float32)
+        first_flow = np.zeros_like(self._places) if start is None else start.flow
+        find = cpp.find_flow if cpp.can_run() else flow_by_opencv
+        flow = find(np.asarray(grey, np.uint8), np.asarray(key_grey, np.uint8), first_flow)
         return Motion(flow, self._doubt(key, current, self._places + flow))
 
     def _doubt(
@@ -88,6 +84,17 @@ class MotionEstimator:
         red, green, blue = cv2.split(cv2.absdiff(carried, current))
         difference = cv2.blur(cv2.max(cv2.max(red, green), blue), (DOUBT_WINDOW, DOUBT_WINDOW))
         return np.asarray(cv2.LUT(difference, self._doubt_of_difference), np.float32)
+
+
+def flow_by_opencv(
+    current: NDArray[np.uint8], key: NDArray[np.uint8], start: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """As ``cpp.find_flow``; the two do not find just the same."""
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    estimator.setFinestScale(FINEST_SCALE)
+    # It takes half of the preset's time and gains nothing here.
+    estimator.setVariationalRefinementIterations(0)
+    return np.asarray(estimator.calc(current, key, start.copy()), np.float32)  # written over it
 
 
 class FoundMotion(NamedTuple):

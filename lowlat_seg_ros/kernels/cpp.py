@@ -49,6 +49,10 @@ class CarriedSizes(ctypes.Structure):
     _fields_ = _integers("height", "width", "classes", "coarse_height", "coarse_width", "fineness")
 
 
+class FlowSize(ctypes.Structure):
+    _fields_ = _integers("height", "width")
+
+
 class TrainingSizes(ctypes.Structure):
     _fields_ = [
         *_integers("inputs", "parts", "classes", "batch", "step"),
@@ -181,6 +185,20 @@ def carry_logits(
     sizes = CarriedSizes(height, width, classes, *coarse_size, width // logits.shape[-1])
     _library().carry_logits(*(_address(picture) for picture in pictures), sizes, _threads())
     return result
+
+
+def find_flow(current: NDArray[np.uint8], key: NDArray[np.uint8], start: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Dense optical flow, (h, w, 2), x and y in pixels from each place of ``current`` to where it is in ``key``.
+
+    Args:
+        current, key: (h, w), grey, at least 8 pixels a side.
+        start: (h, w, 2), where the search begins; finite.
+    """
+    flow = np.array(start, np.float32, order="C")
+    pictures = np.ascontiguousarray(current), np.ascontiguousarray(key)
+    addresses = (ctypes.c_void_p(array.ctypes.data) for array in (*pictures, flow))
+    _library().find_flow(*addresses, FlowSize(*current.shape))
+    return flow
 
 
 def step_classifier(
