@@ -235,11 +235,11 @@ def test_half_precision_learns_about_the_same(name: str, tmp_path: Path) -> None
 
     Each layer rounds by less than a 256th, and independent roundings add up as the root of their number.
     """
-    layers = sum(isinstance(module, nn.Conv2d) for module in fresh_network().modules())
+    layers = sum(isinstance(module, nn.Conv2d) for module in fresh_network(name).modules())
     losses = []
     for precision in (None, torch.bfloat16):
         folder = tmp_path / str(precision)
-        train_in(folder, fresh_network(), name, mixed_precision=precision)
+        train_in(folder, fresh_network(name), name, mixed_precision=precision)
         losses.append([float(line.split(",")[1]) for line in (folder / "epochs.csv").read_text().splitlines()[1:]])
     assert losses[1] == pytest.approx(losses[0], rel=layers**0.5 / 256) and losses[0] != losses[1]
 
