@@ -6,8 +6,11 @@
 // key_guidance, guidance  (h, w, G), unit length at each place
 // prior                   (H_K * H_K), of each tap, (u, v) row by row from (-D, -D)
 // features, results       (h, w, C) of each, the channels of a place side by side
+// sensitivity, gate       (G) and (h, w), or null: 0 where the key frame's guidance, moved too, is the current one, towards
+//                         1 the more they differ, each channel's difference times its sensitivity
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "vectors.hpp"
@@ -23,6 +26,11 @@ struct Moved {
   const float* feature;
   float* result;
   int64_t channels;
+};
+
+struct Gate {
+  const float *key_guidance, *guidance, *sensitivity;
+  float* result;
 };
 
 constexpr int64_t WIDEST = 16;  // lanes of any vector: rows are padded to whole vectors
@@ -57,21 +65,26 @@ struct MatchedTransport {
   const float* prior;
   const Moved* moved;
   int64_t moved_count;
+  Gate gate;
 
   int64_t kernel_size() const { return 2 * size.reach + 1; }
 
   template <Cpu CPU>
   ALWAYS_INLINE void compute(int64_t first_row, int64_t end_row) const {
     constexpr int64_t lanes = LANES<float, CPU>;
-    std::vector<float> weights(kernel_size() * kernel_size() * lanes);
+    std::vector<float> weights(kernel_size() * kernel_size() * lanes), moved_guidance(lanes * size.guidance_channels);
     for (int64_t row = first_row; row < end_row; ++row) {
       for (int64_t column = 0; column < size.width; column += lanes) {
         correlate<CPU>(row, column, weights.data());
         soften<CPU>(weights.data());
         const int64_t end = std::min(column + lanes, size.width);
         for (int64_t index = 0; index < moved_count; ++index) {
-          gather<CPU>(moved[index], row, column, end, weights.data());
+          gather<CPU>(moved[index], row, column, end, weights.data(), row * size.width);
         }
+        if (gate.result == nullptr) continue;
+        const Moved guidance{gate.key_guidance, moved_guidance.data(), size.guidance_channels};
+        gather<CPU>(guidance, row, column, end, weights.data(), -column);
+        open_gate<CPU>(row, column, end, moved_guidance.data());
       }
     }
   }
@@ -129,28 +142,65 @@ struct MatchedTransport {
     }
   }
 
-  // The places `column` to `end` of a row of one result.
+  // How far the current guidance is from the moved one, at the places `column` to `end` of a row.
+  template <Cpu CPU>
+  ALWAYS_INLINE void open_gate(int64_t row, int64_t column, int64_t end, const float* moved_guidance) const {
+    const int64_t channels = size.guidance_channels;
+    float exponents[LANES<float, CPU>] = {};
+    for (int64_t place = column; place < end; ++place, moved_guidance += channels) {
+      const float* guidance = gate.guidance + (row * size.width + place) * channels;
+      Row sums = {};
+      int64_t channel = 0;
+      for (; channel + ROW <= channels; channel += ROW) {
+        const Row difference = load_row(guidance + channel) - load_row(moved_guidance + channel);
+        sums += load_row(gate.sensitivity + channel) * (difference < 0 ? -difference : difference);
+      }
+      float total = sum(sums);
+      for (; channel < channels; ++channel) {
+        total += gate.sensitivity[channel] * std::abs(guidance[channel] - moved_guidance[channel]);
+      }
+      exponents[place - column] = -total;
+    }
+    const Vector<float, CPU> exponent = load<float, CPU>(exponents);
+    Vector<float, CPU> closed = exponential<CPU>(exponent);
+    closed = exponent == exponent ? closed : exponent;  // nan
+    for (int64_t place = column; place < end; ++place) {
+      gate.result[row * size.width + place] = 1.0f - closed[place - column];
+    }
+  }
+
+  static constexpr int64_t ROW = 8;
+  using Row = VectorOf<float, 4 * ROW>::type;
+
+  static ALWAYS_INLINE Row load_row(const float* from) {
+    Row row;
+    std::memcpy(&row, from, sizeof row);
+    return row;
+  }
+
+  // The places `column` to `end` of a row of one result, in which they stand `shift` places on.
   template <Cpu CPU>
   ALWAYS_INLINE void gather(
-      const Moved& picture, int64_t row, int64_t column, int64_t end, const float* weights) const {
+      const Moved& picture, int64_t row, int64_t column, int64_t end, const float* weights, int64_t shift) const {
     constexpr int64_t lanes = LANES<float, CPU>;
     const int64_t channels = picture.channels;
     int64_t channel = 0;
     for (; channel + 6 * lanes <= channels; channel += 6 * lanes) {
-      gather_channels<CPU, 6>(picture, row, column, end, weights, channel);
+      gather_channels<CPU, 6>(picture, row, column, end, weights, channel, shift);
     }
     for (; channel + 2 * lanes <= channels; channel += 2 * lanes) {
-      gather_channels<CPU, 2>(picture, row, column, end, weights, channel);
+      gather_channels<CPU, 2>(picture, row, column, end, weights, channel, shift);
     }
     for (; channel + lanes <= channels; channel += lanes) {
-      gather_channels<CPU, 1>(picture, row, column, end, weights, channel);
+      gather_channels<CPU, 1>(picture, row, column, end, weights, channel, shift);
     }
-    for (; channel < channels; ++channel) gather_one_channel<CPU>(picture, row, column, end, weights, channel);
+    for (; channel < channels; ++channel) gather_one_channel<CPU>(picture, row, column, end, weights, channel, shift);
   }
 
   template <Cpu CPU, int VECTORS>
   ALWAYS_INLINE void gather_channels(
-      const Moved& picture, int64_t row, int64_t column, int64_t end, const float* weights, int64_t channel) const {
+      const Moved& picture, int64_t row, int64_t column, int64_t end, const float* weights, int64_t channel,
+      int64_t shift) const {
     constexpr int64_t lanes = LANES<float, CPU>;
     for (int64_t place = column; place < end; ++place) {
       Vector<float, CPU> sums[2][VECTORS] = {};
@@ -161,7 +211,7 @@ struct MatchedTransport {
           sums[half][index] += weight * load<float, CPU>(from + channel + index * lanes);
         }
       });
-      float* target = picture.result + (row * size.width + place) * picture.channels + channel;
+      float* target = picture.result + (place + shift) * picture.channels + channel;
 #pragma GCC unroll 6
       for (int index = 0; index < VECTORS; ++index) store(target + index * lanes, sums[0][index] + sums[1][index]);
     }
@@ -169,12 +219,13 @@ struct MatchedTransport {
 
   template <Cpu CPU>
   ALWAYS_INLINE void gather_one_channel(
-      const Moved& picture, int64_t row, int64_t column, int64_t end, const float* weights, int64_t channel) const {
+      const Moved& picture, int64_t row, int64_t column, int64_t end, const float* weights, int64_t channel,
+      int64_t shift) const {
     for (int64_t place = column; place < end; ++place) {
       float sum = 0;
       for_each_tap<CPU>(picture, row, place, weights + (place - column), [&](int, float weight, const float* from)
           ALWAYS_INLINE_LAMBDA { sum += weight * from[channel]; });
-      picture.result[(row * size.width + place) * picture.channels + channel] = sum;
+      picture.result[(place + shift) * picture.channels + channel] = sum;
     }
   }
 
@@ -203,8 +254,9 @@ struct MatchedTransport {
 
 extern "C" __attribute__((visibility("default"))) void matched_transport(
     const float* key_guidance, const float* guidance, const float* prior, const Moved* moved, int64_t moved_count,
-    MatchSizes size, int thread_count) {
+    const float* sensitivity, float* gate, MatchSizes size, int thread_count) {
   const Planes key(key_guidance, size.height, size.width, size.guidance_channels, size.reach);
   const Planes current(guidance, size.height, size.width, size.guidance_channels, 0);
-  parallel_rows(size.height, thread_count, MatchedTransport{size, key, current, prior, moved, moved_count});
+  parallel_rows(size.height, thread_count, MatchedTransport{
+      size, key, current, prior, moved, moved_count, {key_guidance, guidance, sensitivity, gate}});
 }

@@ -8,7 +8,7 @@ from cpu_copies import CPU_COPIES, needs_library, running_copy
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.fast.adaptive import CorrelationKernels
+from lowlat_seg_ros.fast.adaptive import CorrelationKernels, GatedFusion
 from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.kernels.spatially_variant_convolution import spatially_variant_convolution
 
@@ -59,6 +59,24 @@ def test_it_is_what_the_three_steps_give(
         moved = kernels.transport(features, key, current)
     for result, expected in zip(moved, step_by_step(kernels, features, key, current), strict=True):
         torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cpu", CPU_COPIES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_gate_is_what_the_moved_guidance_opens(shape: tuple[int, int, int, int, tuple[int, ...]], cpu: str) -> None:
+    height, width, channels, kernel_size, feature_channels = shape
+    kernels, fusion = predictor(channels, kernel_size), GatedFusion(4, 4, channels).requires_grad_(False)
+    fusion.sensitivity.copy_(torch.linspace(-1, 2, channels))
+    key = unit_guidance(1, channels, height, width)
+    current = functional.normalize(key + 0.3 * unit_guidance(2, channels, height, width), dim=1)
+    current[1, :, 0, 0] = torch.nan
+    feature = torch.randn(2, feature_channels[0], height, width)
+    expected, moved_guidance = step_by_step(kernels, [feature, key], key, current)
+    with running_copy(cpu):
+        moved, gate = kernels.transport_and_compare(feature, key, current, fusion)
+    torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+    torch.testing.assert_close(gate, fusion.gate(moved_guidance, current), rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert bool(gate[1, 0, 0, 0].isnan())
 
 
 def test_sharp_kernels_move_a_feature_as_its_guidance_moved() -> None:

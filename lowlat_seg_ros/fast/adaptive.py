@@ -149,9 +149,25 @@ class CorrelationKernels(nn.Module):
         operands = *features, key_guidance, guidance, self.log_sharpness, self.prior
         if cpp.can_run(*operands) and not cpp.needs_gradient(*operands):
             sharpness = self.log_sharpness.exp().item()
-            return cpp.matched_transport(features, key_guidance, guidance, sharpness, self.prior)
+            return cpp.matched_transport(features, key_guidance, guidance, sharpness, self.prior)[0]
         kernels = self(key_guidance, guidance)
         return [spatially_variant_convolution(feature, kernels) for feature in features]
+
+    def transport_and_compare(
+        self, feature: Tensor, key_guidance: Tensor, guidance: Tensor, fusion: GatedFusion
+    ) -> tuple[Tensor, Tensor]:
+        """The same of one feature, and the fusion's gate for what the moved guidance and the current one differ in."""
+        sensitivity = fusion.sensitivity.abs()
+        operands = feature, key_guidance, guidance, self.log_sharpness, self.prior, sensitivity
+        if cpp.can_run(*operands) and not cpp.needs_gradient(*operands):
+            sharpness = self.log_sharpness.exp().item()
+            (moved,), gate = cpp.matched_transport(
+                [feature], key_guidance, guidance, sharpness, self.prior, sensitivity
+            )
+            assert gate is not None
+            return moved, gate
+        moved, moved_guidance = self.transport([feature, key_guidance], key_guidance, guidance)
+        return moved, fusion.gate(moved_guidance, guidance)
 
 
 class AdaptNet(nn.Sequential):

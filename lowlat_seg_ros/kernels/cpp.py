@@ -136,23 +136,31 @@ def convolution(name: str, first: Tensor, second: Tensor, like: Tensor, reach: i
 
 
 def matched_transport(
-    features: Sequence[Tensor], key_guidance: Tensor, guidance: Tensor, sharpness: float, prior: Tensor
-) -> list[Tensor]:
+    features: Sequence[Tensor],
+    key_guidance: Tensor,
+    guidance: Tensor,
+    sharpness: float,
+    prior: Tensor,
+    sensitivity: Tensor | None = None,
+) -> tuple[list[Tensor], Tensor | None]:
     """Features gathered by equation 1 with the kernels softmax(sharpness * correlation + prior), never written.
 
     Args:
         features: of the key frame, each (B, C, h, w) with a C of its own.
         key_guidance, guidance: (B, G, h, w), of the key frame and the current one.
         prior: (H_K * H_K), of each tap.
+        sensitivity: (G), of a gate.
 
     Returns:
-        What equation 1 makes of each feature, of the same shapes, channels last.
+        What equation 1 makes of each feature, of the same shapes, channels last; and the gate, (B, 1, h, w): 0 where
+        the key frame's guidance, moved likewise, is the current one, towards 1 the more they differ; None without one.
     """
     reach = round(prior.numel() ** 0.5) // 2
     batch, channels, height, width = guidance.shape
     key_guidance, guidance = channels_last(key_guidance), channels_last(guidance)
     sources = [channels_last(feature) for feature in features]
     results = [torch.empty_like(source) for source in sources]
+    gate = None if sensitivity is None else guidance.new_empty(batch, 1, height, width)
     sizes = MatchSizes(height, width, channels, reach, sharpness)
     for index in range(batch):
         moved = (Moved * len(sources))(
@@ -162,8 +170,9 @@ def matched_transport(
             )
         )
         operands = (_address(tensor) for tensor in (key_guidance[index], guidance[index], prior))
-        _library().matched_transport(*operands, moved, ctypes.c_int64(len(moved)), sizes, _threads())
-    return results
+        gates = _address(sensitivity), _address(None if gate is None else gate[index])
+        _library().matched_transport(*operands, moved, ctypes.c_int64(len(moved)), *gates, sizes, _threads())
+    return results, gate
 
 
 def carry_logits(

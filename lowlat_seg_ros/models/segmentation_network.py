@@ -148,24 +148,32 @@ class SegmentationNetwork(nn.Module):
 
         ``moved_guidance`` is the key frame's kernel guidance, moved as its F_h was; the paper's fusion does without.
         """
-        gate = None
-        if isinstance(self.fusion, GatedFusion):
-            gate = self.fusion.gate(moved_guidance, current.kernel_guidance)
+        gated = isinstance(self.fusion, GatedFusion)
+        return self._fused(propagated, current, self._gate(moved_guidance, current) if gated else None)
+
+    def _gate(self, moved_guidance: Tensor, current: LowFeatures) -> Tensor:
+        assert isinstance(self.fusion, GatedFusion)
+        return self.fusion.gate(moved_guidance, current.kernel_guidance)
+
+    def _fused(self, propagated: Tensor, current: LowFeatures, gate: Tensor | None) -> Propagated:
         gates = () if gate is None else (gate,)
         return Propagated(self._run(FUSE, grid_of(current.low), propagated, current.low, *gates)[0], gate)
 
     def propagate(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Propagated:
         """F_h of the current frame from the key frame's: transported, then fused (figure 4)."""
         if not isinstance(self.fusion, GatedFusion):
-            return self.fuse(self.transport(key_high, key, current), current, key.kernel_guidance)
-        propagated, moved_guidance = self._moved([key_high, key.kernel_guidance], key, current)
-        return self.fuse(propagated, current, moved_guidance)
+            return self._fused(self.transport(key_high, key, current), current, None)
+        propagated, gate = self.move(key_high, key, current)
+        return self._fused(propagated, current, gate)
 
     def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
         """Anything on the grid moved as F_h is, and the doubt of what came of it, (B, 1, h, w)."""
+        guidances = key.kernel_guidance, current.kernel_guidance
+        if isinstance(self.fusion, GatedFusion) and isinstance(self.kernel_predictor, CorrelationKernels):
+            return self.kernel_predictor.transport_and_compare(picture, *guidances, self.fusion)
         moved, guidance = self._moved([picture, key.kernel_guidance], key, current)
         if isinstance(self.fusion, GatedFusion):
-            return moved, self.fusion.gate(guidance, current.kernel_guidance)
+            return moved, self._gate(guidance, current)
         return moved, relative_difference(guidance, current.kernel_guidance)
 
     def forward(self, image: Tensor) -> Tensor:
