@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lowlat_seg_ros.data.documents import DocumentError, is_number, read_json
 from lowlat_seg_ros.fast.pictures import Preprocessor
+from lowlat_seg_ros.models.layers import grid_of
 from lowlat_seg_ros.runtime.ranges import Range, Ranges, RangesSeen
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def calibrate(network: SegmentationNetwork, pictures: Iterable[NDArray[np.uint8]
     tracks, low_seen, high_seen = network.tracks, RangesSeen(), RangesSeen()
     for picture in pictures:
         image = preprocess(picture)
-        low_input, grid = tracks.low_input(image).float(), tracks.grid(image)
+        low_input, grid = tracks.low_input(image).float(), grid_of(image, tracks.stride)
         low_seen.look(partial(tracks.low_of, grid=grid), low_input)
         high_seen.look(partial(tracks.high_of, grid=grid), _high_input(network, image, low_input))
     return Calibration(low_seen.ranges(), high_seen.ranges())
@@ -55,7 +56,7 @@ def calibrate(network: SegmentationNetwork, pictures: Iterable[NDArray[np.uint8]
 
 def _high_input(network: SegmentationNetwork, image: Tensor, low_input: Tensor) -> Tensor:
     tracks = network.tracks
-    low = tracks.low_of(low_input, tracks.grid(image)) if tracks.high_needs_low else None
+    low = tracks.low_of(low_input, grid_of(image, tracks.stride)) if tracks.high_needs_low else None
     return tracks.high_input(image, low).float()
 
 

@@ -8,6 +8,14 @@ from torch.nn import functional
 
 from lowlat_seg_ros.kernels import cpp
 
+Grid = tuple[int, int]  # (height, width) of the features
+
+
+def grid_of(picture: Tensor, stride: int = 1) -> Grid:
+    """Of the features of an image (B, 3, H, W), one each ``stride`` pixels; or of a feature."""
+    height, width = picture.shape[-2:]
+    return -(-height // stride), -(-width // stride)
+
 
 class Normalising(nn.Module):
     """(value - mean) / std in each channel, and another size.

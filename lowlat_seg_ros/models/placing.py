@@ -10,6 +10,7 @@ import torch
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.models.calibration import CALIBRATION_FILE
+from lowlat_seg_ros.models.layers import Grid, grid_of
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.models.steps import (
     LOOK_CLOSER,
@@ -22,7 +23,6 @@ from lowlat_seg_ros.models.steps import (
     StepLayers,
     Tensors,
 )
-from lowlat_seg_ros.models.tracks import Grid
 from lowlat_seg_ros.runtime.choice import (
     AS_LOADED,
     RUNTIMES,
@@ -118,7 +118,7 @@ class Placer:
         """The track's network itself; the steps after it are small, and of the same kinds of layers."""
         tracks, (width, height) = self._network.tracks, self._size
         image = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self._device)
-        grid = tracks.grid(image)
+        grid = grid_of(image, tracks.stride)
         if track == "fast":
             return SEE, grid, (tracks.low_input(image),)
         low = torch.zeros(1, tracks.low_channels, *grid, device=self._device)

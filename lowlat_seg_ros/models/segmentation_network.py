@@ -22,7 +22,7 @@ from lowlat_seg_ros.fast.frames import Answer, LowFeatures
 from lowlat_seg_ros.fast.motion import unfold
 from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.config import Colour, ModelConfig, SharedBackboneConfig
-from lowlat_seg_ros.models.layers import Classifier, Normalising
+from lowlat_seg_ros.models.layers import Classifier, Grid, Normalising, grid_of
 from lowlat_seg_ros.models.shared_backbone import SharedBackbone
 from lowlat_seg_ros.models.steps import (
     CLASSIFY,
@@ -38,7 +38,7 @@ from lowlat_seg_ros.models.steps import (
     Tensors,
     describe,
 )
-from lowlat_seg_ros.models.tracks import Grid, Tracks
+from lowlat_seg_ros.models.tracks import Tracks
 from lowlat_seg_ros.models.two_networks import TwoNetworks
 from lowlat_seg_ros.slow.network import FeatureHead
 
@@ -104,7 +104,7 @@ class SegmentationNetwork(nn.Module):
 
     def low_features(self, image: Tensor) -> LowFeatures:
         """Sl. ``image`` is (B, 3, H, W), RGB: uint8, or float and normalised by the config's mean and std."""
-        return LowFeatures(*self._run(SEE, self.tracks.grid(image), self.tracks.low_input(image)))
+        return LowFeatures(*self._run(SEE, grid_of(image, self.stride), self.tracks.low_input(image)))
 
     def describe(self, low: Tensor) -> LowFeatures:
         """F_l with both predictors' one-frame parts."""
@@ -115,7 +115,7 @@ class SegmentationNetwork(nn.Module):
         return self._look_closer(image, low)
 
     def _look_closer(self, image: Tensor, low: Tensor | None) -> Tensor:
-        return self._run(LOOK_CLOSER, self.tracks.grid(image), self.tracks.high_input(image, low))[0]
+        return self._run(LOOK_CLOSER, grid_of(image, self.stride), self.tracks.high_input(image, low))[0]
 
     def classify(self, high: Tensor) -> Tensor:
         """Logits of an F_h, (B, classes, r h, r w), r the config's ``subpixels``."""
@@ -180,7 +180,7 @@ class SegmentationNetwork(nn.Module):
         """The full network on one frame: Sl where Sh needs it, Sh, classifier; logits (B, classes, r h, r w)."""
         low = None
         if self.tracks.high_needs_low:
-            low = self._run(SEE_LITTLE, self.tracks.grid(image), self.tracks.low_input(image))[0]
+            low = self._run(SEE_LITTLE, grid_of(image, self.stride), self.tracks.low_input(image))[0]
         return self.classify(self._look_closer(image, low))
 
     def forward_fast(self, image: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class SegmentationNetwork(nn.Module):
         It helps Sl to learn (the auxiliary loss of Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section
         3.3), and it is what the two tracks must beat.
         """
-        folded = self._run(SEE_ALONE, self.tracks.grid(image), self.tracks.low_input(image))[0]
+        folded = self._run(SEE_ALONE, grid_of(image, self.stride), self.tracks.low_input(image))[0]
         return unfold(folded, self.config.subpixels)
 
     def _run(self, step: Step, grid: Grid, *inputs: Tensor) -> Tensors:
@@ -204,11 +204,6 @@ def relative_difference(first: Tensor, second: Tensor) -> Tensor:
         value.abs().sum(dim=1, keepdim=True) for value in (first - second, torch.cat([first, second], 1))
     )
     return difference / size.clamp(min=TINY)
-
-
-def grid_of(feature: Tensor) -> Grid:
-    """(height, width) of a feature."""
-    return feature.shape[-2], feature.shape[-1]
 
 
 def build_tracks(config: ModelConfig) -> Tracks:

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from lowlat_seg_ros.models.backbone import build_split_backbone
 from lowlat_seg_ros.models.config import ConfigError, SharedBackboneConfig
-from lowlat_seg_ros.models.layers import Normalising, PyramidPooling, conv_norm_relu
-from lowlat_seg_ros.models.tracks import Grid, Tracks
+from lowlat_seg_ros.models.layers import Grid, Normalising, PyramidPooling, conv_norm_relu
+from lowlat_seg_ros.models.tracks import Tracks
 
 
 class HighHead(nn.Module):

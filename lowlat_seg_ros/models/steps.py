@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from torch import Tensor, nn
 
 from lowlat_seg_ros.fast.frames import LowFeatures
-from lowlat_seg_ros.models.tracks import Grid
+from lowlat_seg_ros.models.layers import Grid
 
 if TYPE_CHECKING:
     from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork

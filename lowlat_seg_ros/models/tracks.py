@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-Grid = tuple[int, int]  # (height, width) of the features
+from lowlat_seg_ros.models.layers import Grid, grid_of
 
 
 class Tracks(nn.Module, ABC):
@@ -34,19 +33,14 @@ class Tracks(nn.Module, ABC):
 
     def low(self, image: Tensor) -> Tensor:
         """Sl. ``image`` (B, 3, H, W), uint8 or float and normalised, to F_l (B, low_channels, h, w)."""
-        return self.low_of(self.low_input(image), self.grid(image))
+        return self.low_of(self.low_input(image), grid_of(image, self.stride))
 
     def high(self, image: Tensor, low: Tensor | None) -> Tensor:
         """Sh, of the image, of its F_l, or of both: F_h (B, high_channels, h, w).
 
         ``low`` may be None where ``high_needs_low`` is false.
         """
-        return self.high_of(self.high_input(image, low), self.grid(image))
-
-    def grid(self, image: Tensor) -> Grid:
-        """Of both features of an image."""
-        height, width = (math.ceil(pixels / self.stride) for pixels in image.shape[-2:])
-        return height, width
+        return self.high_of(self.high_input(image, low), grid_of(image, self.stride))
 
     @abstractmethod
     def low_input(self, image: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from lowlat_seg_ros.models.backbone import build_pyramid_backbone
 from lowlat_seg_ros.models.config import ConfigError, TwoNetworksConfig
-from lowlat_seg_ros.models.layers import Normalising, PyramidPooling, conv_norm_relu
-from lowlat_seg_ros.models.tracks import Grid, Tracks
+from lowlat_seg_ros.models.layers import Grid, Normalising, PyramidPooling, conv_norm_relu
+from lowlat_seg_ros.models.tracks import Tracks
 
 FROZEN_STRIDE = 4  # up to which Sh's backbone stays as ImageNet left it
 DETAIL_CHANNELS = 16  # of the feature twice as fine as the ladder's end
