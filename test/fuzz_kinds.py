@@ -249,6 +249,9 @@ def _progressive() -> bytes:
     return picture_bytes(Image.fromarray(_smooth()), "JPEG", progressive=True)
 
 
+LARGEST_COMPARED = 12 << 20  # samples: Pillow's copies of a few bytes that claim more would count as the reader's
+
+
 def _messages(folder: Path) -> dict[str, bytes]:
     return {
         "image": image(0).data,
@@ -275,6 +278,8 @@ def read_message(path: Path, name: str) -> None:
 
 
 def _compare_with_pillow(content: bytes, frame: NDArray[np.uint8]) -> None:
+    if frame.size > LARGEST_COMPARED:
+        return
     try:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         theirs = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))

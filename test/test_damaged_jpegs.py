@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -73,6 +74,24 @@ def test_a_packet_lost_in_a_scan_is_told_of(kind: str) -> None:
     places = range(begin, len(content) - 2 - PACKET, (len(content) - PACKET) // 60)
     silent = sum(not is_told_of(content[:place] + content[place + PACKET :]) for place in places)
     assert len(places) > 40 and silent <= 1
+
+
+@pytest.mark.parametrize("kind", ["baseline", "restarts", "progressive", "grey", "4:4:4"])
+def test_what_is_left_of_a_damaged_jpeg_is_what_pillow_makes_of_it(kind: str) -> None:
+    """And no memory as it was before."""
+    content, random = jpeg(kind), np.random.default_rng(0)
+    read = 0
+    for _ in range(100):
+        damaged = bytearray(content)
+        for place in random.integers(SCAN.search(content).start(), len(content) - 2, 3):  # type: ignore[union-attr]
+            damaged[place] ^= int(random.integers(1, 255))
+        try:
+            picture, _ = decode_jpeg(bytes(damaged), jpeg_extent(bytes(damaged)))
+        except JpegError:
+            continue
+        assert np.array_equal(picture, np.asarray(Image.open(io.BytesIO(damaged))))
+        read += 1
+    assert read > 50
 
 
 def is_told_of(damaged: bytes) -> bool:

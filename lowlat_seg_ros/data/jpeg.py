@@ -36,7 +36,12 @@ _ALL_BITS: Final = 16  # more than a scan can leave for later ones
 _MARKER: Final = re.compile(rb"\xff\xff*([\x01-\xfe])")
 _MARKER_AFTER_SCAN: Final = re.compile(rb"\xff\xff*([\x01-\xcf\xd8-\xfe])")
 
-_OF_DAMAGE: Final = ("Corrupt", "Premature", "Inconsistent")  # how such warnings of libjpeg's begin
+# How libjpeg's warnings of such begin, after which it goes on.
+_OF_DAMAGE: Final = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression")
+    "Corrupt JPEG data",
+    "Premature end of JPEG file",
+    "Inconsistent progression",
+)  # how such warnings of libjpeg's begin
 DAMAGED: Final = "is damaged: JPEG data are missing, and parts of it are grey or out of place"
 PADDED: Final = "has bytes among its JPEG data that belong to no pixel: a camera's padding, or damage"
 LACKS_SCANS: Final = "lacks scans, as progressive JPEGs do that lost some: it is coarser or paler than it was taken"
@@ -127,26 +132,32 @@ def decode_jpeg(
     `extent` is what `jpeg_extent` found. Each note is the end of a sentence "X ...". Raises JpegError.
     """
     notes: tuple[str, ...] = (LACKS_SCANS,) if extent.lacks_scans else ()
+    channels: str = order
     try:
-        is_grey = simplejpeg.decode_jpeg_header(content)[2] == "Gray"
-        picture = simplejpeg.decode_jpeg(content, "GRAY" if is_grey else order)
+        if simplejpeg.decode_jpeg_header(content)[2] == "Gray":
+            channels = "GRAY"
+        picture = simplejpeg.decode_jpeg(content, channels)
     except ValueError as error:
-        return _decoded_by_pillow(content, order), (*notes, _in_words(str(error)))
-    return picture[..., 0] if is_grey else picture, notes
+        amiss = _in_words(str(error))
+        notes += (amiss,)
+        if amiss == UNCHECKED:
+            return _decoded_by_pillow(content, order), notes
+        picture = simplejpeg.decode_jpeg(content, channels, strict=False)
+    return picture[..., 0] if channels == "GRAY" else picture, notes
 
 
 def _in_words(warning: str) -> str:
-    """What libjpeg's first warning says. Others than these, or an error, leave open what came behind."""
+    """What libjpeg's first warning says, or its error. Others than these leave open what came behind."""
     if "extraneous bytes" in warning:
         return PADDED
     return DAMAGED if warning.startswith(_OF_DAMAGE) else UNCHECKED
 
 
 def _decoded_by_pillow(content: bytes, order: str) -> NDArray[np.uint8]:
-    """As far as it goes. Of damaged ones simplejpeg may hand out memory as it finds it, and OpenCV prints to stderr."""
+    """What simplejpeg does not know, or finds broken: it may hand out memory as it was. OpenCV prints to stderr."""
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            picture = np.array(image if image.mode == "L" else image.convert("RGB"))
+            picture = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     except Exception as error:  # it has a dozen kinds for damaged files
         raise JpegError("cannot be decoded: it is damaged or of a rare kind") from error
     return np.ascontiguousarray(picture[..., ::-1]) if picture.ndim == 3 and order == "BGR" else picture
