@@ -32,16 +32,12 @@ _COEFFICIENTS: Final = 64  # of a block
 _ALL_BITS: Final = 16  # more than a scan can leave for later ones
 
 # Any number of 0xFF may stand before a marker's code. In a scan 0xFF00 is a byte of data, and restarts are part of it.
-# Spelt so that each begins with a plain byte, which is sought thirty times as fast as a class of them.
+# Spelt so that each begins with a plain byte, which is sought ten times as fast as a class of them.
 _MARKER: Final = re.compile(rb"\xff\xff*([\x01-\xfe])")
 _MARKER_AFTER_SCAN: Final = re.compile(rb"\xff\xff*([\x01-\xcf\xd8-\xfe])")
 
 # How libjpeg's warnings of such begin, after which it goes on.
 _OF_DAMAGE: Final = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression")
-    "Corrupt JPEG data",
-    "Premature end of JPEG file",
-    "Inconsistent progression",
-)  # how such warnings of libjpeg's begin
 DAMAGED: Final = "is damaged: JPEG data are missing, and parts of it are grey or out of place"
 PADDED: Final = "has bytes among its JPEG data that belong to no pixel: a camera's padding, or damage"
 LACKS_SCANS: Final = "lacks scans, as progressive JPEGs do that lost some: it is coarser or paler than it was taken"
