@@ -6,7 +6,7 @@ import io
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -126,6 +126,16 @@ def test_padding_before_the_end_marker_is_told_of_as_such(padding: bytes) -> Non
     content = jpeg("baseline")
     picture, notes = decode_jpeg(content[:-2] + padding + content[-2:], jpeg_extent(content))
     assert notes == (PADDED,) and np.array_equal(picture, decode_jpeg(content, jpeg_extent(content))[0])
+
+
+@pytest.mark.parametrize("kind", ["baseline", "grey", "progressive"])
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_bytes_between_the_markers_of_a_header_are_told_of(kind: str, order: Literal["RGB", "BGR"]) -> None:
+    content = jpeg(kind)
+    place = content.index(b"\xff\xdb")
+    padded = content[:place] + bytes(16) + content[place:]
+    picture, notes = decode_jpeg(padded, jpeg_extent(padded), order)
+    assert notes == (PADDED,) and np.array_equal(picture, decode_jpeg(content, jpeg_extent(content), order)[0])
 
 
 @pytest.mark.parametrize("code", [0xC3, 0xC7, 0xC9])

@@ -12,6 +12,7 @@ import io
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -135,11 +136,21 @@ def decode_jpeg(
         picture = simplejpeg.decode_jpeg(content, channels)
     except ValueError as error:
         amiss = _in_words(str(error))
-        notes += (amiss,)
-        if amiss == UNCHECKED:
-            return _decoded_by_pillow(content, order), notes
-        picture = simplejpeg.decode_jpeg(content, channels, strict=False)
-    return picture[..., 0] if channels == "GRAY" else picture, notes
+        picture, notes = _what_is_left(content, channels, amiss), (*notes, amiss)
+    return picture[..., 0] if channels == "GRAY" and picture.ndim == 3 else picture, notes
+
+
+def _what_is_left(content: bytes, channels: str, amiss: str) -> NDArray[np.uint8]:
+    """As far as a decoder goes. After an error simplejpeg may hand out memory as it was; OpenCV prints to stderr."""
+    if amiss != UNCHECKED:
+        with suppress(ValueError):  # there was no error, unless it lies in the header, which it gives up at
+            return np.asarray(simplejpeg.decode_jpeg(content, channels, strict=False))
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            picture = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    except Exception as error:  # Pillow has a dozen kinds for damaged files
+        raise JpegError("cannot be decoded: it is damaged or of a rare kind") from error
+    return np.ascontiguousarray(picture[..., ::-1]) if picture.ndim == 3 and channels == "BGR" else picture
 
 
 def _in_words(warning: str) -> str:
@@ -147,13 +158,3 @@ def _in_words(warning: str) -> str:
     if "extraneous bytes" in warning:
         return PADDED
     return DAMAGED if warning.startswith(_OF_DAMAGE) else UNCHECKED
-
-
-def _decoded_by_pillow(content: bytes, order: str) -> NDArray[np.uint8]:
-    """What simplejpeg does not know, or finds broken: it may hand out memory as it was. OpenCV prints to stderr."""
-    try:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            picture = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    except Exception as error:  # it has a dozen kinds for damaged files
-        raise JpegError("cannot be decoded: it is damaged or of a rare kind") from error
-    return np.ascontiguousarray(picture[..., ::-1]) if picture.ndim == 3 and order == "BGR" else picture
