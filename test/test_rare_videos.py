@@ -103,6 +103,12 @@ def test_a_video_is_turned_and_mirrored_by_its_matrix(what: str, tmp_path: Path)
         assert np.array_equal(after, turn(before))
 
 
+def test_a_matrix_may_be_inexact(tmp_path: Path) -> None:
+    write_video(tmp_path / "drive.mp4", FRAMES, TIMES, "libx264")
+    (tmp_path / "drive.mp4").write_bytes(with_matrix((tmp_path / "drive.mp4").read_bytes(), (2e-5, 1.0, -1.0, -2e-5)))
+    assert open_clip(tmp_path / "drive.mp4").size == (48, 64)
+
+
 def test_a_video_that_is_turned_a_little_is_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "drive.mp4", FRAMES, TIMES, "libx264")
     (tmp_path / "drive.mp4").write_bytes(with_matrix((tmp_path / "drive.mp4").read_bytes(), (0.8, 0.6, -0.6, 0.8)))

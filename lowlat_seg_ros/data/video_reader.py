@@ -171,7 +171,8 @@ class VideoReader:
         side_data = frame.side_data.get("DISPLAYMATRIX")
         if side_data is None:
             return picture
-        (xx, xy), (yx, yy) = np.sign(np.frombuffer(side_data, np.int32)[:6].reshape(2, 3)[:, :2]).tolist()
+        axes = np.frombuffer(side_data, np.int32)[:6].reshape(2, 3)[:, :2].astype(np.int64)
+        (xx, xy), (yx, yy) = np.where(100 * np.abs(axes) < np.abs(axes).max(), 0, np.sign(axes)).tolist()
         if bool(xx or yy) == bool(xy or yx):  # neither upright nor on its side
             raise ClipError(f"The video {self._path} is to be turned by an angle that is no quarter; turn it yourself.")
         if xy:
