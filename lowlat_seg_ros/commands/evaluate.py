@@ -282,16 +282,11 @@ def fitting_plan(
 def plan_from(options: argparse.Namespace) -> EvaluationPlan:
     rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else ROWS
     has_none = options.stills or options.analyses == "none"
-    # Without labels they are the full network's, which says how far from a key frame propagation agrees with it.
-    known = ANALYSES if has_labels(options) else OF_ANY_NETWORK
-    analyses: tuple[str, ...] = () if has_none else tuple(name for name in known if name not in ON_DEMAND)
+    # Without labels the full network's are the truth: how far propagation agrees with it is worth knowing unasked.
+    usual = ANALYSES if has_labels(options) else OF_ANY_NETWORK
+    analyses: tuple[str, ...] = () if has_none else tuple(name for name in usual if name not in ON_DEMAND)
     if options.analyses not in (None, "none"):
         analyses = chosen("--analyses", options.analyses, ANALYSES)
-        if not set(analyses) <= set(known):
-            raise SettingsError(
-                f"--analyses is {options.analyses!r}, which needs --labels; expected some of "
-                f"{', '.join(OF_ANY_NETWORK)}"
-            )
     if options.rows is not None:
         rows = chosen("--rows", options.rows, ROWS)
     settings = TrackSettings(options.interval, adaptive_policy(options), delays(options), options.slow_track_share)

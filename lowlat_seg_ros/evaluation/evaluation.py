@@ -25,7 +25,7 @@ DISTANCES: Final = "distances"
 RELIABILITY: Final = "reliability"
 CORRUPTIONS: Final = "corruptions"
 OF_ANY_NETWORK: Final = (DISTANCES, RELIABILITY, CORRUPTIONS)
-"""Analyses that need no labels and no fast track of the model's own."""
+"""Analyses that need no fast track of the model's own. Those without labels are made unless others are named."""
 
 ANALYSES: Final = (DISTANCES, "propagation_ways", "deviations", "policies", RELIABILITY, CORRUPTIONS)
 ON_DEMAND: Final = (CORRUPTIONS,)

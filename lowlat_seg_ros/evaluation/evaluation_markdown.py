@@ -36,15 +36,15 @@ def evaluation_markdown(found: Evaluation) -> str:
         pixels = _figure(found.cut.agreement_pixels)
         agreement = f"As the full network's own: {pixels} of the pixels of {found.cut.description}."
         lines += ["", "## After a cut", "", agreement]
+    what = "mIoU" if all(row.class_iou for row in found.rows) else "agreement, mIoU"
     if found.distances:
-        has_labels = all(row.class_iou for row in found.rows)
-        lines += ["", "## By distance from the key frame", "", *_distances(found.distances, has_labels)]
+        lines += ["", "## By distance from the key frame", "", *_distances(found.distances, what)]
     if found.propagation_ways:
-        lines += ["", "## Ways to propagate (mIoU without / with fusion)", "", *_propagation(found.propagation_ways)]
+        lines += ["", f"## Ways to propagate ({what} without / with fusion)", "", *_propagation(found.propagation_ways)]
     if found.deviations:
         lines += ["", "## Predicted against true deviation", "", *_deviations(found)]
     if found.policies:
-        lines += ["", "## Policies at the same number of key frames (mIoU)", "", *_policies(found.policies)]
+        lines += ["", f"## Policies at the same number of key frames ({what})", "", *_policies(found.policies)]
     if found.reliability:
         lines += ["", "## Confidence against agreement", "", *_reliability(found.reliability)]
     if found.corrupted:
@@ -105,8 +105,7 @@ def class_table(rows: Sequence[ScoreRow], classes: Sequence[str]) -> list[str]:
     )
 
 
-def _distances(curve: DistanceCurve, has_labels: bool) -> list[str]:
-    what = "mIoU" if has_labels else "agreement, mIoU"
+def _distances(curve: DistanceCurve, what: str) -> list[str]:
     return [
         *table(
             ["frames since the key frame", *map(str, range(len(curve.mean_iou))), "mean", "minimum"],
