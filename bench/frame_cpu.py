@@ -1,7 +1,7 @@
 """What an ordinary frame takes of the cores, whoever else is on them: `python -m bench.frame_cpu`.
 
-CPU milliseconds of the thread that calls, and of the whole process, with the networks in torch and where ``auto`` brings
-them: the same frames in turn, and no key frame after the first.
+CPU milliseconds of the thread that calls, and of the whole process, with the networks in torch and where ``auto``
+brings them: the same frames in turn, and no key frame after the first.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ SEED = 100
 FRAMES = 8  # after the key frame, there and there again
 NEVER = FixedInterval(1_000_000)
 PAUSE = 0.015  # seconds, in which the thread that searches for the flow ends, too
-IN_TORCH = {
-    f"{track}_{what}": value
-    for track in ("fast", "slow")
-    for what, value in (("runtime", "torch"), ("precision", "fp32"))
-}
+IN_TORCH = {"fast_runtime": "torch", "slow_runtime": "torch", "fast_precision": "fp32", "slow_precision": "fp32"}
 Times = dict[str, list[float]]
 
 
