@@ -1,7 +1,6 @@
 // Dense optical flow by inverse search (DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016).
 //
-// OpenCV has it too, for registers of 128 bits and with derivatives eight times too large, so that each of its steps is
-// an eighth of Newton's: this one takes a third of the time for labels that are no worse (docs/design.md).
+// OpenCV has it too. This one takes a third of the time for labels that are no worse (docs/design.md).
 //
 // From coarse to fine: patches of 8x8 pixels, four pixels apart, begin where the coarser picture's flow has them, where the
 // caller does or where a neighbour is, whichever fits best, and go on by a few steps of Newton's method; each pixel then
