@@ -216,8 +216,8 @@ class GatedFusion(nn.Module):
     def forward(self, propagated: Tensor, adapted: Tensor, gate: Tensor) -> Tensor:
         """(B, C_h, h, w), (B, A, h, w) and what ``gate`` gives, (B, 1, h, w), to (B, C_h, h, w)."""
         propagated, adapted, gate = (picture.permute(0, 2, 3, 1) for picture in (propagated, adapted, gate))
-        reduced = torch.relu(pointwise(propagated, self.reduce))
-        correction = pointwise(torch.cat([reduced, adapted], dim=3), self.combine)
+        reduced = torch.relu(pointwise(propagated, self.reduce.weight, self.reduce.bias))
+        correction = pointwise(torch.cat([reduced, adapted], dim=3), self.combine.weight, self.combine.bias)
         return torch.addcmul(propagated, gate, correction).relu_().permute(0, 3, 1, 2)
 
     def gate(self, moved_guidance: Tensor, guidance: Tensor) -> Tensor:
@@ -276,20 +276,21 @@ class DeviationCodes(nn.Module):
 
     def change_logits(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
         """For each place the logit of the fraction of its pixels whose label has changed, (B, 1, h, w)."""
-        return pointwise((guidance - key_guidance).abs_().permute(0, 2, 3, 1), self.regress).permute(0, 3, 1, 2)
+        difference = (guidance - key_guidance).abs_().permute(0, 2, 3, 1)
+        return pointwise(difference, self.regress.weight, self.regress.bias).permute(0, 3, 1, 2)
 
     def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
         """The deviation, (B,), between 0 and 1."""
         return mean_change(self.change_logits(key_guidance, guidance))
 
 
-def pointwise(picture: Tensor, convolution: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution's (B, h, w, C) to (B, h, w, C').
+def pointwise(picture: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 1x1 convolution by (C', C, 1, 1) of a picture whose channels come last: (B, h, w, C) to (B, h, w, C').
 
     As the product of matrices that it is: a runtime would bring a convolution's pictures into an order of its own and
     back, which takes several times as long.
     """
-    return functional.linear(picture, convolution.weight[:, :, 0, 0], convolution.bias)
+    return functional.linear(picture.flatten(0, 2), weight[:, :, 0, 0], bias).unflatten(0, picture.shape[:3])
 
 
 def mean_change(logits: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lowlat_seg_ros.fast.adaptive import pointwise
 from lowlat_seg_ros.kernels import cpp
 
 Grid = tuple[int, int]  # (height, width) of the features
@@ -108,5 +109,4 @@ class Classifier(nn.Sequential):
         weight, bias = (
             values.unflatten(0, (-1, self.subpixels**2)).transpose(0, 1).flatten(0, 1) for values in (weight, bias)
         )
-        # A product of matrices and not a convolution: see ``fast.adaptive.pointwise``.
-        return functional.linear(feature.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
+        return pointwise(feature.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)

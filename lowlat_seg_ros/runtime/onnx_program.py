@@ -121,7 +121,7 @@ class _Recorder(TorchDispatchMode):
         flat = [part for value in arguments for part in (value if isinstance(value, (list, tuple)) else [value])]
         if any(isinstance(part, Tensor) and part in self._names for part in flat):
             rule = _RULES.get(operator.overloadpacket)
-            if rule is None or keywords:
+            if rule is None or (keywords and rule is not _itself):  # however a copy lies in memory
                 raise Error(f"{operator} has no counterpart in ONNX here")
             first = result[0] if isinstance(result, tuple) else result
             self.name(first, rule(self, first, *arguments))
