@@ -130,7 +130,7 @@ def test_policy_and_threshold_change_at_run_time(camera: FakeCamera, bench: Test
     assert bench.set_parameters(policy="fixed_interval", interval=1).successful
     assert until_key_frame(camera)[-1].key_reason == "interval"
     assert bench.set_parameters(
-        interval=3, minimum_key_period=0.25, maximum_key_period=0.5, idle_threshold=0.05
+        interval=3, minimum_key_period=0.25, maximum_key_period=0.5, idle_threshold=0.03
     ).successful
 
 

@@ -183,7 +183,7 @@ class PredictedDeviation(ThresholdPolicy):
 
 
 DEFAULT_POLICY: Final = PredictedDeviation(
-    threshold=0.125, minimum_period=0.25, maximum_period=0.5, idle_threshold=0.05
+    threshold=0.105, minimum_period=0.25, maximum_period=0.5, idle_threshold=0.03
 )
 """The node's, the library's and the commands' own; ``config/seg.yaml`` says what its numbers do."""
 
