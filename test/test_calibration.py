@@ -15,6 +15,7 @@ from small_networks import small_network
 from stream_setup import moving_frames
 from torch import nn
 
+from lowlat_seg_ros import Segmenter
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.errors import Error, ParameterError
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
@@ -32,6 +33,7 @@ from lowlat_seg_ros.runtime import machine
 from lowlat_seg_ros.runtime.choice import Place, Wish, refusal_here
 from lowlat_seg_ros.runtime.onnx_program import written
 from lowlat_seg_ros.runtime.ranges import Range, RangesSeen
+from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 CPU = torch.device("cpu")
@@ -167,3 +169,25 @@ def test_the_shipped_network_loses_little(precision: str) -> None:
         equal.append(np.stack(found))
     assert scores[1] >= scores[0] - MOST_LOST
     assert (equal[0] == equal[1]).mean() >= {"bf16": 0.99, "int8": 0.98}[precision]
+
+
+@takes_openvino
+@pytest.mark.slow
+def test_the_two_tracks_lose_little_as_a_whole() -> None:
+    """In the precisions that this CPU has, on a street that was not chosen by."""
+    street = SyntheticStreet(frame_count=24)
+    frames = [street[index] for index in range(24)]
+    scores, labels = [], []
+    for runtime, precision in (("torch", "fp32"), ("openvino", "auto")):
+        where = {f"{track}_runtime": runtime for track in ("fast", "slow")}
+        where |= {f"{track}_precision": precision for track in ("fast", "slow")}
+        with Segmenter(policy=FixedInterval(6), **where) as segmenter:  # type: ignore[arg-type]  # all are words
+            stamped = ((frame.image, index * 66_666_667) for index, frame in enumerate(frames))
+            found = [result.labels for _, result in segmenter.frames(stamped)]
+            matrix = ConfusionMatrix(len(segmenter.classes))
+        for one, frame in zip(found, frames, strict=True):
+            matrix.add(one, frame.labels)
+        scores.append(matrix.mean_iou())
+        labels.append(np.stack(found))
+    assert scores[1] >= scores[0] - MOST_LOST
+    assert (labels[0] == labels[1]).mean() >= 0.98

@@ -79,12 +79,12 @@ def test_each_row_does_the_work_it_is_named_after() -> None:
             work[row] = list(applied)
     assert list(work) == ROWS
     assert list(work.values()) == [
-        [stem, kernels, schedule],
+        [stem],
         ["tracks.high_head"],
         ["classifier"],
         [stem, "tracks.high_head", "classifier"],
-        [],
-        ["fusion"],
+        [schedule],
+        [kernels, "fusion"],
         [stem, kernels, schedule, "fusion", "classifier"],
     ]
 

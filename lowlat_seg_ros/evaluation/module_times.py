@@ -49,8 +49,8 @@ class ModuleTime:
 def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable[[], object]]:
     """Each row of the table as a call that does its work on one frame of random pixels.
 
-    The convolutions that reduce a frame's F_l for the schedule and the propagation are in Sl's row: a runtime computes
-    all three as one, once a frame.
+    The schedule and the propagation include their convolutions that reduce the current frame's F_l, in torch, as the
+    paper counts; on a frame a runtime computes them together with Sl. The key frame's are kept from when it was current.
     """
     width, height = size
     key_image, image = torch.randn(2, 3, height, width).to(memory_format=torch.channels_last).split(1)
@@ -64,10 +64,12 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
     key_frame = KeyFrame(SeenFrame(0, 0, key_image, key, motion), answer, is_accurate=True)
 
     def schedule() -> object:
-        return network.predicted_deviation(key, current)
+        guidance = network.deviation_predictor.guidance(current.low)
+        return network.predicted_deviation(key, current._replace(deviation_guidance=guidance))
 
     def propagation() -> object:
-        return network.propagate(key_high, key, current).high
+        guidance = network.kernel_predictor.guidance(current.low)
+        return network.propagate(key_high, key, current._replace(kernel_guidance=guidance)).high
 
     def carrying() -> object:
         motion = find_motion().motion
@@ -79,7 +81,7 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
         return carried.answer(key_frame, seen).logits
 
     return {
-        "Lower part of the network, Sl": lambda: network.low_features(image).low,
+        "Lower part of the network, Sl": lambda: network.low_feature(image),
         "Higher part of the network, Sh": lambda: network.high_features(image, current.low),
         "Classifier": lambda: network.classify(key_high),
         FULL_NETWORK: lambda: network(image),

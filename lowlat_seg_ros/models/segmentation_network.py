@@ -106,6 +106,10 @@ class SegmentationNetwork(nn.Module):
         """Sl. ``image`` is (B, 3, H, W), RGB: uint8, or float and normalised by the config's mean and std."""
         return LowFeatures(*self._run(SEE, grid_of(image, self.stride), self.tracks.low_input(image)))
 
+    def low_feature(self, image: Tensor) -> Tensor:
+        """F_l alone, for whom no other frame follows."""
+        return self._run(SEE_LITTLE, grid_of(image, self.stride), self.tracks.low_input(image))[0]
+
     def describe(self, low: Tensor) -> LowFeatures:
         """F_l with both predictors' one-frame parts."""
         return describe(self, low)
@@ -178,9 +182,7 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """The full network on one frame: Sl where Sh needs it, Sh, classifier; logits (B, classes, r h, r w)."""
-        low = None
-        if self.tracks.high_needs_low:
-            low = self._run(SEE_LITTLE, grid_of(image, self.stride), self.tracks.low_input(image))[0]
+        low = self.low_feature(image) if self.tracks.high_needs_low else None
         return self.classify(self._look_closer(image, low))
 
     def forward_fast(self, image: Tensor) -> Tensor:
