@@ -50,7 +50,7 @@ def module_calls(network: SegmentationNetwork, size: Size) -> dict[str, Callable
     """Each row of the table as a call that does its work on one frame of random pixels.
 
     The schedule and the propagation include their convolutions that reduce the current frame's F_l, in torch, as the
-    paper counts; on a frame a runtime computes them together with Sl. The key frame's are kept from when it was current.
+    paper counts; on a frame a runtime computes them together with Sl. The key frame's are kept from its own time.
     """
     width, height = size
     key_image, image = torch.randn(2, 3, height, width).to(memory_format=torch.channels_last).split(1)
