@@ -516,9 +516,9 @@ def test_a_slow_run_ends_long_before_it_is_done(runtime: str, tmp_path: Path) ->
 
     track = ThreadedSlowTrack(Long())
     track.open_lane().submit(job(0))
-    used = busy_threads()
+    used = seconds_of_threads()
     started = time.monotonic()
-    while time.monotonic() < started + 120 and not (seconds and (busy := busy_threads() - used)):
+    while time.monotonic() < started + 120 and not (seconds and (busy := busy_threads(since=used))):
         time.sleep(0.05)
     nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + 10
     assert busy and all(os.getpriority(os.PRIO_PROCESS, thread) == min(nice, 19) for thread in busy)
@@ -542,18 +542,25 @@ def long_onnx(path: Path, count: int) -> Path:
     return path
 
 
-def busy_threads() -> set[int]:
-    """Of this process, those that have used 0.3 seconds of a core, this one apart."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    busy = set()
+def busy_threads(since: dict[int, float]) -> set[int]:
+    """Of this process, those that have used 0.3 seconds of a core since then, this one apart.
+
+    A runtime gives its threads to one network after the other.
+    """
+    now = seconds_of_threads()
+    return {thread for thread, used in now.items() if used - since.get(thread, 0.0) > 0.3} - {threading.get_native_id()}
+
+
+def seconds_of_threads() -> dict[int, float]:
+    """That each of this process has used of a core."""
+    found = {}
     for folder in Path("/proc/self/task").iterdir():
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):  # it ended between being listed and being read
             continue
-        if int(fields[11]) > 0.3 * ticks and int(folder.name) != threading.get_native_id():
-            busy.add(int(folder.name))
-    return busy
+        found[int(folder.name)] = int(fields[11]) / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 @pytest.mark.slow
