@@ -56,7 +56,7 @@ def pictures_in(folder: Path) -> Pictures:
     return Pictures(find_data(DataPlan(root=folder), 11).trained, SIZE)
 
 
-@pytest.mark.parametrize("kind", ["codes", "convolution"])
+@pytest.mark.parametrize("kind", ["codes", pytest.param("convolution", marks=pytest.mark.slow)])
 def test_the_predictor_is_right_on_average_afterwards_and_the_rest_is_as_it_was(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
