@@ -1,11 +1,17 @@
 """The synthetic street is the same every time, labels exactly what it shows, and moves as a real drive does."""
 
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from street_ray_caster import UNSEEN, cast
 
+from lowlat_seg_ros.data.camvid import LabelledFolder
 from lowlat_seg_ros.data.classes import (
     BICYCLIST,
     BUILDING,
@@ -199,3 +205,16 @@ def test_bad_parameter_is_named(parameters: dict, sentence: str) -> None:
 def test_frame_outside_the_clip_is_named(street: SyntheticStreet, index: int) -> None:
     with pytest.raises(IndexError, match=f"frames 0 to 149, not {index}"):
         street[index]
+
+
+@pytest.mark.parametrize("options", [(), ("--stop-and-go",)])
+def test_a_street_can_be_written_as_folders_to_evaluate(options: tuple[str, ...], tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "scripts" / "write_street.py"
+    subprocess.run([sys.executable, script, tmp_path, "--seed", "100", "--frames", "70", *options], check=True)
+    written = list(LabelledFolder(tmp_path / "frames", tmp_path / "labels"))
+    assert len(written) == 70
+    street = SyntheticStreet(seed=100, frame_count=1)
+    assert np.array_equal(written[0].labels, street[0].labels)
+    moves = [not np.array_equal(one.labels, other.labels) for one, other in itertools.pairwise(written)]
+    assert all(moves) if not options else 30 < sum(moves) < 60, "what stops stands still, and goes on"
+    assert not any(np.array_equal(one.image, other.image) for one, other in itertools.pairwise(written)), "a sensor"
