@@ -57,8 +57,7 @@ class NodeProcess:
 
     def shared_memory(self) -> set[Path]:
         """The files of Fast DDS that the process uses now, its own and those of whom it talks to."""
-        maps = Path(f"/proc/{self.process.pid}/maps").read_text()
-        return {Path(path) for path in re.findall(r"/dev/shm/\S*fast(?:dds|rtps)\S*", maps)}
+        return shared_memory_of(self.process.pid)
 
     def wait_for_end(self) -> int:
         return self.process.wait(PATIENCE)
@@ -67,6 +66,21 @@ class NodeProcess:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.wait_for_end()
+
+
+def shared_memory_of(process: int) -> set[Path]:
+    """The files of Fast DDS that a process has mapped; none where it has ended."""
+    with suppress(OSError):
+        maps = Path(f"/proc/{process}/maps").read_text()
+        return {Path(path) for path in re.findall(r"/dev/shm/\S*fast(?:dds|rtps)\S*", maps)}
+    return set()
+
+
+def ports_in_use() -> set[Path]:
+    """The files of the ports at which any process is listening now: some belong to all of a domain."""
+    processes = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    mapped = set().union(*map(shared_memory_of, processes))
+    return {file for file in mapped if "_port" in file.name}
 
 
 @contextmanager

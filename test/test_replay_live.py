@@ -348,7 +348,7 @@ def test_the_node_gets_the_replays_policy() -> None:
         "maximum_interval": "0",
         "minimum_key_period": "0.25",
         "maximum_key_period": "0.5",
-        "idle_threshold": "0.05",
+        "idle_threshold": "0.03",
     }
     assert policy_parameters(PolicySettings())["deviation_threshold"] == "0.105"
     assert policy_parameters(PolicySettings("fixed_interval", 7)) == {"policy": "fixed_interval", "interval": "7"}
