@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from node_setup import ports_in_use, wait_until
+
 from lowlat_seg_ros.ros.loss_causes import segment_trouble
 from lowlat_seg_ros.ros.shared_memory import remove_dead_files
 
@@ -45,16 +47,22 @@ def test_a_dead_process_leaves_its_segment_only_until_the_next_starts(holder: su
     segment = segment_of(holder)
     lock = segment.with_name(f"{segment.name}_el")
     assert segment.is_file() and lock.is_file()
-    assert segment not in remove_dead_files(minimum_age_seconds=0.0)
+    assert segment not in remove_dead_files()
     mapped = re.findall(r"/dev/shm/\S*fast(?:dds|rtps)_\S+", Path(f"/proc/{holder.pid}/maps").read_text())
     ports = [Path(file) for file in mapped if "_port" in file]
     assert ports
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert lock.is_file()
-    removed = remove_dead_files(minimum_age_seconds=0.0)
-    assert {segment, lock, *ports} <= set(removed)
-    assert not [file for file in (segment, lock, *ports) if file.exists()]
+    removed: set[Path] = set()
+
+    def all_are_gone() -> bool:
+        removed.update(remove_dead_files())
+        return not [file for file in {segment, lock, *ports} - ports_in_use() if file.exists()]
+
+    # No sooner than a node does: what is a moment old may be another test's, which is about to lock it.
+    wait_until(all_are_gone, "the end of its files")
+    assert {segment, lock} <= removed
 
 
 def test_a_lock_that_is_just_being_made_is_left_alone(holder: subprocess.Popen[str]) -> None:
@@ -63,7 +71,6 @@ def test_a_lock_that_is_just_being_made_is_left_alone(holder: subprocess.Popen[s
     holder.wait()
     remove_dead_files(minimum_age_seconds=3600.0)
     assert segment.is_file()
-    remove_dead_files(minimum_age_seconds=0.0)
 
 
 def test_a_process_without_a_segment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
