@@ -1,1 +1,1 @@
-"""How the weights come about: three stages, in the paper's order."""
+"""How the weights come about: the paper's stages, in its order, and one for an Sl of its own."""

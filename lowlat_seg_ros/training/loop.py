@@ -1,4 +1,4 @@
-"""One loop for all three stages: batches, a falling learning rate, a checkpoint every epoch."""
+"""One loop for all stages: batches, a falling learning rate, a checkpoint every epoch."""
 
 from __future__ import annotations
 
