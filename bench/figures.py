@@ -87,8 +87,11 @@ def accuracy(camvid: Path, results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measured_lateness(results: Mapping[str, Any]) -> int:
-    """Frames, by the median of the two tracks as they run in the node."""
-    return round(_systems(results)[AS_IN_THE_NODE]["frames_late"]["p50"])
+    """Frames, of the two tracks as they run in the node: nineteen of twenty answers come no later.
+
+    The median falls on either side of a whole frame from one run to the next.
+    """
+    return round(_systems(results)[AS_IN_THE_NODE]["frames_late"]["p95"])
 
 
 def comparison(camvid: Path, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,8 +199,8 @@ def _front_table(figures: Mapping[str, Any], results: Mapping[str, Any]) -> str:
             f"{alone['mean_iou'] / full['mean_iou']:.1%} | {alone_ms} |",
             "",
             f"Labels: {_source(figures['accuracy'])}, the full network's answers {figures['accuracy']['frames_late']} "
-            f"frames late, as they were there with the milliseconds: `make bench`, {_where(results['environment'])}: "
-            f"{'; '.join(results['environment']['runtimes'])}.",
+            "frames late, and 19 of 20 were there no later with the milliseconds: `make bench`, "
+            f"{_where(results['environment'])}: {'; '.join(results['environment']['runtimes'])}.",
             *_where_the_full_network_is_better(results),
         ]
     )
