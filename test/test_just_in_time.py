@@ -213,6 +213,7 @@ def test_what_is_carried_of_many_classes_is_little_more_than_of_eleven(class_cou
     assert numbers <= 1.5 * 11 * 16 and numbers <= NUMBERS_A_PLACE
 
 
+@torch.no_grad()  # the network may have been made in inference mode, by a test before this one
 def test_what_is_carried_gives_the_slow_networks_own_labels() -> None:
     """Classes that the picture does not show are left out, and the ids stay the network's."""
     stranger = Stranger(150)
