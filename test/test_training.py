@@ -79,7 +79,7 @@ def samples_for(stage: str) -> Samples:
 
 def fresh_network(stage: str) -> SegmentationNetwork:
     torch.manual_seed(0)
-    return SegmentationNetwork(small_config("two_networks") if stage == "distillation" else CONFIG)
+    return SegmentationNetwork(small_config("two_networks", subpixels=2) if stage == "distillation" else CONFIG)
 
 
 STAGES: dict[str, Callable[[torch.Tensor], TrainingStage]] = {

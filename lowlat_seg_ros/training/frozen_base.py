@@ -42,12 +42,13 @@ class FrozenBase:
     def logits(self, image: Tensor) -> Tensor:
         """The full network's, (B, classes, r h, r w)."""
         low = self.low(image) if self._tracks.high_needs_low else None
-        logits: Tensor = self._classifier(self._tracks.high(image.contiguous(memory_format=torch.channels_last), low))
-        return logits
+        return self._classified(self._tracks.high(image.contiguous(memory_format=torch.channels_last), low))
 
     @torch.no_grad()
     def label_map(self, high: Tensor, size: torch.Size) -> Tensor:
         """The base network's labels, (B, H, W), ``size`` being (H, W) in pixels."""
-        logits = unfold(self._classifier(high), self._classifier.subpixels)
-        enlarged = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+        enlarged = functional.interpolate(self._classified(high), size, mode="bilinear", align_corners=False)
         return enlarged.argmax(dim=1)
+
+    def _classified(self, high: Tensor) -> Tensor:
+        return unfold(self._classifier(high), self._classifier.subpixels)
