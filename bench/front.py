@@ -21,12 +21,14 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from bench.environment import CAMVID, CHECKOUT
+from bench.figures import CLIP_RATE_HZ
 from lowlat_seg_ros.cli import main as lowlat_seg
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.latency import TWO_TRACKS
 from lowlat_seg_ros.evaluation.report_text import table
 from lowlat_seg_ros.models.checkpoint import SHIPPED_MODELS
 from lowlat_seg_ros.models.shipped_files import shipped_config
+from lowlat_seg_ros.runtime.runtime import lacks_instructions
 from lowlat_seg_ros.training.run import CHECKPOINT_FOLDER
 
 NETWORKS: Final = CHECKOUT / "runs" / "front"
@@ -42,7 +44,7 @@ class Conditions(NamedTuple):
 
     name: str
     clip: tuple[str, ...]  # options of `lowlat-seg evaluate`
-    rate_hz: float
+    every: int = 1  # of its frames, which divides the rate
 
 
 class FrontRow(NamedTuple):
@@ -61,9 +63,9 @@ def conditions(camvid: Path) -> list[Conditions]:
     """The labelled clip, the street, and the clip at half its rate."""
     clip = ("--frames", str(camvid), "--labels", str(camvid.parent / "valannot"))
     return [
-        Conditions("the labelled clip", clip, 15.0),
-        Conditions("the street", ("--frames", "street"), 15.0),
-        Conditions("the labelled clip", (*clip, "--every", "2"), 15.0),
+        Conditions("the labelled clip", clip),
+        Conditions("the street", ("--frames", "street")),
+        Conditions("the labelled clip", clip, every=2),
     ]
 
 
@@ -79,11 +81,21 @@ def train(data: Path) -> None:
         run = ("--data", data, "--from", "default", "--epochs", EPOCHS, "--out", model.with_suffix(""), "--resume")
         if lowlat_seg(["train", "base", "--model", str(model), *map(str, run)]) != 0:
             raise FrontError(f"{model.stem} was not trained; the sentence above says why")
+        make_ready_for_int8(model.with_suffix("") / "base" / CHECKPOINT_FOLDER, data)
     small = NETWORKS / "full-320x240"
     shutil.copytree(SHIPPED_MODELS / "default", small, dirs_exist_ok=True)
     description = yaml.safe_load((small / "model.yaml").read_text(encoding="utf-8"))
     (small / "model.yaml").write_text(yaml.safe_dump({**description, "input_size": SMALL_SIZE}), encoding="utf-8")
+    make_ready_for_int8(small, data)
     print(f"the networks are in {NETWORKS}, after {(time.monotonic() - begun) / 60:.0f} minutes")
+
+
+def make_ready_for_int8(checkpoint: Path, data: Path) -> None:
+    """As the shipped model is, so that each runs in the precision that is fastest here. Raises FrontError."""
+    if lacks_instructions("int8"):
+        return
+    if lowlat_seg(["export", str(checkpoint), "--calibrate", str(data / "train")]) != 0:
+        raise FrontError(f"{checkpoint} was not calibrated; the sentence above says why")
 
 
 def measure(each: Conditions) -> list[FrontRow]:
@@ -97,8 +109,9 @@ def measure(each: Conditions) -> list[FrontRow]:
     }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "evaluation.json")
-        options = ("--rate", each.rate_hz, "--rows", "per-frame", "--analyses", "none", "--latency", "--rounds", ROUNDS)
-        command = ["evaluate", *each.clip, *map(str, options), "--json", str(file), "--compare", *checkpoints]
+        pace = ("--rate", CLIP_RATE_HZ, "--every", each.every, "--rounds", ROUNDS)
+        timing = ("--rows", "per-frame", "--analyses", "none", "--latency", "--json", file)
+        command = ["evaluate", *each.clip, *map(str, (*pace, *timing)), "--compare", *checkpoints]
         if lowlat_seg(command) != 0:
             raise FrontError("they were not timed; the sentence above says why")
         return quickest(json.loads(file.read_text(encoding="utf-8"))["latency"]["rows"], checkpoints)
@@ -145,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             train(options.camvid)
             return 0
         for each in conditions(options.camvid / "val"):
-            print(f"{each.name} at {each.rate_hz:g} Hz\n\n{front_table(measure(each))}\n")
+            print(f"{each.name} at {CLIP_RATE_HZ / each.every:g} Hz\n\n{front_table(measure(each))}\n")
     except Error as error:
         print(f"bench.front: {error}", file=sys.stderr)
         return 1

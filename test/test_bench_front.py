@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bench.front import FrontRow, front_table, quickest
+from pathlib import Path
+
+from bench.front import FrontRow, conditions, front_table, quickest
 
 
 def row(name: str, mean_iou: float, longest: float) -> dict[str, object]:
@@ -32,3 +34,8 @@ def test_the_front_is_those_no_slower_than_ours_and_the_nearest_one_outside() ->
     lines = front_table([*rows, FrontRow("c", 0.77, 90.0)]).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["two tracks", "a", "outside: b"]
     assert "+0.030" in lines[3] and "-0.030" in lines[4]
+
+
+def test_the_clip_is_played_at_its_rate_and_at_half_of_it() -> None:
+    played = [(each.name, each.every) for each in conditions(Path("camvid/val"))]
+    assert played == [("the labelled clip", 1), ("the street", 1), ("the labelled clip", 2)]
