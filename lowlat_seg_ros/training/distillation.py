@@ -39,7 +39,7 @@ class DistillationStage:
         return [*network.tracks.low_parts(), network.fast_classifier]
 
     def loss(self, network: SegmentationNetwork, batch: Sequence[Tensor]) -> Tensor:
-        seen, filmed, labels = batch
+        seen, filmed, labels = batch[0], batch[-2], batch[-1]  # of a whole picture the two are one
         base = self._base = self._base or FrozenBase(network)
         logits = network.forward_fast(seen.contiguous(memory_format=torch.channels_last))
         by_labels = label_loss(logits, labels, self.weights)
@@ -72,15 +72,5 @@ def distillation_maker(config: ModelConfig, plan: StagePlan) -> MakeSample:
         image, labels = random_window(picture.image, picture.labels, plan.crop, plan.scales, random)
         seen = random_look(image, labels, random, sky)
         return image_tensor(seen, config), image_tensor(image, config), labels_tensor(labels)
-
-    return make
-
-
-def whole_distillation_maker(config: ModelConfig) -> MakeSample:
-    """Turns a labelled picture into the same three as it is, to be scored."""
-
-    def make(picture: TrainingPicture, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        image = image_tensor(picture.image, config)
-        return image, image, labels_tensor(picture.labels)
 
     return make

@@ -25,7 +25,7 @@ from lowlat_seg_ros.training.card import StageRecord, card_with
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import DataSet, find_data
 from lowlat_seg_ros.training.deviation_calibration import calibrate_deviation
-from lowlat_seg_ros.training.distillation import DistillationStage, distillation_maker, whole_distillation_maker
+from lowlat_seg_ros.training.distillation import DistillationStage, distillation_maker
 from lowlat_seg_ros.training.frames import Pictures, TrainingFrame
 from lowlat_seg_ros.training.loop import StageData, StageFolder, steps_of_epoch, train
 from lowlat_seg_ros.training.pair_samples import pair_maker
@@ -223,8 +223,7 @@ def data_for(run: Run, stage: str, data: DataSet) -> StageData:
     if not data.held_out or not run.scores_epochs:
         return StageData(samples)
     whole = replace(plan, crop=config.input_size, scales=(1.0, 1.0))
-    makers = {"base": whole_still_maker, "distillation": whole_distillation_maker}
-    maker = makers[stage](config) if stage in makers else pair_maker(config, whole)
+    maker = whole_still_maker(config) if stage in SINGLE_FRAME_STAGES else pair_maker(config, whole)
     return StageData(samples, Samples(Pictures(data.held_out, config.input_size), maker, plan.seed))
 
 
