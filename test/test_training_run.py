@@ -373,6 +373,17 @@ def test_folds_are_gone_on_with_where_they_stopped(tmp_path: Path, capsys: pytes
     assert (tmp_path / "run" / "folds.json").read_bytes() == whole
 
 
+def test_folds_of_another_recipe_are_not_taken_for_this_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, arguments = folds_of_two_drives(tmp_path)
+    assert main([*arguments, *options]) == 0
+    before = (tmp_path / "run" / "folds.json").read_bytes()
+    said = error_of([*arguments, *options, "--resume", "--epochs", "2"], capsys)
+    assert "belongs to another run: its recipe.epochs is 1, not 2" in said
+    assert (tmp_path / "run" / "folds.json").read_bytes() == before
+
+
 def test_one_drive_makes_no_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options, arguments = folds_of_two_drives(tmp_path)
     shutil.rmtree(tmp_path / "frames" / "b")

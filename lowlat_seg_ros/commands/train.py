@@ -110,7 +110,9 @@ def train_command(options: argparse.Namespace) -> None:
             print_survey(run)
             return
         if options.stage == FOLDS:
-            print(table_of(cross_validate(run, is_shortened=options.epochs is None)))
+            scores = cross_validate(run, is_shortened=options.epochs is None)
+            if processes.leads:
+                print(table_of(scores))
             return
         folder = train_stages(run, stages)
         if processes.leads:

@@ -7,26 +7,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from lowlat_seg_ros.data.atomic_write import atomic_write
-from lowlat_seg_ros.data.documents import read_json
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.models.checkpoint import load_trainable
-from lowlat_seg_ros.models.config import ModelConfig
-from lowlat_seg_ros.training.base import whole_still_maker
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.training.base import BaseStage, whole_still_maker
 from lowlat_seg_ros.training.card import in_words
-from lowlat_seg_ros.training.frames import Pictures, TrainingFrame
+from lowlat_seg_ros.training.distillation import DistillationStage
+from lowlat_seg_ros.training.frames import Pictures
+from lowlat_seg_ros.training.labelling import GivesLogits, predicted_labels
 from lowlat_seg_ros.training.plan import PlanError, StagePlan
+from lowlat_seg_ros.training.processes import done_by_leader
 from lowlat_seg_ros.training.run import Run, surveyed, train_stages
 from lowlat_seg_ros.training.run_state import RunError
 from lowlat_seg_ros.training.samples import EpochBatches, Samples, loader
@@ -40,7 +37,7 @@ Scores = dict[str, Any]
 def cross_validate(run: Run, is_shortened: bool = True) -> Scores:
     """Train and score each fold, and return the scores, which are also in the folder's ``folds.json``.
 
-    A run that goes on skips the folds that are done.
+    A run that goes on trains no finished stage again, and scores every fold anew.
 
     Raises:
         PlanError: the data are of one drive, so that nothing could be held out.
@@ -60,7 +57,8 @@ def cross_validate(run: Run, is_shortened: bool = True) -> Scores:
         )  # fmt: skip
         folds[drive] = fold_scores(fold)
         scores = summary_of(folds, plans, in_words(run.hardware.processes))
-        _write(summary, scores)
+        if run.hardware.processes.leads:
+            atomic_write(summary, (json.dumps(scores, indent=1) + "\n").encode())
     return scores
 
 
@@ -79,19 +77,23 @@ def shortened(plan: StagePlan) -> StagePlan:
 
 
 def fold_scores(fold: Run) -> Scores:
-    """Train the fold, unless its scores are there already, and score it on the drive that it has not seen."""
-    kept = fold.folder / "scores.json"
-    if kept.exists():
-        found: Scores = read_json(kept)
-        return found
+    """Train what is left of the fold, and score it on the drive that it has not seen."""
     checkpoint = train_stages(fold, list(fold.plans))
-    data = surveyed(fold).data
-    network = load_trainable(checkpoint).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    matrices = {name: ConfusionMatrix(fold.config.class_count) for name in ("full", "small")}
-    for image, labels in whole_pictures(data.held_out, fold.config):
-        truth = labels[0].to(torch.uint8).numpy()
-        for name, label in (("full", network), ("small", network.forward_fast)):
-            matrices[name].add(labelled(label, image, truth.shape), truth)
+    return done_by_leader(fold.hardware.processes, lambda: scores_of(fold, load_trainable(checkpoint).eval()))
+
+
+def scores_of(fold: Run, network: SegmentationNetwork) -> Scores:
+    """Of the full network and of Sl alone, on whole pictures."""
+    data, device, nothing = surveyed(fold).data, fold.hardware.processes.device, torch.zeros(0)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
+    samples = Samples(Pictures(data.held_out, fold.config.input_size), whole_still_maker(fold.config), seed=0)
+    ways: dict[str, GivesLogits] = {"full": BaseStage(nothing), "small": DistillationStage(nothing)}
+    matrices = {name: ConfusionMatrix(fold.config.class_count) for name in ways}
+    for cpu_batch in loader(samples, EpochBatches(samples, epoch=0, batch_size=1), 0, device):
+        batch = [tensor.to(device) for tensor in cpu_batch]
+        truth = cpu_batch[-1][0].to(torch.uint8).numpy()
+        for name, stage in ways.items():
+            matrices[name].add(predicted_labels(network, stage, batch)[0], truth)
     scores: Scores = {"trained": len(data.trained), "held_out": len(data.held_out)}
     for name, matrix in matrices.items():
         scores[name] = {
@@ -99,22 +101,7 @@ def fold_scores(fold: Run) -> Scores:
             "pixel_accuracy": round(matrix.pixel_accuracy(), 4),
             "class_iou": dict(zip(fold.config.classes, map(in_json, matrix.class_iou().tolist()), strict=True)),
         }
-    _write(kept, scores)
     return scores
-
-
-def labelled(network: Callable[[Tensor], Tensor], image: Tensor, size: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The labels, (H, W), of a picture (1, 3, H, W)."""
-    with torch.no_grad():
-        logits = network(image.contiguous(memory_format=torch.channels_last))
-    enlarged = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-    return enlarged.argmax(dim=1)[0].to(torch.uint8).numpy()
-
-
-def whole_pictures(frames: Sequence[TrainingFrame], config: ModelConfig) -> Any:
-    """Batches of one picture (1, 3, H, W) and its labels (1, H, W)."""
-    samples = Samples(Pictures(frames, config.input_size), whole_still_maker(config), seed=0)
-    return loader(samples, EpochBatches(samples, epoch=0, batch_size=1), 0, torch.device("cpu"))
 
 
 def in_json(value: float) -> float | None:
@@ -141,7 +128,3 @@ def table_of(summary: Scores) -> str:
     for drive, scores in summary["folds"].items():
         lines.append(f"{drive:24} {scores['full']['mean_iou']:7.4f} {scores['small']['mean_iou']:7.4f}")
     return "\n".join([*lines, f"{'mean':24} {summary['mean']['full']:7.4f} {summary['mean']['small']:7.4f}"])
-
-
-def _write(path: Path, content: Scores) -> None:
-    atomic_write(path, (json.dumps(content, indent=1) + "\n").encode())
