@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ class NotedSearches:
         self.starts: list[Motion | None] = []
         self.may_go_on = threading.Event()
         self.may_go_on.set()
-        self.beside = MotionBesideNetwork(self._estimator)
+        self.beside = MotionBesideNetwork(self._estimator())
         self.threads.clear()  # of what it does to warm up
         self.starts.clear()
 
@@ -128,7 +127,7 @@ def test_the_thread_ends_with_its_camera_even_in_the_middle_of_a_search() -> Non
             return super().between(key, current, start)
 
     before = set(threading.enumerate())
-    beside = MotionBesideNetwork(partial(Held, SIZE))
+    beside = MotionBesideNetwork(Held(SIZE))
     (thread,) = set(threading.enumerate()) - before
     search = beside.begin(scene(), picture(scene()))
     assert begun.wait(10)

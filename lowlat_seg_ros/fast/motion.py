@@ -14,9 +14,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -48,7 +47,7 @@ class MotionEstimator:
     """Dense optical flow between two pictures of one camera.
 
     DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) in C++ (``src/optical_flow.cpp``),
-    where that is not built OpenCV's, on the CPU whatever the network runs on. Not thread-safe.
+    where that is not built OpenCV's, on the CPU whatever the network runs on. Any number of threads may search at once.
     """
 
     def __init__(self, input_size: Size) -> None:
@@ -57,6 +56,7 @@ class MotionEstimator:
         columns, rows = np.meshgrid(*(np.arange(pixels, dtype=np.float32) for pixels in self._size))
         self._places = np.stack([columns, rows], axis=-1)
         difference = np.arange(256, dtype=np.float32)
+        self.usual_seconds = 0.0  # that the last search took of a core
         self._doubt_of_difference = 1 - np.exp(-((difference / DOUBTED_DIFFERENCE) ** 2))
 
     def picture(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -111,34 +111,18 @@ def already_found(found: FoundMotion) -> Future[FoundMotion]:
     return future
 
 
-class EstimatorPerThread:
-    """A camera's estimators, one for each thread that searches, and how long a search takes."""
-
-    def __init__(self, make_estimator: Callable[[], MotionEstimator]) -> None:
-        self.usual_seconds = 0.0  # that the last search took of a core
-        self._make_estimator = make_estimator
-        self._of_thread = threading.local()
-
-    @property
-    def own(self) -> MotionEstimator:
-        """This thread's."""
-        if not hasattr(self._of_thread, "estimator"):
-            self._of_thread.estimator = self._make_estimator()
-        return cast(MotionEstimator, self._of_thread.estimator)
-
-
 class MotionSearch:
     """One frame's. The thread does it, or whoever needs the result before the thread has got that far."""
 
     def __init__(
         self,
-        estimators: EstimatorPerThread,
+        estimator: MotionEstimator,
         frame: NDArray[np.uint8],
         key: NDArray[np.uint8] | None,
         start: Motion | None,
     ) -> None:
         self.key = key
-        self._estimators = estimators
+        self._estimator = estimator
         self._start = start
         self._frame: NDArray[np.uint8] | None = frame
         self._has_begun = False
@@ -150,7 +134,7 @@ class MotionSearch:
 
         A thread whose core other programs want may need many times as long. Both find the same.
         """
-        if not self._is_done.wait(self._estimators.usual_seconds if self._has_begun else 0.0):
+        if not self._is_done.wait(self._estimator.usual_seconds if self._has_begun else 0.0):
             self._search()
         assert self._found is not None
         return self._found
@@ -166,13 +150,13 @@ class MotionSearch:
             return
         self._has_begun = True
         began = time.thread_time()
-        estimator = self._estimators.own
+        estimator = self._estimator
         picture = estimator.picture(frame)
         self._found = FoundMotion(picture, None if self.key is None else estimator.between(self.key, picture, start))
         self._is_done.set()
         self._frame = self._start = None  # not kept alive with a key frame
         if self.key is not None:  # without one there was nothing to search
-            self._estimators.usual_seconds = time.thread_time() - began
+            estimator.usual_seconds = time.thread_time() - began
 
 
 class MotionBesideNetwork:
@@ -182,21 +166,20 @@ class MotionBesideNetwork:
     comes. One thread calls this; any may ask for a result.
     """
 
-    def __init__(self, make_estimator: Callable[[], MotionEstimator]) -> None:
-        """``make_estimator``: called in each thread that searches, here first in the caller's."""
-        # A search knows these and not the camera: else a camera dropped in mid-search would keep itself alive.
-        self._estimators = EstimatorPerThread(make_estimator)
+    def __init__(self, estimator: MotionEstimator) -> None:
+        # A search knows this and not the camera: else a camera dropped in mid-search would keep itself alive.
+        self._estimator = estimator
         self._last: MotionSearch | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="motion")
         self._thread_id = self._thread.submit(threading.get_native_id).result()
-        blank = self._estimators.own.picture(np.zeros((1, 1, 3), np.uint8))
-        self._estimators.own.between(blank, blank)  # OpenCV's first search takes longer
+        blank = estimator.picture(np.zeros((1, 1, 3), np.uint8))
+        estimator.between(blank, blank)  # OpenCV's first search takes longer
 
     def begin(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> MotionSearch:
         """Start to look for the motion of a frame, (H, W, 3) uint8 RGB, since the key frame of that picture."""
         # Linux may wake a thread on the core of the one that wakes it, another being idle: the network would wait.
         keep_off_this_core(self._thread_id)
-        search = MotionSearch(self._estimators, frame, key, self._start_for(key))
+        search = MotionSearch(self._estimator, frame, key, self._start_for(key))
         if key is not None:
             self._last = search
         self._thread.submit(search.search_unless_begun)

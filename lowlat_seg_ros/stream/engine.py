@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -96,7 +95,7 @@ class StreamEngine:
         self._preprocess = Preprocessor(self._input_size, self.device)
         self._motion: MotionBesideNetwork | None = None
         if self._propagation.needs_motion:
-            self._motion = MotionBesideNetwork(partial(MotionEstimator, self._input_size))
+            self._motion = MotionBesideNetwork(MotionEstimator(self._input_size))
         self._stream = TrackStream(self.device, FAST_PRIORITY)
         self._cache = KeyFrameCache()
         self._clock = StreamClock(self.slow_lane.now)
