@@ -26,8 +26,8 @@ def drive(clip: EvaluatedClip, policy: KeyFramePolicy, phase: int = 0) -> list[D
         phase: index of a frame that becomes a key frame, whatever the policy says; 0 is one anyway. Where key frames
             fall is luck, and from another one on they fall elsewhere.
     """
-    predictor = CalibratedDeviation(clip.remembering, clip.network.config.input_size)
-    predictor.learn_labels(0, clip.labels_at_input(0))
+    predictor = CalibratedDeviation(clip.remembering)
+    predictor.learn(0, clip.labels_at_input(0))
     key, decided = 0, []
     for index in range(1, len(clip)):
         since_key = SinceKey(index - key, (clip.stamp(index) - clip.stamp(key)) / 1e9)
@@ -36,7 +36,7 @@ def drive(clip: EvaluatedClip, policy: KeyFramePolicy, phase: int = 0) -> list[D
         decided.append(Decided(key, index, decision.deviation, is_key_frame))
         if is_key_frame:
             predictor.expect(index, key)
-            predictor.learn_labels(index, clip.labels_at_input(index))
+            predictor.learn(index, clip.labels_at_input(index))
             key = index
     return decided
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import enlarge
-from lowlat_seg_ros.fast.pictures import Size, frame_size, label_image
+from lowlat_seg_ros.fast.pictures import Size, frame_size
 
 FINENESS: Final = 2  # places a side of one of F_l
 NANOSECONDS_A_SECOND: Final = 1e9
@@ -130,15 +130,14 @@ class Confidence:
         while len(self._claims) > 2:  # one in work and one waiting
             self._claims.popitem(last=False)
 
-    def judge(self, key: KeyFrame) -> None:
-        """Learn from the slow network's answer where the fast track was right about that frame."""
-        evidence, labels = self._claims.pop(key.frame.sequence, (None, None))
+    def judge(self, sequence: int, truth: NDArray[np.uint8]) -> None:
+        """Learn where the fast track was right about a frame. ``truth``: the slow network's labels of it."""
+        evidence, labels = self._claims.pop(sequence, (None, None))
         if evidence is None or labels is None:
             return
-        own = label_image(key.answer.logits, self._input_size, self._input_size, key.answer.ids)
         if frame_size(labels) != self._input_size:
             labels = np.asarray(cv2.resize(labels, self._input_size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-        right = (labels == own).astype(np.float32)
+        right = (labels == truth).astype(np.float32)
         rights = torch.from_numpy(np.asarray(cv2.resize(right, evidence.grid[::-1], interpolation=cv2.INTER_AREA)))
         some = slice(None, None, THINNED)
         self._lessons.append(Lesson(evidence.features()[:, some, some].flatten(1).t(), rights[some, some].flatten()))

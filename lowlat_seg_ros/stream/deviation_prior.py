@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
+from lowlat_seg_ros.fast.frames import LowFeatures
 from lowlat_seg_ros.fast.network import FastNetwork
-from lowlat_seg_ros.fast.pictures import Size, label_image
 
 PAIRS_REMEMBERED: Final = 8
 PIXELS_THAT_COUNT: Final = 50  # of a pair: neighbouring ones change together
@@ -40,10 +39,8 @@ class CalibratedDeviation:
     The slow track calls ``learn``, the fast track the rest.
     """
 
-    def __init__(self, network: FastNetwork, input_size: Size) -> None:
-        """``input_size``: (width, height) at which labels are compared."""
+    def __init__(self, network: FastNetwork) -> None:
         self._network = network
-        self._input_size = input_size
         self.shift = 0.0  # log-odds; exchanged by the slow track
         self._odds: float | None = None  # of the pair that was asked for last; None where a policy asks for none
         self._claims: OrderedDict[int, Claim] = OrderedDict()  # by the frame's sequence
@@ -66,13 +63,11 @@ class CalibratedDeviation:
         while len(self._claims) > 2:  # one in work and one waiting
             self._claims.popitem(last=False)
 
-    def learn(self, key: KeyFrame) -> None:
-        """From one more answer of the slow network."""
-        labels = label_image(key.answer.logits, self._input_size, self._input_size, key.answer.ids)
-        self.learn_labels(key.frame.sequence, labels)
+    def learn(self, sequence: int, labels: NDArray[np.uint8]) -> None:
+        """From the slow network's labels of one more frame, all of one size.
 
-    def learn_labels(self, sequence: int, labels: NDArray[np.uint8]) -> None:
-        """The same of its labels, all of one size. One class everywhere is no view of a street and teaches nothing."""
+        One class everywhere is no view of a street and teaches nothing.
+        """
         claim, last = self._claims.pop(sequence, None), self._last
         if labels.min() == labels.max():
             return

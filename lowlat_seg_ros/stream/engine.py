@@ -91,7 +91,7 @@ class StreamEngine:
         self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._learn)
         self._input_size = input_size or network.config.input_size
         self._confidence = Confidence(self._input_size)
-        self._deviation = CalibratedDeviation(network, self._input_size)
+        self._deviation = CalibratedDeviation(network)
         self._preprocess = Preprocessor(self._input_size, self.device)
         self._motion: MotionBesideNetwork | None = None
         if self._propagation.needs_motion:
@@ -279,8 +279,9 @@ class StreamEngine:
 
     def _learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         """In the slow track's thread, once its answer has been handed over."""
-        self._confidence.judge(key)
-        self._deviation.learn(key)
+        truth = label_image(key.answer.logits, self._input_size, self._input_size, key.answer.ids)
+        self._confidence.judge(key.frame.sequence, truth)
+        self._deviation.learn(key.frame.sequence, truth)
         self._propagation.learn(key, may_go_on)
 
     def _collect_slow_track(self) -> None:
