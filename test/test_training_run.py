@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -20,6 +21,7 @@ from small_networks import small_config, small_network
 from training_setup import ONE_STAGE_OR_ALL, RECIPE, STAGES, write_setup, write_yaml
 
 from lowlat_seg_ros.cli import main
+from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.data.video_writer import VideoWriter
 from lowlat_seg_ros.models.checkpoint import WEIGHTS_FILE, CheckpointError, load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.comparisons import Comparisons
@@ -119,6 +121,28 @@ def test_a_run_that_was_killed_ends_at_the_same_weights(
         assert [name for name in expected if not torch.equal(ours[name], expected[name])] == []
         ours, expected = (load_file(run / each / "checkpoint" / WEIGHTS_FILE) for run in (tmp_path, whole_run))
         assert [name for name in expected if not torch.equal(ours[name], expected[name])] == []
+
+
+def test_two_runs_cannot_train_in_one_folder(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with own_folder(tmp_path):
+        error = error_of(["train", "all", "--out", str(tmp_path), *options, "--resume"], capsys)
+    assert error == f"lowlat-seg: another run is writing into {tmp_path}; expected a folder of its own"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_outlives_a_killed_run_holds_no_folder(tmp_path: Path) -> None:
+    with own_folder(tmp_path):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        with own_folder(tmp_path):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_the_base_is_frozen_after_the_first_stage(whole_run: Path) -> None:

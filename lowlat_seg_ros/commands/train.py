@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
 from lowlat_seg_ros.commands.label_options import add_label_options
 from lowlat_seg_ros.data.classes import UNLABELLED
+from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.errors import printable
 from lowlat_seg_ros.models.config import load_config
 from lowlat_seg_ros.models.shipped_files import shipped_config
+from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
 from lowlat_seg_ros.training.data_plan import load_data_plan
 from lowlat_seg_ros.training.folds import FOLD_LENGTH, cross_validate, table_of
 from lowlat_seg_ros.training.plan import PlanError, load_plan
-from lowlat_seg_ros.training.processes import joined_processes
+from lowlat_seg_ros.training.processes import Processes, done_by_leader, joined_processes
 from lowlat_seg_ros.training.run import SINGLE_FRAME_STAGES, STAGES, TABLES, Run, stages_of, surveyed, train_stages
 from lowlat_seg_ros.training.start import IMAGENET, NOTHING
 from lowlat_seg_ros.training.step import Hardware
@@ -102,7 +106,8 @@ def train_command(options: argparse.Namespace) -> None:
         videos=tuple(options.video),
         hold_out=options.hold_out,
     )
-    with joined_processes(options.device) as processes:
+    keep_large_buffers()  # a batch is else faulted in anew in every layer of every step
+    with joined_processes(options.device) as processes, _folder_of_run(options.out, processes):
         hardware = Hardware(processes, options.parts, precision_for(processes.device))
         command = shlex.join(["lowlat-seg", *sys.argv[1:]])
         run = Run(options.out, config, plans, data, options.start, options.resume, command, hardware)
@@ -117,6 +122,19 @@ def train_command(options: argparse.Namespace) -> None:
         folder = train_stages(run, stages)
         if processes.leads:
             print(f"the checkpoint is in {folder}")
+
+
+@contextmanager
+def _folder_of_run(folder: Path, processes: Processes) -> Iterator[None]:
+    """Made if it is missing; no other run trains in it meanwhile."""
+    with ExitStack() as stack:
+
+        def hold() -> bool:
+            stack.enter_context(own_folder(folder))
+            return True
+
+        done_by_leader(processes, hold)
+        yield
 
 
 def print_survey(run: Run) -> None:

@@ -11,6 +11,17 @@ from pathlib import Path
 
 from lowlat_seg_ros.errors import Error
 
+_locks: set[int] = set()  # descriptors of this process
+
+
+def _let_go_of_locks() -> None:
+    while _locks:
+        os.close(_locks.pop())
+
+
+# A process that outlives its killed parent by seconds, as those that read ahead for a training, holds no folder.
+os.register_at_fork(after_in_child=_let_go_of_locks)
+
 
 class FolderError(Error):
     """A folder that results cannot be written to; the message is one sentence that names it."""
@@ -49,6 +60,7 @@ def own_folder(folder: Path) -> Iterator[None]:
 def _locked(folder: Path) -> Iterator[None]:
     # A directory can be locked as it is: no lock file stays behind, and the kernel unlocks it for a killed process.
     descriptor = os.open(folder, os.O_RDONLY)
+    _locks.add(descriptor)
     try:
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, "no right to, or a read-only disk")
@@ -60,4 +72,6 @@ def _locked(folder: Path) -> Iterator[None]:
             pass  # a network's file system that has no such locks
         yield
     finally:
-        os.close(descriptor)
+        if descriptor in _locks:
+            _locks.remove(descriptor)
+            os.close(descriptor)
