@@ -157,16 +157,17 @@ def test_troubles_are_told_once_and_counted_for_ever() -> None:
     health.image_arrived(0.1, Arrival(0, CAMERA, 1), 1)
     health.image_arrived(0.2, Arrival(0, CAMERA, 4), 1)
     health.image_refused()
+    health.image_damaged()
     health.image_segmented(0.5, 1.0, slow_track_failed=3)
     troubled = report(health, now=1.0)
     assert troubled.summary == (
-        "images lost since the last report: 2; images refused since the last report: 1; "
-        "slow-track failures since the last report: 3"
+        "images lost since the last report: 2; images labelled that had lost data since the last report: 1; "
+        "images refused since the last report: 1; slow-track failures since the last report: 3"
     )
     calm = report(health, now=1.5)
     assert calm.troubles == ()
     assert (calm.values["images dropped"], calm.values["images refused"]) == ("2", "1")
-    assert calm.values["slow-track failures"] == "3"
+    assert (calm.values["images damaged"], calm.values["slow-track failures"]) == ("1", "3")
     assert health.frames_dropped == 2
 
 

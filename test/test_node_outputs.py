@@ -232,7 +232,7 @@ def test_compressed_images_are_taken_where_nobody_sends_others(
 ) -> None:
     """As PNG, JPEG and compressed mosaic; raw images are taken again as soon as somebody sends them.
 
-    A JPEG that lost data is labelled as far as it goes, and told of.
+    A JPEG that lost data is labelled as far as it goes, told of and counted.
     """
     camera.stop_sending()
     publisher = bench.node.create_publisher(CompressedImage, "image/compressed", 1)
@@ -259,6 +259,7 @@ def test_compressed_images_are_taken_where_nobody_sends_others(
         bench.spin_until(lambda: camera.stamp in camera.labels, f"labels of {message_format}")
     assert all(camera.labels[stamp].width == 96 for stamp in stamps.values())
     node.wait_until_logged(f"an image on {bench.namespace}/image/compressed {DAMAGED}")
+    bench.spin_until(lambda: bench.status("image/compressed")["images damaged"] == "1", "the count")
     bench.node.destroy_publisher(publisher)
     camera.start_sending()
     bench.spin_until(lambda: camera.subscriber_count > 0, "the node at image")

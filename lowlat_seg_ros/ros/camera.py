@@ -259,6 +259,8 @@ class Camera:
             self._health.image_refused()
             self._warnings.warn(f"skipping an image on {self.topic}: {error}")
             return None
+        if notes:
+            self._health.image_damaged()
         for note in notes:
             self._warnings.warn(f"an image on {self.topic} {note}")
         return frame

@@ -56,6 +56,7 @@ class Counts:
 
     segmented: int = 0
     dropped: int = 0
+    damaged: int = 0
     refused: int = 0
     failed: int = 0
     out_of_order: int = 0
@@ -119,6 +120,7 @@ class CameraHealth:
         self._losses = LossCounter()
         self._latency = LatencyWindow()
         self._segmented = 0
+        self._damaged = 0
         self._refused = 0
         self._failed = 0
         self._out_of_order = 0
@@ -161,6 +163,10 @@ class CameraHealth:
         """Nobody waits for its labels."""
         self._last_image = self._last_labels = now
         self._at_last_labels = self._counts()
+
+    def image_damaged(self) -> None:
+        """It had lost some of its data, and is labelled as far as it goes."""
+        self._damaged += 1
 
     def image_refused(self) -> None:
         """It could not be used."""
@@ -235,6 +241,7 @@ class CameraHealth:
         return Counts(
             self._segmented,
             self._losses.total or 0,
+            self._damaged,
             self._refused,
             self._failed,
             self._out_of_order,
@@ -272,6 +279,7 @@ class CameraHealth:
             "images segmented": str(counts.segmented),
             "images dropped": NOT_KNOWN if self._losses.total is None else str(counts.dropped),
             "images dropped by": self._losses.basis,
+            "images damaged": str(counts.damaged),
             "images refused": str(counts.refused),
             "images failed": str(counts.failed),
             "images out of order": str(counts.out_of_order),
@@ -296,6 +304,7 @@ def _slow_track_troubles(slow_track: SlowTrackHealth, limits: Limits) -> list[Tr
 def _troubles(period: Counts) -> list[Trouble]:
     counted = (
         (period.dropped, "images lost"),
+        (period.damaged, "images labelled that had lost data"),
         (period.refused, "images refused"),
         (period.failed, "images that the node failed on"),
         (period.out_of_order, "images out of order"),
