@@ -23,11 +23,12 @@ from training_setup import ONE_STAGE_OR_ALL, RECIPE, STAGES, write_setup, write_
 from lowlat_seg_ros.cli import main
 from lowlat_seg_ros.data.own_folder import own_folder
 from lowlat_seg_ros.data.video_writer import VideoWriter
+from lowlat_seg_ros.fast.motion import unfold
 from lowlat_seg_ros.models.checkpoint import WEIGHTS_FILE, CheckpointError, load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.comparisons import Comparisons
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.run_state import HISTORY_FILE, STATE_FILE, RunError, RunState, first_difference
-from lowlat_seg_ros.training.start import take_weights
+from lowlat_seg_ros.training.start import NOTHING, starting_network, take_weights
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -334,6 +335,18 @@ def test_training_goes_on_from_a_checkpoint_of_other_classes(tmp_path: Path) -> 
             assert torch.equal(kept[name], tensor)
     with pytest.raises(CheckpointError, match="fits .* of the network's .* tensors; expected a checkpoint of the same"):
         take_weights(SegmentationNetwork(small_config("two_networks")), tmp_path)
+
+
+def test_the_finer_elements_of_a_new_network_begin_alike() -> None:
+    network = starting_network(small_config("two_networks", subpixels=2), NOTHING)
+    finer = network.config.subpixels
+    widths = network.config.high_channels, network.tracks.low_channels
+    for classifier, channels in zip((network.classifier, network.fast_classifier), widths, strict=True):
+        feature = torch.randn(1, channels, 3, 4)
+        logits = unfold(classifier(feature), finer)
+        assert logits.shape[-2:] == (3 * finer, 4 * finer) and logits.std() > 0
+        coarse = logits[..., ::finer, ::finer]
+        assert torch.equal(logits, coarse.repeat_interleave(finer, dim=2).repeat_interleave(finer, dim=3))
 
 
 def test_without_tensorboard_training_says_so_once_and_goes_on(

@@ -102,6 +102,15 @@ class Classifier(nn.Sequential):
         super().__init__(nn.Conv2d(channels, class_count * subpixels**2, 1))
         self.subpixels = subpixels
 
+    def begin_alike(self) -> None:
+        """Let an element's finer ones begin with the same weights: they then differ by what is learnt, not by luck.
+
+        Source: Aitken et al., "Checkerboard artifact free sub-pixel convolution", 2017.
+        """
+        with torch.no_grad():
+            for values in self.parameters():
+                values.copy_(values[:: self.subpixels**2].repeat_interleave(self.subpixels**2, dim=0))
+
     def forward(self, feature: Tensor) -> Tensor:
         """(B, channels, h, w) to (B, subpixels² classes, h, w), folded as by ``fast.motion.fold``."""
         weight, bias = self.get_parameter("0.weight"), self.get_parameter("0.bias")

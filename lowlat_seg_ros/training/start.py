@@ -28,6 +28,8 @@ def starting_network(config: ModelConfig, start: str) -> SegmentationNetwork:
         CheckpointError: there is no such checkpoint, or nothing of it fits.
     """
     network = SegmentationNetwork(config)
+    for classifier in (network.classifier, network.fast_classifier):
+        classifier.begin_alike()
     if start == IMAGENET:
         load_imagenet_weights(network)
     elif start != NOTHING:
