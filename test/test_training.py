@@ -23,7 +23,6 @@ from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training import pairs
 from lowlat_seg_ros.training.augmentation import noisy, random_clouds, random_noise, random_view
 from lowlat_seg_ros.training.base import BaseStage, class_weights, label_loss, still_maker
-from lowlat_seg_ros.training.distillation import DistillationStage, answers_loss, distillation_maker
 from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.loop import StageData, StageFolder, train
 from lowlat_seg_ros.training.pair_samples import pair_maker
@@ -40,6 +39,7 @@ from lowlat_seg_ros.training.propagation import PropagationStage
 from lowlat_seg_ros.training.run_state import RunError
 from lowlat_seg_ros.training.samples import MakeSample, Samples
 from lowlat_seg_ros.training.schedule import ScheduleStage, change_loss
+from lowlat_seg_ros.training.small import SmallStage
 from lowlat_seg_ros.training.step import Batch, Hardware, TrainingStage
 
 CONFIG_FOLDER = Path(__file__).parents[1] / "config"
@@ -69,7 +69,7 @@ WEIGHTS = class_weights(np.asarray(CLASS_PIXELS), CONFIG.class_count)
 
 
 def maker_for(stage: str) -> MakeSample:
-    makers = {"base": still_maker, "distillation": distillation_maker}
+    makers = {"base": still_maker, "small": still_maker}
     return makers.get(stage, pair_maker)(CONFIG, PLAN)
 
 
@@ -79,18 +79,18 @@ def samples_for(stage: str) -> Samples:
 
 def fresh_network(stage: str) -> SegmentationNetwork:
     torch.manual_seed(0)
-    return SegmentationNetwork(small_config("two_networks", subpixels=2) if stage == "distillation" else CONFIG)
+    return SegmentationNetwork(small_config("two_networks", subpixels=2) if stage == "small" else CONFIG)
 
 
 STAGES: dict[str, Callable[[torch.Tensor], TrainingStage]] = {
     "base": BaseStage,
-    "distillation": DistillationStage,
+    "small": SmallStage,
     "propagation": PropagationStage,
     "schedule": lambda weights: ScheduleStage(),
 }
 LEARNING_PARTS = {
     "base": ("tracks.", "classifier.", "fast_classifier."),
-    "distillation": ("tracks.low_network.", "fast_classifier."),
+    "small": ("tracks.low_network.", "fast_classifier."),
     "propagation": ("kernel_predictor.", "adapt_net.", "fusion."),
     "schedule": ("deviation_predictor.",),
 }
@@ -336,25 +336,3 @@ def test_a_bad_recipe_is_named(text: str, message: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(PlanError, match=message):
         load_plan(path, "base")
-
-
-def test_sl_is_told_how_far_its_probabilities_are_from_shs() -> None:
-    """By hand: of two places, the one whose class counts twice weighs twice."""
-    answers = torch.tensor([[[[50.0, -50.0]], [[-50.0, 50.0]]]])  # (1, 2, 1, 2): class 0, then class 1
-    weights = torch.tensor([1.0, 2.0])
-    assert float(answers_loss(answers, answers, weights)) == pytest.approx(0)
-    undecided = torch.zeros(1, 2, 1, 2)
-    assert float(answers_loss(undecided, answers, weights)) == pytest.approx(math.log(2))
-    right_at_the_second = torch.tensor([[[[0.0, -50.0]], [[0.0, 50.0]]]])
-    assert float(answers_loss(right_at_the_second, answers, weights)) == pytest.approx(math.log(2) / 3)
-
-
-def test_sh_sees_the_picture_as_it_was_filmed_and_sl_the_same_window_of_it() -> None:
-    picture = street_picture(0)
-    make = distillation_maker(CONFIG, dataclasses.replace(PLAN, crop=(96, 72), scales=(1.0, 1.0)))
-    seen, filmed, labels = make(picture, np.random.default_rng(3))
-    image = filmed.numpy().transpose(1, 2, 0) * 128 + 127
-    assert np.array_equal(np.round(image), picture.image) or np.array_equal(np.round(image), picture.image[:, ::-1])
-    assert not torch.equal(seen, filmed) and seen.shape == filmed.shape
-    car = labels == CAR
-    assert seen[0][car].mean() - seen[2][car].mean() > seen[0][~car].mean() - seen[2][~car].mean()

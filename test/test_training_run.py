@@ -168,11 +168,11 @@ def test_the_model_card_says_how_each_stage_was_trained(whole_run: Path) -> None
 
 
 def test_the_two_networks_of_a_model_are_trained_one_after_the_other(tmp_path: Path) -> None:
-    """Sh first, and Sl from Sh's answers: each leaves the other as it is."""
+    """Sh first, then Sl: each leaves the other as it is."""
     options = write_setup(tmp_path, epochs=1)
     write_yaml(tmp_path / "model.yaml", small_config("two_networks", input_size=SIZE).to_mapping())
     assert main(["train", "all", "--out", str(tmp_path / "run"), *options]) == 0
-    stages = ("base", "distillation", "propagation", "schedule")
+    stages = ("base", "small", "propagation", "schedule")
     base, sl, *_, last = (load_checkpoint(tmp_path / "run" / stage / "checkpoint").state_dict() for stage in stages)
     changed = [name for name in base if not torch.equal(base[name], sl[name])]
     assert changed and all(name.startswith(("tracks.low_network.", "fast_classifier.")) for name in changed)
@@ -180,31 +180,31 @@ def test_the_two_networks_of_a_model_are_trained_one_after_the_other(tmp_path: P
     assert changed and not any(name.startswith(("tracks.", "classifier.", "fast_classifier.")) for name in changed)
 
 
-def test_another_sl_learns_from_an_sh_that_is_there_already(tmp_path: Path) -> None:
+def test_another_sl_learns_beside_an_sh_that_is_there_already(tmp_path: Path) -> None:
     options = write_setup(tmp_path, epochs=1)
     trained = small_network(kind="two_networks", input_size=SIZE)
     save_checkpoint(trained, tmp_path / "trained", "# trained\n")
     smaller = small_config("two_networks", input_size=SIZE, low_channels=8)
     write_yaml(tmp_path / "model.yaml", smaller.to_mapping())
     options[-1] = str(tmp_path / "trained")
-    run = ["train", "distillation", "--hold-out", "every 4", "--out", str(tmp_path / "run")]
+    run = ["train", "small", "--hold-out", "every 4", "--out", str(tmp_path / "run")]
     assert main([*run, *options]) == 0
-    result = load_checkpoint(tmp_path / "run" / "distillation" / "checkpoint").state_dict()
+    result = load_checkpoint(tmp_path / "run" / "small" / "checkpoint").state_dict()
     before = load_checkpoint(tmp_path / "trained").state_dict()
     kept = {name for name, tensor in before.items() if name in result and torch.equal(result[name], tensor)}
     for part in ("tracks.high_network.", "tracks.settle.", "classifier."):
         assert {name for name in before if name.startswith(part)} <= kept
     blocks = {name for name in result if name.startswith("tracks.low_network.backbone.") and name.endswith("weight")}
     assert blocks and not blocks & kept
-    (epoch,) = epochs_in(tmp_path / "run", "distillation")
-    network = load_checkpoint(tmp_path / "run" / "distillation" / "checkpoint")
+    (epoch,) = epochs_in(tmp_path / "run", "small")
+    network = load_checkpoint(tmp_path / "run" / "small" / "checkpoint")
     assert len(epoch.split(",")) == 4 and network.config.tracks == smaller.tracks
 
 
 def test_an_sl_that_sh_goes_on_from_is_not_trained_alone(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = error_of(["train", "distillation", "--out", str(tmp_path), *options], capsys)
+    said = error_of(["train", "small", "--out", str(tmp_path), *options], capsys)
     assert "Sh of a shared backbone goes on where Sl ends; expected tracks of two networks to train Sl alone" in said
 
 

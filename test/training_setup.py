@@ -25,9 +25,7 @@ def write_setup(folder: Path, **recipe: Any) -> list[str]:
     camvid_tree(folder / "camvid")
     write_yaml(folder / "model.yaml", small_config(input_size=SIZE).to_mapping())
     # A worker process for one of them, as real runs have.
-    stages = {
-        stage: {**RECIPE, **recipe, "workers": int(stage == "base")} for stage in (*STAGES, "distillation", "tables")
-    }
+    stages = {stage: {**RECIPE, **recipe, "workers": int(stage == "base")} for stage in (*STAGES, "small", "tables")}
     write_yaml(folder / "recipe.yaml", stages)
     return [
         *("--data", str(folder / "camvid"), "--model", str(folder / "model.yaml")),

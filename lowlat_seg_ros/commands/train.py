@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="start",
         default=IMAGENET,
-        help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from; of distillation and {TABLES}, "
+        help=f"of the stage base: {IMAGENET}, {NOTHING}, or a checkpoint to go on from; of small and {TABLES}, "
         "where the run has no stage before: a checkpoint",
     )
     parser.add_argument("--epochs", type=int, help="number of epochs, overriding the recipe's")

@@ -32,25 +32,12 @@ def random_view(
 
     ``sky`` has the class ids that clouds belong to.
     """
-    image, labels = random_window(image, labels, size, scales, random)
-    return random_look(image, labels, random, sky), labels
-
-
-def random_window(
-    image: Picture, labels: Labels, size: tuple[int, int], scales: tuple[float, float], random: np.random.Generator
-) -> tuple[Picture, Labels]:
-    """A randomly scaled, cropped and mirrored window of ``size`` (width, height)."""
     image, labels = scale(image, labels, float(np.exp(random.uniform(*np.log(scales)))))
     image, labels = random_crop(image, labels, size, random)
     if random.random() < 0.5:
-        return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
-    return image, labels
-
-
-def random_look(image: Picture, labels: Labels, random: np.random.Generator, sky: Sequence[int] = ()) -> Picture:
-    """Clouded, tinted and noisy."""
+        image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
     image = random_clouds(image, np.isin(labels, sky), random)
-    return noisy(random_tint(image, random), random_noise(random), random)
+    return noisy(random_tint(image, random), random_noise(random), random), labels
 
 
 def scale(image: Picture, labels: Labels, factor: float) -> tuple[Picture, Labels]:

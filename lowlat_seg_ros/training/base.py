@@ -26,7 +26,7 @@ RARITY_OFFSET = 1.1  # of class_weights: rare classes count up to 3 times as muc
 class BaseStage:
     """Weighted cross-entropy on the logits, enlarged to the labels' size, of the full network and of Sl alone.
 
-    An Sl that is a network of its own is left to the stage ``distillation``.
+    An Sl that is a network of its own is left to the stage ``small``.
     """
 
     def __init__(self, weights: Tensor) -> None:

@@ -19,7 +19,6 @@ from lowlat_seg_ros.models.checkpoint import load_trainable
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.training.base import BaseStage, whole_still_maker
 from lowlat_seg_ros.training.card import in_words
-from lowlat_seg_ros.training.distillation import DistillationStage
 from lowlat_seg_ros.training.frames import Pictures
 from lowlat_seg_ros.training.labelling import GivesLogits, predicted_labels
 from lowlat_seg_ros.training.plan import PlanError, StagePlan
@@ -27,6 +26,7 @@ from lowlat_seg_ros.training.processes import done_by_leader
 from lowlat_seg_ros.training.run import Run, surveyed, train_stages
 from lowlat_seg_ros.training.run_state import RunError
 from lowlat_seg_ros.training.samples import EpochBatches, Samples, loader
+from lowlat_seg_ros.training.small import SmallStage
 
 FOLDS_FILE = "folds.json"
 FOLD_LENGTH = 0.4  # of the recipe's epochs: three folds of CamVid then take two cores about as long as the whole recipe
@@ -87,7 +87,7 @@ def scores_of(fold: Run, network: SegmentationNetwork) -> Scores:
     data, device, nothing = surveyed(fold).data, fold.hardware.processes.device, torch.zeros(0)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
     samples = Samples(Pictures(data.held_out, fold.config.input_size), whole_still_maker(fold.config), seed=0)
-    ways: dict[str, GivesLogits] = {"full": BaseStage(nothing), "small": DistillationStage(nothing)}
+    ways: dict[str, GivesLogits] = {"full": BaseStage(nothing), "small": SmallStage(nothing)}
     matrices = {name: ConfusionMatrix(fold.config.class_count) for name in ways}
     for cpu_batch in loader(samples, EpochBatches(samples, epoch=0, batch_size=1), 0, device):
         batch = [tensor.to(device) for tensor in cpu_batch]

@@ -39,12 +39,6 @@ class FrozenBase:
         return low, self._tracks.high(image.contiguous(memory_format=torch.channels_last), low)
 
     @torch.no_grad()
-    def logits(self, image: Tensor) -> Tensor:
-        """The full network's, (B, classes, r h, r w)."""
-        low = self.low(image) if self._tracks.high_needs_low else None
-        return self._classified(self._tracks.high(image.contiguous(memory_format=torch.channels_last), low))
-
-    @torch.no_grad()
     def label_map(self, high: Tensor, size: torch.Size) -> Tensor:
         """The base network's labels, (B, H, W), ``size`` being (H, W) in pixels."""
         enlarged = functional.interpolate(self._classified(high), size, mode="bilinear", align_corners=False)

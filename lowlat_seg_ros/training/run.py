@@ -25,7 +25,6 @@ from lowlat_seg_ros.training.card import StageRecord, card_with
 from lowlat_seg_ros.training.data_plan import DataPlan
 from lowlat_seg_ros.training.data_set import DataSet, find_data
 from lowlat_seg_ros.training.deviation_calibration import calibrate_deviation
-from lowlat_seg_ros.training.distillation import DistillationStage, distillation_maker
 from lowlat_seg_ros.training.frames import Pictures, TrainingFrame
 from lowlat_seg_ros.training.loop import StageData, StageFolder, steps_of_epoch, train
 from lowlat_seg_ros.training.pair_samples import pair_maker
@@ -35,15 +34,16 @@ from lowlat_seg_ros.training.propagation import PropagationStage
 from lowlat_seg_ros.training.run_state import STATE_FILE, Recipe, RunError, first_difference
 from lowlat_seg_ros.training.samples import MakeSample, Samples
 from lowlat_seg_ros.training.schedule import ScheduleStage
+from lowlat_seg_ros.training.small import SmallStage
 from lowlat_seg_ros.training.start import IMAGENET, NOTHING, starting_network
 from lowlat_seg_ros.training.step import Hardware, TrainingStage
 from lowlat_seg_ros.training.survey import survey
 from lowlat_seg_ros.training.tables import TablesStage
 
-STAGES = ("base", "distillation", "propagation", "schedule")
+STAGES = ("base", "small", "propagation", "schedule")
 SINGLE_FRAME_STAGES = STAGES[:2]  # those that decide how a single frame is labelled
 TABLES = "tables"  # what the paper's tables compare a trained model with; no stage of the model's own
-STARTING_ELSEWHERE = ("distillation", TABLES)  # may take a trained model that is not of this run
+STARTING_ELSEWHERE = ("small", TABLES)  # may take a trained model that is not of this run
 CHECKPOINT_FOLDER = "checkpoint"
 SURVEY_FILE = "survey.json"
 
@@ -78,7 +78,7 @@ class Run:
 def stages_of(config: ModelConfig, stages: Sequence[str] = STAGES) -> list[str]:
     """Those of the stages that a network has: an Sl that Sh goes on from is trained with it."""
     has_own_low = isinstance(config.tracks, TwoNetworksConfig)
-    return [stage for stage in stages if has_own_low or stage != "distillation"]
+    return [stage for stage in stages if has_own_low or stage != "small"]
 
 
 class Surveyed(NamedTuple):
@@ -107,7 +107,7 @@ def train_stages(run: Run, stages: Sequence[str]) -> Path:
 
 def prepare(run: Run, stages: Sequence[str]) -> Surveyed:
     """Everything that can be wrong is found out before training starts."""
-    if "distillation" in stages and "distillation" not in stages_of(run.config):
+    if "small" in stages and "small" not in stages_of(run.config):
         raise PlanError(
             "Sh of a shared backbone goes on where Sl ends; expected tracks of two networks to train Sl alone"
         )
@@ -228,8 +228,7 @@ def data_for(run: Run, stage: str, data: DataSet) -> StageData:
 
 
 def maker_for(stage: str, config: ModelConfig, plan: StagePlan) -> MakeSample:
-    makers = {"base": still_maker, "distillation": distillation_maker}
-    return makers.get(stage, pair_maker)(config, plan)
+    return (still_maker if stage in SINGLE_FRAME_STAGES else pair_maker)(config, plan)
 
 
 def build_stage(run: Run, stage: str, weights: torch.Tensor) -> TrainingStage:
@@ -239,7 +238,7 @@ def build_stage(run: Run, stage: str, weights: torch.Tensor) -> TrainingStage:
         return PropagationStage(weights)
     if stage == TABLES:
         return TablesStage(weights)
-    return DistillationStage(weights) if stage == "distillation" else BaseStage(weights)
+    return SmallStage(weights) if stage == "small" else BaseStage(weights)
 
 
 def recipe_of(run: Run, stage: str, data: DataSet) -> Recipe:
