@@ -134,14 +134,18 @@ def test_two_runs_cannot_train_in_one_folder(
 
 
 def test_a_process_that_outlives_a_killed_run_holds_no_folder(tmp_path: Path) -> None:
+    begun, begins = os.pipe()
     with own_folder(tmp_path):
         child = os.fork()
         if child == 0:
+            os.write(begins, b".")
             signal.pause()
+        os.read(begun, 1)
     try:
         with own_folder(tmp_path):
             pass
     finally:
+        os.close(begun), os.close(begins)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 

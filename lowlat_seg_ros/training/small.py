@@ -1,7 +1,7 @@
 """Stage two: Sl, where it is a network of its own, and its classifier learn from the same labelled pictures as Sh.
 
-Apart from Sh, because one of its steps costs a third and it takes more of them. That it learn from Sh's answers, too
-(Hinton et al., 2015), was worth 0.006 mIoU at as many steps, and twice as many without them 0.038: docs/training.md.
+Apart from Sh, because a step of it costs less and it takes more of them. Learning from Sh's answers, too (Hinton et
+al., 2015), gives less than as much time spent on more epochs: docs/training.md.
 """
 
 from __future__ import annotations
