@@ -145,7 +145,8 @@ def test_a_process_that_outlives_a_killed_run_holds_no_folder(tmp_path: Path) ->
         with own_folder(tmp_path):
             pass
     finally:
-        os.close(begun), os.close(begins)
+        for end in (begun, begins):
+            os.close(end)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
