@@ -20,12 +20,11 @@ from training_setup import ONE_STAGE_OR_ALL
 from lowlat_seg_ros.data.classes import BICYCLIST, CAR, PEDESTRIAN, ROAD, SKY, UNLABELLED
 from lowlat_seg_ros.models.config import load_config
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.training import pairs
+from lowlat_seg_ros.training import pairs, run
 from lowlat_seg_ros.training.augmentation import noisy, random_clouds, random_noise, random_view
-from lowlat_seg_ros.training.base import BaseStage, class_weights, label_loss, still_maker
+from lowlat_seg_ros.training.base import BaseStage, class_weights, label_loss
 from lowlat_seg_ros.training.frames import TrainingPicture
 from lowlat_seg_ros.training.loop import StageData, StageFolder, train
-from lowlat_seg_ros.training.pair_samples import pair_maker
 from lowlat_seg_ros.training.pairs import (
     Drive,
     MovingObject,
@@ -69,8 +68,7 @@ WEIGHTS = class_weights(np.asarray(CLASS_PIXELS), CONFIG.class_count)
 
 
 def maker_for(stage: str) -> MakeSample:
-    makers = {"base": still_maker, "small": still_maker}
-    return makers.get(stage, pair_maker)(CONFIG, PLAN)
+    return run.maker_for(stage, CONFIG, PLAN)
 
 
 def samples_for(stage: str) -> Samples:

@@ -52,11 +52,11 @@ class MotionEstimator:
 
     def __init__(self, input_size: Size) -> None:
         """``input_size``: (width, height) in pixels of the network's input."""
+        self.usual_seconds = 0.0  # of a core, that the last search took: MotionSearch measures it
         self._size = tuple(max(SMALLEST_PICTURE, round(PICTURE_SCALE * pixels)) for pixels in input_size)
         columns, rows = np.meshgrid(*(np.arange(pixels, dtype=np.float32) for pixels in self._size))
         self._places = np.stack([columns, rows], axis=-1)
         difference = np.arange(256, dtype=np.float32)
-        self.usual_seconds = 0.0  # that the last search took of a core
         self._doubt_of_difference = 1 - np.exp(-((difference / DOUBTED_DIFFERENCE) ** 2))
 
     def picture(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
