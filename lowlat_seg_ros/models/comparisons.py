@@ -46,6 +46,7 @@ class ClockworkClassifier(nn.Module):
         super().__init__()
         self.adapt = adapt
         self.classifier = Classifier(config.high_channels + adapted_channels, config.class_count, config.subpixels)
+        self.classifier.begin_alike()
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """F_h (B, C_h, h, w) and F_l (B, C_l, h, w) to logits (B, classes, r h, r w)."""
