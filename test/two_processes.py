@@ -54,6 +54,12 @@ def main(data: Path, folder: Path) -> None:
         train(network, WithoutStatistics(weights), StageData(samples), plan, StageFolder(folder), hardware)
         if processes.leads:
             torch.save(network.state_dict(), folder / WEIGHTS_FILE)
+    assert not gloo_threads(), "the processes' group outlives the training"
+
+
+def gloo_threads() -> list[str]:
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    return [name for name in names if "gloo" in name]
 
 
 if __name__ == "__main__":

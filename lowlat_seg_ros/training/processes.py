@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -50,10 +52,14 @@ def joined_processes(device: str) -> Iterator[Processes]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
+    # Its functions hold the group of the time when it is loaded, for ever: gloo's threads then outlive the group, and
+    # abort a process that ends while one of them lets go of a tensor.
+    importlib.import_module("torch.distributed.nn")
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Processes(rank, count, chosen)
     finally:
+        gc.collect()  # what DistributedDataParallel leaves in cycles holds the group as well
         distributed.destroy_process_group()
 
 
