@@ -52,7 +52,7 @@ class MotionEstimator:
 
     def __init__(self, input_size: Size) -> None:
         """``input_size``: (width, height) in pixels of the network's input."""
-        self.usual_seconds = 0.0  # of a core, that the last search took: MotionSearch measures it
+        self.usual_seconds = 0.0  # of a core, that the last search took
         self._size = tuple(max(SMALLEST_PICTURE, round(PICTURE_SCALE * pixels)) for pixels in input_size)
         columns, rows = np.meshgrid(*(np.arange(pixels, dtype=np.float32) for pixels in self._size))
         self._places = np.stack([columns, rows], axis=-1)
@@ -62,6 +62,16 @@ class MotionEstimator:
     def picture(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What motion is looked for in: (H, W, 3) uint8 RGB to (h, w, 3), half of the network's input size."""
         return np.asarray(cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def find(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None, start: Motion | None) -> FoundMotion:
+        """A frame's picture, and the motion since the key frame's, as ``picture`` and ``between`` give them."""
+        began = time.thread_time()
+        picture = self.picture(frame)
+        if key is None:  # nothing to search
+            return FoundMotion(picture, None)
+        found = FoundMotion(picture, self.between(key, picture, start))
+        self.usual_seconds = time.thread_time() - began
+        return found
 
     def between(self, key: NDArray[np.uint8], current: NDArray[np.uint8], start: Motion | None = None) -> Motion:
         """The motion between two such pictures.
@@ -149,14 +159,9 @@ class MotionSearch:
         if frame is None or self._is_done.is_set():
             return
         self._has_begun = True
-        began = time.thread_time()
-        estimator = self._estimator
-        picture = estimator.picture(frame)
-        self._found = FoundMotion(picture, None if self.key is None else estimator.between(self.key, picture, start))
+        self._found = self._estimator.find(frame, self.key, start)
         self._is_done.set()
         self._frame = self._start = None  # not kept alive with a key frame
-        if self.key is not None:  # without one there was nothing to search
-            estimator.usual_seconds = time.thread_time() - began
 
 
 class MotionBesideNetwork:
