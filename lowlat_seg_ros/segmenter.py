@@ -162,7 +162,7 @@ class Segmenter:
             self._fast,
             InlineSlowTrack(self._slow),
             FixedInterval(1),
-            propagation=self._propagation,
+            propagation="copy",  # the network's own answer as it is: nothing is carried from picture to picture
             device=self._device,
             low_latency=False,
         )

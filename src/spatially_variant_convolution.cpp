@@ -152,7 +152,7 @@ void kernel_gradient(const T* feature, const T* result_gradient, T* gradient, co
 
 }  // namespace
 
-// What lowlat_seg_ros/kernels/convolution_on_cpu.py calls, for float and double.
+// What lowlat_seg_ros/kernels/cpp.py calls, for float and double.
 #define EXPORT extern "C" __attribute__((visibility("default"))) void
 #define EXPORT_FOR(T)                                                                                               \
   EXPORT convolve_##T(const T* feature, const T* kernels, T* result, Sizes size, int thread_count) {                \

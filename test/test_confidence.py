@@ -141,5 +141,22 @@ def test_the_fit_finds_the_weights_behind_many_places_and_stays_with_the_prior_w
     weights = torch.tensor(PRIOR) + 0.5 * torch.tensor(PRIOR_SPREAD)
     lesson = Lesson(features, torch.sigmoid(features @ weights))
     torch.testing.assert_close(fitted(torch.tensor(PRIOR), [lesson]), weights, atol=0.05, rtol=0)
+    for far_off in (-15.0, 15.0):  # where every guess is 0 or 1
+        found = torch.full((len(PRIOR),), far_off)
+        for _ in range(8):
+            found = fitted(found, [lesson])
+        torch.testing.assert_close(found, weights, atol=0.05, rtol=0)
     few = Lesson(features[:2], lesson.rights[:2])
     torch.testing.assert_close(fitted(torch.tensor(PRIOR), [few]), torch.tensor(PRIOR), atol=0.05, rtol=0)
+
+
+def test_what_a_caller_does_to_its_labels_teaches_nothing() -> None:
+    runs = []
+    for paints in (True, False):
+        engine = engine_of(Stranger())
+        for number, frame in enumerate(moving_frames(9)):
+            result = engine.segment(frame, STEP * number)
+            if paints:
+                result.labels[:] = 3
+        runs.append(engine._confidence.weights.tolist())
+    assert runs[0] == runs[1] != list(PRIOR)

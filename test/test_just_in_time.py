@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -297,6 +298,42 @@ def test_results_tell_the_agreement_with_the_last_answer_and_the_age_of_what_was
     learned = propagation_of(engine).classifier_state
     assert learned is not None and 0 < results[-1].classifier_agreement == learned.agreement <= 1
     assert math.isnan(engine.segment(moving_frames(1)[0], 0).classifier_age_ms)  # the stamps went back
+
+
+def test_a_classifier_that_is_exchanged_under_a_frames_hands_labels_it_with_its_own_classes() -> None:
+    """Whichever of two the frame gets: never the channels of one with the ids of the other."""
+    engine = engine_of(Stranger())
+    for stamp, frame in enumerate(moving_frames(4)):
+        engine.segment(frame, stamp)
+    propagation = propagation_of(engine)
+    first = propagation._classifier
+    assert first is not None
+    other = replace(first, ids=tuple(label + 100 for label in first.ids))
+    with torch.inference_mode():
+        seen = engine._see(moving_frames(1)[0], 5, None)
+
+    class Exchanging:
+        ids = first.ids
+
+        def __call__(self, low: LowFeatures) -> Tensor:
+            propagation._classifier = other
+            return first(low)
+
+    propagation._classifier = Exchanging()  # type: ignore[assignment]
+    with torch.inference_mode():
+        answer = propagation.answer_without_key(seen)
+    assert answer is not None and answer.ids == first.ids
+
+
+def test_a_lesson_that_never_ends_is_told_by_the_next_ones() -> None:
+    engine = engine_of(Stranger())
+    assert propagation_of(engine)._teaching.acquire(blocking=False)  # as a thread that hangs in it does
+    warnings = [
+        warning
+        for number, frame in enumerate(moving_frames(6))
+        for warning in engine.segment(frame, STEP * number).warnings
+    ]
+    assert any("could not learn" in warning and "earlier key frame" in warning for warning in warnings)
 
 
 def test_a_reset_keeps_what_was_learned() -> None:

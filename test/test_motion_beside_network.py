@@ -100,6 +100,18 @@ def test_a_thread_that_gets_no_core_is_not_waited_for(searches: NotedSearches) -
     assert len(searches.threads) <= 5, "what the caller has done is not done again"
 
 
+def test_the_picture_that_a_key_frame_was_given_first_stays_its_own(searches: NotedSearches) -> None:
+    """The thread, held up, ends after the caller has done its work; later frames' motions begin with the last one's."""
+    searches.may_go_on.clear()
+    becomes_key = searches.beside.begin(scene(), picture(scene(seed=2)))
+    while not searches.threads:
+        threading.Event().wait(0.001)
+    key = becomes_key.result().picture
+    searches.may_go_on.set()
+    searches.motion(scene(right=1), key)  # the same thread: it is done with the first search
+    assert becomes_key.result().picture is key
+
+
 def test_what_goes_wrong_comes_out_where_the_motion_is_wanted(
     searches: NotedSearches, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,13 +32,14 @@ from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.fast.frames import Answer
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from lowlat_seg_ros.models.inference import prepare_for_inference
+from lowlat_seg_ros.models.layers import Classifier
 from lowlat_seg_ros.models.placing import Placer
 from lowlat_seg_ros.models.steps import SEE, StepLayers
-from lowlat_seg_ros.runtime import cache, machine, onnx_program
+from lowlat_seg_ros.runtime import cache, in_onnxruntime, machine, onnx_program
 from lowlat_seg_ros.runtime.cache import SUFFIX, CacheEntry
 from lowlat_seg_ros.runtime.choice import AS_LOADED, RUNTIMES, Place, Wish, choose, preferred, refusal_here
 from lowlat_seg_ros.runtime.onnx_program import Layers, OnnxFile, written
-from lowlat_seg_ros.runtime.runtime import InThread
+from lowlat_seg_ros.runtime.runtime import SIZES_KEPT, InThread
 from lowlat_seg_ros.runtime.stopping import Stop, stop_of_this_thread, stopped_by
 from lowlat_seg_ros.slow.registry import load_model
 from lowlat_seg_ros.stream.networks import Wishes, load_networks, place_slow
@@ -413,6 +414,11 @@ def test_layers_whose_code_has_changed_are_others(tmp_path: Path, monkeypatch: p
     assert len(fingerprints) == 2
 
 
+def test_the_code_of_layers_is_also_what_they_call() -> None:
+    files = {Path(file).name for file in onnx_program._source_files(Classifier(2, 3, 1))}
+    assert {"layers.py", "adaptive.py"} <= files  # the class, and its product of matrices
+
+
 @pytest.mark.parametrize("content", [b"", b"whole, and nothing that OpenVINO wrote"])
 def test_what_openvino_cannot_read_is_compiled_again(
     content: bytes, checkpoint: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -482,6 +488,30 @@ for _ in range(3):
 # --- a guest ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_network_is_ready_for_the_last_sizes_alone() -> None:
+    opened: list[tuple[int, ...]] = []
+
+    class Counting:
+        def open(self, network: object, precision: str, threads: int, shapes: Any, device: torch.device) -> Any:
+            opened.append(shapes)
+            return lambda fed: [fed]
+
+    run = InThread(OnnxFile(Path("of_any_size.onnx")), Counting(), "fp32", torch.device("cpu"))  # type: ignore[arg-type]
+    for side in (*range(1, 2 * SIZES_KEPT), 2 * SIZES_KEPT - 1, 1):
+        assert run(np.zeros((1, side), np.float32))[0].shape == (1, side)
+    assert len(opened) == 2 * SIZES_KEPT  # the last one was still there, and the first one no longer
+    assert len(run._of_thread.sessions) == SIZES_KEPT
+
+
+def test_onnx_runtime_runs_on_the_device_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, second = torch.device("cpu"), torch.device("cuda:1")
+    monkeypatch.setattr(in_onnxruntime, "providers", lambda: [in_onnxruntime.CUDA, in_onnxruntime.CPU])
+    assert in_onnxruntime.providers_on(cpu) == [in_onnxruntime.CPU]
+    assert in_onnxruntime.providers_on(second) == [(in_onnxruntime.CUDA, {"device_id": "1"}), in_onnxruntime.CPU]
+    monkeypatch.setattr(in_onnxruntime, "providers", lambda: [in_onnxruntime.CPU])
+    assert in_onnxruntime.providers_on(second) == [in_onnxruntime.CPU]
+
+
 def test_a_stop_cancels_what_runs_and_what_would_begin() -> None:
     stop, cancelled = Stop(), threading.Event()
     with stopped_by(stop):
@@ -489,7 +519,7 @@ def test_a_stop_cancels_what_runs_and_what_would_begin() -> None:
         with stop.cancelling(cancelled.set):
             stop.set()
         assert cancelled.is_set()
-        with pytest.raises(RuntimeError, match="closing"), stop.cancelling(cancelled.set):
+        with pytest.raises(RuntimeError, match="stopped before it began"), stop.cancelling(cancelled.set):
             raise AssertionError("expected it not to begin")
     assert stop_of_this_thread() is None
 
@@ -502,8 +532,8 @@ def test_a_slow_run_ends_long_before_it_is_done(runtime: str, tmp_path: Path) ->
     Measured by the run itself, so that a machine that is busy lengthens both. The run's thread is nice, and so is
     whatever the runtime computes in.
     """
-    whole = InThread(OnnxFile(long_onnx(tmp_path / "tenth.onnx", 30)), RUNTIMES[runtime], "fp32")
-    run = InThread(OnnxFile(long_onnx(tmp_path / "whole.onnx", 300)), RUNTIMES[runtime], "fp32")
+    whole = InThread(OnnxFile(long_onnx(tmp_path / "tenth.onnx", 30)), RUNTIMES[runtime], "fp32", torch.device("cpu"))
+    run = InThread(OnnxFile(long_onnx(tmp_path / "whole.onnx", 300)), RUNTIMES[runtime], "fp32", torch.device("cpu"))
     picture = np.zeros((1, 64, 256, 256), np.float32)
     seconds: list[float] = []
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from stream_setup import STEP, GatedSlowNetwork, moving_frames, plain_frame, stream_network
+from test_just_in_time import Stranger
 
 import lowlat_seg_ros
 from lowlat_seg_ros import Segmenter
 from lowlat_seg_ros.data.clips import ClipError
 from lowlat_seg_ros.data.video_writer import VideoWriter
-from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size, label_image
+from lowlat_seg_ros.fast.pictures import Preprocessor, as_image, frame_size, label_image
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 
 CHECKOUT = Path(__file__).parents[1]
@@ -76,6 +77,21 @@ def test_stills_of_any_size_get_the_full_networks_labels(segmenter: Segmenter) -
             expected = label_image(network(Preprocessor(size, torch.device("cpu"))(picture)), size, frame_size(picture))
         assert np.array_equal(result.labels, expected)
         assert result.warnings == () and result.is_key_frame
+
+
+@pytest.mark.parametrize("sees_whole_frame", [False, True])
+def test_stills_of_a_stranger_get_its_own_labels_whatever_came_before_them(sees_whole_frame: bool) -> None:
+    """Of many classes each picture shows some: nothing is resampled, learned or carried. A picture may be a view."""
+    stranger, cpu = Stranger(20), torch.device("cpu")
+    stranger.sees_whole_frame = sees_whole_frame
+    pictures = [plain_frame(40), *moving_frames(3), moving_frames(1, (50, 40), seed=3)[0][..., ::-1]]
+    with Segmenter(stranger) as segmenter:
+        size = segmenter._fast.config.input_size
+        for order in (pictures, pictures[::-1]):
+            for picture, result in segmenter.stills(order):
+                image = as_image(picture, cpu) if sees_whole_frame else Preprocessor(size, cpu)(picture)
+                expected = label_image(stranger.answer(image, image).logits, size, frame_size(picture))
+                assert np.array_equal(result.labels, expected) and result.warnings == ()
 
 
 def test_a_still_on_which_the_network_fails_does_not_show_the_one_before() -> None:

@@ -138,11 +138,14 @@ def test_a_run_that_hangs_is_abandoned_with_its_network_and_its_late_answer_drop
         tracks.segment_until_accurate()
         tracks.network.fault = "hangs"
         wait_until(lambda: tracks.segment() is not None and tracks.network.hanging.is_set(), "a run that hangs")
-        hung = tracks.track._worker.thread
+        hung, stop = tracks.track._worker.thread, tracks.track._worker.stop
         tracks.track.hang_seconds = 0.01
         tracks.segment_until_warned("s and is abandoned; it is started again")
         tracks.track.hang_seconds = PATIENCE
+        with pytest.raises(RuntimeError, match="stopped"), stop.cancelling(lambda: None):
+            raise AssertionError("expected the abandoned run to be cancelled in any runtime")
         wait_until(lambda: bool(tracks.renewed), "the network loaded anew")
+        wait_until(lambda: tracks.engine.slow_lane.network is tracks.renewed[0], "the lane of the new network")
         answered = tracks.segment().slow_track.done
         wait_until(lambda: tracks.segment().slow_track.done > answered, "an answer of the new network")
         counts = tracks.engine.slow_lane.counts()

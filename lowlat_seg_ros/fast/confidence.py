@@ -30,7 +30,8 @@ LEAST_AGE: Final = 0.01  # seconds
 LARGEST_LEAD: Final = 9.0  # log-odds
 KEYS_REMEMBERED: Final = 8
 THINNED: Final = 2  # every so many places a side are learned from
-STEPS: Final = 3  # of Newton's method, an answer
+STEPS: Final = 4  # of Newton's method, an answer
+LARGEST_STEP: Final = 1.0  # of a weight
 PLACES_IN_ONE: Final = 40.0  # neighbouring places are right and wrong together: so many count as one
 
 # Of 1, lead, doubt, lead x doubt, log age, the frame's mean doubt. Plain guesses: the answers soon outweigh all of them
@@ -126,7 +127,7 @@ class Confidence:
 
     def expect(self, evidence: Evidence, labels: NDArray[np.uint8]) -> None:
         """Remember what was said of a key frame until the slow network's answer is there."""
-        self._claims[evidence.seen.sequence] = evidence, labels
+        self._claims[evidence.seen.sequence] = evidence, self._compared(labels)  # the caller may write to its own
         while len(self._claims) > 2:  # one in work and one waiting
             self._claims.popitem(last=False)
 
@@ -135,17 +136,25 @@ class Confidence:
         evidence, labels = self._claims.pop(sequence, (None, None))
         if evidence is None or labels is None:
             return
-        if frame_size(labels) != self._input_size:
-            labels = np.asarray(cv2.resize(labels, self._input_size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
         right = (labels == truth).astype(np.float32)
         rights = torch.from_numpy(np.asarray(cv2.resize(right, evidence.grid[::-1], interpolation=cv2.INTER_AREA)))
         some = slice(None, None, THINNED)
         self._lessons.append(Lesson(evidence.features()[:, some, some].flatten(1).t(), rights[some, some].flatten()))
         self.weights = fitted(self.weights, list(self._lessons))
 
+    def _compared(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """At the size at which they are compared, in memory of their own."""
+        if frame_size(labels) == self._input_size:
+            return labels.copy()
+        return np.asarray(cv2.resize(labels, self._input_size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
 
 def fitted(weights: Tensor, lessons: list[Lesson]) -> Tensor:
-    """The likeliest weights, from those before on: a few steps of Newton's method, in double precision."""
+    """The likeliest weights, from those before on: a few steps of Newton's method, in double precision.
+
+    None moves a weight by more than ``LARGEST_STEP``. Where all guesses are near 0 or 1 there is next to no curvature,
+    and a whole step would end as far on the other side, answer after answer.
+    """
     inputs = torch.cat([lesson.features for lesson in lessons]).double()
     rights = torch.cat([lesson.rights for lesson in lessons]).double()
     prior, precision = torch.tensor(PRIOR).double(), torch.tensor(PRIOR_SPREAD).double() ** -2
@@ -154,5 +163,6 @@ def fitted(weights: Tensor, lessons: list[Lesson]) -> Tensor:
         guess = torch.sigmoid(inputs @ found)
         gradient = inputs.t() @ (rights - guess) / PLACES_IN_ONE - precision * (found - prior)
         curvature = (inputs.t() * (guess * (1 - guess))) @ inputs / PLACES_IN_ONE + torch.diag(precision)
-        found = found + torch.linalg.solve(curvature, gradient)
+        step = torch.linalg.solve(curvature, gradient)
+        found = found + step * (LARGEST_STEP / step.abs().max().clamp(min=LARGEST_STEP))
     return found.float()

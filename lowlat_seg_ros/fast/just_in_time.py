@@ -25,6 +25,7 @@ from lowlat_seg_ros.slow.network import SlowNetwork
 NUMBERS_A_PLACE: Final = 256  # of logits, at the most, that are carried for each place of F_l
 FINEST: Final = 4  # logits a side of such a place
 LEAST_LOGARITHM: Final = -4.0  # of a probability: with a lower one a thin thing drowns in its certain surroundings
+COMPILED_FOR: Final = (16, 24, 12, 18, 9)  # channels: a GPU's kernel is another one for each power of two in them
 EARNEST: Final = 1.5  # power of the doubt: what the classifier takes over has to be doubted in earnest
 SMALLEST_CONTRAST: Final = 2.0  # grey levels, standard deviation: less is a covered lens and teaches nothing
 LEAST_AGREEMENT: Final = 0.5  # of the classifier with the next answer; below, what it knows is of another scene
@@ -60,7 +61,8 @@ class JustInTimePropagation(Propagation):
 
     def _channels_to_carry(self, probabilities: Tensor, ids: tuple[int, ...]) -> list[int]:
         """Of the classes that are the likeliest somewhere, and of those that the classifier knows."""
-        known = () if self._classifier is None else self._classifier.ids
+        classifier = self._classifier  # once: another thread may exchange it
+        known = () if classifier is None else classifier.ids
         likeliest = torch.unique(probabilities.argmax(dim=1)).tolist()
         return [channel for channel, label in enumerate(ids) if channel in likeliest or label in known]
 
@@ -73,7 +75,7 @@ class JustInTimePropagation(Propagation):
         if strange is not None:
             return strange._replace(doubt=torch.ones_like(doubt))
         raw, doubt = doubt, doubt.pow(EARNEST)
-        self._in_use = classifier = self._classifier
+        classifier = self._newest()
         alone = None if classifier is None else classifier.of_classes(ids)(seen.low)
         motion = None if seen.motion is None else seen.motion.result().motion
         if motion is None:
@@ -85,9 +87,17 @@ class JustInTimePropagation(Propagation):
     def answer_without_key(self, seen: SeenFrame) -> Answer | None:
         """By Sl's classifier where it knows the classes, since no scene is strange to it; else just in time."""
         answer = super().answer_without_key(seen)
-        if answer is None and self._classifier is not None:
-            return Answer(self._classifier(seen.low), ids=self._classifier.ids)
-        return answer
+        return self._classified(seen) if answer is None else answer
+
+    def _classified(self, seen: SeenFrame) -> Answer | None:
+        """By what was learned alone; None before anything was."""
+        classifier = self._newest()
+        return None if classifier is None else Answer(classifier(seen.low), ids=classifier.ids)
+
+    def _newest(self) -> Classifier | None:
+        """The fast track's classifier until it asks again: the slow track may exchange it at any time."""
+        self._in_use = classifier = self._classifier
+        return classifier
 
     @property
     def classifier_state(self) -> ClassifierState | None:  # type: ignore[override]
@@ -98,13 +108,17 @@ class JustInTimePropagation(Propagation):
         other = JustInTimePropagation(self.fast, self.slow)
         other._teach(key, lambda: False)
         other.answer(key, seen)
+        for channels in COMPILED_FOR:
+            self.fast.move(
+                key.frame.low.low.new_zeros(1, channels, *key.frame.low.low.shape[-2:]), key.frame.low, seen.low
+            )
 
     def learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         """Train a new classifier, this key frame included, and swap it in. What shows nothing teaches nothing."""
         classes = torch.unique(key.answer.logits.argmax(dim=1))
         if key.frame.image.float().std() >= SMALLEST_CONTRAST and len(classes) > 1:
             if not self._teaching.acquire(blocking=False):
-                return
+                raise RuntimeError("it has not finished with an earlier key frame")
             try:
                 self._teach(key, may_go_on)
             except FloatingPointError:
@@ -135,9 +149,7 @@ class JustInTimeAlone(JustInTimePropagation):
     """The classifier alone, nothing carried: the floor under the propagation, for evaluations."""
 
     def answer(self, key: KeyFrame, seen: SeenFrame) -> Answer:
-        if self._classifier is None:
-            return super().answer(key, seen)
-        return Answer(self._classifier(seen.low), ids=self._classifier.ids)
+        return self._classified(seen) or super().answer(key, seen)
 
 
 def resampled(picture: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -137,6 +137,7 @@ class MotionSearch:
         self._frame: NDArray[np.uint8] | None = frame
         self._has_begun = False
         self._is_done = threading.Event()
+        self._finishing = threading.Lock()
         self._found: FoundMotion | None = None
 
     def result(self) -> FoundMotion:
@@ -159,8 +160,11 @@ class MotionSearch:
         if frame is None or self._is_done.is_set():
             return
         self._has_begun = True
-        self._found = self._estimator.find(frame, self.key, start)
-        self._is_done.set()
+        found = self._estimator.find(frame, self.key, start)
+        with self._finishing:
+            if not self._is_done.is_set():  # who comes second finds the same, in other memory: others have the first
+                self._found = found
+                self._is_done.set()
         self._frame = self._start = None  # not kept alive with a key frame
 
 

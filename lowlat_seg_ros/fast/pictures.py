@@ -52,8 +52,8 @@ class Preprocessor:
 
 
 def as_image(frame: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """(H, W, 3) to (1, 3, H, W), uint8 RGB, channels last in memory; on the CPU it is the frame's own."""
-    return torch.from_numpy(frame).permute(2, 0, 1).unsqueeze(0).to(device)
+    """(H, W, 3) to (1, 3, H, W), uint8 RGB, channels last in memory; on the CPU mostly the frame's own."""
+    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).unsqueeze(0).to(device)
 
 
 def label_image(logits: Tensor, input_size: Size, size: Size, ids: tuple[int, ...] | None = None) -> NDArray[np.uint8]:

@@ -107,7 +107,8 @@ class Placer:
         network = with_runners(self._network, Runners())
         if place.runtime == TORCH:
             return _torch_runner(network, place.precision)
-        runner = LayersInRuntime[Step](_layers(network, place.precision), RUNTIMES[place.runtime], place.precision)
+        runtime = RUNTIMES[place.runtime]
+        runner = LayersInRuntime[Step](_layers(network, place.precision), runtime, place.precision, self._device)
         try:
             runner.open(*self._first_step(track))
         except Exception as error:  # exporters and runtimes have kinds of their own

@@ -35,8 +35,10 @@ class OnnxRuntime:
             return f"this onnxruntime has no {CUDA}, and the device is {device}"
         return why_not
 
-    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes) -> Session:
-        return session_of(network, threads, [provider for provider in (CUDA, CPU) if provider in providers()])
+    def open(
+        self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes, device: torch.device
+    ) -> Session:
+        return session_of(network, threads, providers_on(device))
 
 
 class TensorRt:
@@ -53,14 +55,23 @@ class TensorRt:
             return f"this onnxruntime has no {TENSORRT} (it is in onnxruntime-gpu)"
         return why_not
 
-    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes) -> Session:
-        settings = {"trt_fp16_enable": str(precision == "fp16")}
-        return session_of(network, threads, [(TENSORRT, settings), CUDA, CPU])
+    def open(
+        self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes, device: torch.device
+    ) -> Session:
+        settings = {"trt_fp16_enable": str(precision == "fp16"), "device_id": str(device.index or 0)}
+        return session_of(network, threads, [(TENSORRT, settings), *providers_on(device)])
 
 
 def providers() -> list[str]:
     """That this ONNX Runtime was built with."""
     return list(_library().get_available_providers())
+
+
+def providers_on(device: torch.device) -> list[Any]:
+    """What a session there runs in, of what this ONNX Runtime has: the CPU's on a GPU too, for what that lacks."""
+    if device.type != "cuda" or CUDA not in providers():
+        return [CPU]
+    return [(CUDA, {"device_id": str(device.index or 0)}), CPU]
 
 
 def _library() -> Any:

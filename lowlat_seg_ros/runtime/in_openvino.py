@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.runtime.cache import CacheEntry
 from lowlat_seg_ros.runtime.onnx_program import CONVERTED_BY, Layers, OnnxFile, Shapes
-from lowlat_seg_ros.runtime.runtime import Session, lacks_instructions, why_not_installed
+from lowlat_seg_ros.runtime.runtime import Session, lacks_instructions, make_room, why_not_installed
 from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,9 @@ class OpenVino:
             return f"openvino runs on the CPU here, and the device is {device}"
         return why_not_installed("openvino", REMEDY, library) or lacks_instructions(precision)
 
-    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes) -> Session:
+    def open(
+        self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes, device: torch.device
+    ) -> Session:
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -54,6 +56,7 @@ class OpenVino:
             of_network = _compiled.setdefault(network, {})
             key = f"{settings} {shapes}"
             if key not in of_network:
+                make_room(of_network)
                 of_network[key] = _in_nice_thread(lambda: _compile(network, settings, shapes))
         return functools.partial(_run, of_network[key].create_infer_request())
 

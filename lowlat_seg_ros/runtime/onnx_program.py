@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,7 @@ OPSET: Final = 18
 IR_VERSION: Final = 9  # of the file format: the oldest that has this opset
 LARGEST_BYTE: Final = 255
 LARGEST_SIGNED_BYTE: Final = 127
+OWN_PACKAGE: Final = f"{__name__.partition('.')[0]}."
 CONVERTED_BY: Final = ("torch", "onnx")
 
 
@@ -48,7 +50,7 @@ class Layers:
     def fingerprint(self) -> str:
         """Of the weights, and of the source files that say what is computed with them and how that is written."""
         hashed = hashlib.sha256()
-        for file in sorted({__file__, *(inspect.getfile(type(part)) for part in self.module.modules())}):
+        for file in sorted({__file__, *_source_files(self.module)}):
             hashed.update(Path(file).read_bytes())
         for name, tensor in self.module.state_dict().items():
             hashed.update(name.encode())
@@ -65,9 +67,18 @@ class Layers:
         return written(self.module, self.shapes, self.ranges)
 
 
-@dataclass(frozen=True)
+def _source_files(module: nn.Module) -> Iterator[str]:
+    """Of the classes of all its parts, and of the functions of ours that these can call."""
+    for kind in {type(part) for part in module.modules()}:
+        yield inspect.getfile(kind)
+        for function in filter(inspect.isfunction, vars(sys.modules[kind.__module__]).values()):
+            if function.__module__.startswith(OWN_PACKAGE):
+                yield inspect.getfile(function)
+
+
+@dataclass(frozen=True, eq=False)
 class OnnxFile:
-    """Somebody's network."""
+    """Somebody's network. Loaded twice it is two: what hangs in the one must not be waited for in the other."""
 
     path: Path
 

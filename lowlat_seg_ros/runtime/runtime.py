@@ -1,4 +1,4 @@
-"""The seam of runtimes: where the layers of a network run. One file an instance, ``runtime.registry`` has them all."""
+"""The seam of runtimes: where the layers of a network run. One file an instance, ``runtime.choice`` has them all."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ Step = TypeVar("Step")  # of a network, whatever names it
 Session = Callable[..., list[NDArray[Any]]]
 """A network made ready for one thread and one size: its inputs, arrays, to its outputs, in memory of their own."""
 
+SIZES_KEPT: Final = 16  # that a network is ready for at once
 INSTRUCTIONS: Final = {"int8": machine.INT8_PRODUCTS, "bf16": machine.BF16_PRODUCTS, "fp16": machine.FP16_PRODUCTS}
 
 
@@ -35,12 +36,15 @@ class Runtime(Protocol):
         """Why it cannot serve here in that precision, in words; empty where it can."""
         ...
 
-    def open(self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes) -> Session:
+    def open(
+        self, network: Layers | OnnxFile, precision: str, threads: int, shapes: Shapes, device: torch.device
+    ) -> Session:
         """A session for the calling thread alone.
 
         Args:
             threads: within one operator.
             shapes: of the inputs.
+            device: one that ``refusal`` did not refuse.
 
         Raises:
             Error: it cannot take the network.
@@ -48,11 +52,17 @@ class Runtime(Protocol):
         ...
 
 
+def make_room(kept: dict[Any, Any]) -> None:
+    """For one more: the oldest goes where there are ``SIZES_KEPT``. A folder of photographs has hundreds of sizes."""
+    if len(kept) >= SIZES_KEPT:
+        del kept[next(iter(kept))]
+
+
 class InThread:
     """A network in a runtime, as a ``Session`` for every thread and sizes: each is made when it is first asked for."""
 
-    def __init__(self, network: Layers | OnnxFile, runtime: Runtime, precision: str) -> None:
-        self._network, self._runtime, self._precision = network, runtime, precision
+    def __init__(self, network: Layers | OnnxFile, runtime: Runtime, precision: str, device: torch.device) -> None:
+        self._network, self._runtime, self._precision, self._device = network, runtime, precision, device
         self._of_thread = threading.local()
 
     def __call__(self, *fed: NDArray[Any]) -> list[NDArray[Any]]:
@@ -63,16 +73,24 @@ class InThread:
         sessions: dict[tuple[int, Shapes], Session] = self._of_thread.__dict__.setdefault("sessions", {})
         threads = torch.get_num_threads()
         if (threads, shapes) not in sessions:
-            sessions[threads, shapes] = self._runtime.open(self._network, self._precision, threads, shapes)
+            make_room(sessions)
+            opened = self._runtime.open(self._network, self._precision, threads, shapes, self._device)
+            sessions[threads, shapes] = opened
         return sessions[threads, shapes]
 
 
 class LayersInRuntime(Generic[Step]):
     """A ``Runner``: one track's steps, each made ready for each size when it first comes."""
 
-    def __init__(self, layers_of: Callable[[Step, Grid, Shapes], Layers], runtime: Runtime, precision: str) -> None:
+    def __init__(
+        self,
+        layers_of: Callable[[Step, Grid, Shapes], Layers],
+        runtime: Runtime,
+        precision: str,
+        device: torch.device,
+    ) -> None:
         """``layers_of``: their pictures are (1, h, w, C)."""
-        self._layers_of, self._runtime, self._precision = layers_of, runtime, precision
+        self._layers_of, self._runtime, self._precision, self._device = layers_of, runtime, precision, device
         self._sized: dict[tuple[Step, Grid, Shapes], InThread] = {}
 
     def __call__(self, step: Step, grid: Grid, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -90,7 +108,7 @@ class LayersInRuntime(Generic[Step]):
     def _for(self, step: Step, grid: Grid, shapes: Shapes) -> InThread:
         sized = step, grid, shapes
         if sized not in self._sized:
-            self._sized[sized] = InThread(self._layers_of(*sized), self._runtime, self._precision)
+            self._sized[sized] = InThread(self._layers_of(*sized), self._runtime, self._precision, self._device)
         return self._sized[sized]
 
 

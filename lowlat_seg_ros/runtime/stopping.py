@@ -30,7 +30,7 @@ class Stop:
         """Meanwhile ``cancel`` is what ends the run; raises RuntimeError where it would begin too late."""
         with self._lock:
             if self._is_set:
-                raise RuntimeError("the slow track is closing")
+                raise RuntimeError("it was stopped before it began")
             self._cancels.append(cancel)
         try:
             yield

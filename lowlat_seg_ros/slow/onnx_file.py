@@ -149,14 +149,12 @@ def _tensors(graph: Any) -> Iterator[Any]:
 def open_session(path: Path, device: torch.device | str) -> Any:
     """ONNX Runtime's session, which runs in the thread that asks."""
     import_extra("onnxruntime", EXTRA, f"the model {str(path)!r}")
-    on_gpu = [in_onnxruntime.CUDA] if torch.device(device).type == "cuda" else []
-    wanted = [*on_gpu, in_onnxruntime.CPU]
-    there = in_onnxruntime.providers()
-    if not set(wanted) <= set(there):
+    providers = in_onnxruntime.providers_on(torch.device(device))
+    if torch.device(device).type == "cuda" and providers == [in_onnxruntime.CPU]:
         logger.warning("this onnxruntime has no CUDA: %s runs on the CPU", path)
     try:
         # One thread: others of its own would be neither the slow track's number nor as nice as it.
-        return in_onnxruntime.open_session(str(path), 1, [provider for provider in wanted if provider in there])
+        return in_onnxruntime.open_session(str(path), 1, providers)
     except Error as error:
         raise OnnxError(f"{path} cannot be loaded: {error}") from error
 
@@ -241,7 +239,7 @@ class OnnxRunner:
         if choice.place == as_loaded:
             return self, choice
         other = copy.copy(self)
-        other._run = InThread(OnnxFile(self._path), RUNTIMES[choice.place.runtime], choice.place.precision)
+        other._run = InThread(OnnxFile(self._path), RUNTIMES[choice.place.runtime], choice.place.precision, device)
         return other, choice
 
     def _as_logits(self, found: np.ndarray) -> Tensor:

@@ -82,8 +82,9 @@ class SegmentationResult:
     def confidence(self) -> NDArray[np.uint8]:
         """(H, W) of the frame: the estimated probability that a label is the slow network's own, 255 for one.
 
-        0 before the slow network's first answer. Worked out when it is asked for (``fast.confidence``); a result keeps
-        its frame's logits for that.
+        0 before the slow network's first answer. Worked out when it is asked for (``fast.confidence``) from what a
+        result keeps for that in ``evidence``, some megabytes. Who keeps many results and asks no more keeps
+        ``dataclasses.replace(result, evidence=None)``.
         """
         height, width = self.labels.shape
         return np.asarray(cv2.resize(self._on_grid, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

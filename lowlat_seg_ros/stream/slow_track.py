@@ -145,6 +145,8 @@ class ThreadedSlowTrack:
             elif worker.is_at_work and self._hangs(worker):
                 seconds = (time.monotonic_ns() - worker.began) / 1e9
                 self._abandon(f"{worker.doing} has hung for {seconds:.0f} s and is abandoned")
+        if worker.is_abandoned:
+            worker.stop.set()
 
     def _hangs(self, worker: _Worker) -> bool:
         patience = max(self.hang_seconds * 1e9, HANG_RUNS * self._longest_run)
@@ -223,6 +225,8 @@ class ThreadedSlowTrack:
                     lane.give_up(self.given_up)
             raise
         with self._changed:
+            for lane in self._lanes:
+                lane.network = self.network
             worker.is_loading = worker.is_at_work = False
 
     def _serve_next(self, worker: _Worker) -> bool:
