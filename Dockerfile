@@ -3,7 +3,7 @@
 #   docker compose up                                   camera player, node and Foxglove bridge (compose.yaml)
 #   docker build -t lowlat_seg_ros . && docker run --rm --shm-size=512m lowlat_seg_ros
 #
-# Below 24 MB of /dev/shm images go by UDP; docs/troubleshooting.md says what else matters in containers.
+# Below 3 MB of free /dev/shm images go by UDP; docs/troubleshooting.md says what else matters in containers.
 FROM python:3.11-slim-bookworm
 
 RUN apt-get update \

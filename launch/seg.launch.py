@@ -15,10 +15,11 @@ from launch.events.process import ProcessExited, ProcessIO
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from lowlat_seg_ros.ros.parameter_files import sections_for
 from lowlat_seg_ros.ros.process_setup import profile_variable
 
 SHARE = Path(get_package_share_directory("lowlat_seg_ros"))
-READY = b"ready on"  # in the node's log, once it takes images
+READY = b"ready on"  # says the node once it takes images, at any log level
 SECONDS_TO_RESPAWN = 2.0
 
 ARGUMENTS = {
@@ -63,20 +64,22 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The processes, once the arguments' values are known."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    remappings = remapped(camera_names(value), value)
+    cameras = camera_names(value, context.launch_configurations.get("ros_namespace", ""))
+    remappings = remapped(cameras, value)
     if is_true(value, "share_profile"):
         context.environment.setdefault(profile_variable(), str(SHARE / "config" / "fastdds.xml"))
     started = supervised(value, remappings)
-    return [*started, rviz(value, dict(remappings))] if is_true(value, "rviz") else started
+    return [*started, rviz(cameras[0], value, dict(remappings))] if is_true(value, "rviz") else started
 
 
-def supervised(value: dict[str, str], remappings: list[tuple[str, str]]) -> list[LaunchDescriptionEntity]:
-    """The node, started again when it dies once it was ready; before that its end is the launch's.
+def supervised(
+    value: dict[str, str], remappings: list[tuple[str, str]], was_ready: bool = False
+) -> list[LaunchDescriptionEntity]:
+    """The node, started again when it dies once it or one before it was ready; until then its end is the launch's.
 
     launch's own `respawn` would start a node with a misspelt parameter again for ever.
     """
     node = segmentation_node(value, remappings)
-    was_ready = False
 
     def note_output(event: ProcessIO) -> None:
         nonlocal was_ready
@@ -89,7 +92,7 @@ def supervised(value: dict[str, str], remappings: list[tuple[str, str]]) -> list
             raise LaunchError(f"seg_node ended with code {event.returncode} before it was ready; its log says why")
         if not is_true(value, "respawn"):
             return None
-        return [TimerAction(period=SECONDS_TO_RESPAWN, actions=supervised(value, remappings))]
+        return [TimerAction(period=SECONDS_TO_RESPAWN, actions=supervised(value, remappings, was_ready=True))]
 
     output = OnProcessIO(target_action=node, on_stdout=note_output, on_stderr=note_output)
     return [
@@ -119,8 +122,11 @@ def segmentation_node(value: dict[str, str], remappings: list[tuple[str, str]]) 
     )
 
 
-def camera_names(value: dict[str, str]) -> list[str]:
-    """Of the argument, else of the parameter file, which must exist and be read."""
+def camera_names(value: dict[str, str], pushed_namespace: str = "") -> list[str]:
+    """Of the argument, else of the parameter file, which must exist and be read.
+
+    `pushed_namespace`: of a launch file that includes this one.
+    """
     file = Path(value["params_file"])
     try:
         sections = yaml.safe_load(file.read_text()) or {}
@@ -128,9 +134,10 @@ def camera_names(value: dict[str, str]) -> list[str]:
         raise LaunchError(f"params_file {str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
     if value["cameras"]:
         return as_list("cameras", value["cameras"])
-    names = [""]
-    for section in sections.values() if isinstance(sections, dict) else ():
-        parameters = section.get("ros__parameters") if isinstance(section, dict) else None
+    names, own = [""], value["namespace"]
+    namespace = own if own.startswith("/") else f"{pushed_namespace}/{own}"
+    node = "/".join(["", *(part for part in namespace.split("/") if part), value["name"]])
+    for parameters in sections_for(sections, node):
         given = parameters.get("cameras") if isinstance(parameters, dict) else None
         names = given if isinstance(given, list) else names  # what is none ends the node, which says why
     return names
@@ -162,9 +169,8 @@ def beside(image: str) -> str:
     return f"{namespace}{slash}camera_info"
 
 
-def rviz(value: dict[str, str], remappings: dict[str, str]) -> Node:
-    """RViz with its displays on this node's topics; of several cameras on the first one's."""
-    camera = next(iter(camera_names(value)))
+def rviz(camera: str, value: dict[str, str], remappings: dict[str, str]) -> Node:
+    """RViz with its displays on this node's topics, of one camera."""
     image = f"{camera}/image".lstrip("/")
     node = "/".join(["", *(part for part in (value["namespace"].strip("/"), value["name"], camera) if part)])
     return Node(

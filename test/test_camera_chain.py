@@ -27,7 +27,7 @@ from lowlat_seg_ros.models.segmentation_network import LowFeatures, Propagated
 from lowlat_seg_ros.ros.boundary import Fatal
 from lowlat_seg_ros.ros.camera import Camera
 from lowlat_seg_ros.ros.conversions import image_message, stamp_of
-from lowlat_seg_ros.ros.diagnostics import ERROR, OK, WARN
+from lowlat_seg_ros.ros.diagnostics import ERROR, OK, WARN, Load, SlowTrackHealth
 from lowlat_seg_ros.ros.presented_model import presented
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
@@ -79,7 +79,7 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
     monkeypatch.setattr(type(node.get_logger()), "warning", lambda self, line: log.append(line))
     fast, slow = NanOnDemand(), GatedSlowNetwork(stream_network())
     engine = StreamEngine(fast, InlineSlowTrack(slow), FixedInterval(2))
-    camera = Camera(node, "", engine, settings(), presented(slow, fast, settings()))
+    camera = Camera(node, "", engine, settings(), presented(slow, fast, settings()), Load())
     camera.subscribe()
     fake = FakeCamera(bench)
     bench.spin_until(lambda: fake.subscriber_count > 0, "a subscriber")
@@ -100,6 +100,20 @@ def test_nan_from_the_fast_track_gives_an_unlabelled_image_and_the_next_frame_it
     assert (chain.fake.label_ids(chain.fake.segment(third)) != UNLABELLED).all()
     (line,) = chain.log
     assert "the fast track failed" in line and "nan" in line
+    health = chain.camera.report()
+    assert (health.level, health.values["images unlabelled"], health.values["images segmented"]) == (WARN, "1", "3")
+    assert "images that the fast track failed on, published unlabelled since the last report: 1" in health.troubles
+
+
+def test_a_report_tells_of_a_slow_track_that_is_given_up_also_while_no_images_are_taken(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up = SlowTrackHealth(restarts=1, given_up="Sh has hung")
+    monkeypatch.setattr(chain.camera, "_slow_track_health", lambda: given_up)
+    chain.camera.unsubscribe()
+    health = chain.camera.report()
+    assert (health.level, health.summary) == (ERROR, "Sh has hung; inactive: no images are taken")
+    assert health.values["slow-track restarts"] == "1"
 
 
 @pytest.mark.parametrize("kind", ["nan", "an exception"])

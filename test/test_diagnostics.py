@@ -15,6 +15,7 @@ from lowlat_seg_ros.ros.diagnostics import (
     Health,
     LatencyWindow,
     Limits,
+    Load,
     SlowTrackHealth,
 )
 from lowlat_seg_ros.ros.losses import Arrival
@@ -172,13 +173,41 @@ def test_troubles_are_told_once_and_counted_for_ever() -> None:
 
 
 def test_lost_images_come_with_how_busy_the_node_was() -> None:
-    health = CameraHealth("/image", now=0.0)
+    """With all of its cameras' images, and whatever it did with them: one thread serves them all."""
+    load = Load()
+    health = CameraHealth("/image", now=0.0, load=load)
     health.image_arrived(0.1, Arrival(0, CAMERA, 1), 1)
     health.image_arrived(0.9, Arrival(0, CAMERA, 9), 1)
-    health.image_segmented(1.0, 950.0, 0)
+    load.seconds += 0.95
     first = report(health, now=1.0)
     assert (first.dropped, first.busy_share) == (7, 0.95)
     assert report(health, now=2.0).dropped == 0
+
+
+def test_losses_that_cannot_be_told_for_a_while_are_neither_taken_back_nor_told_twice() -> None:
+    """A camera without sequence numbers pauses, and its period has to be found again."""
+    health, second = CameraHealth("/image", now=0.0), 1_000_000_000
+    for number in (*range(20), *range(30, 50)):  # ten are lost
+        health.image_arrived(number / 10, Arrival(stamp=number * second // 10), 1)
+    assert report(health, now=5.0).dropped == 10
+    health.begin(10.0)
+    told = []
+    for number in range(40):
+        health.image_arrived(10 + number / 10, Arrival(stamp=10 * second + number * second // 10), 1)
+        if number % 3 == 0:
+            told.append(report(health, now=10 + number / 10))
+    assert {each.dropped for each in told} == {0} and not any("lost" in each.summary for each in told)
+    assert [told[0].values["images dropped"], told[-1].values["images dropped"]] == ["not known", "10"]
+
+
+def test_images_that_the_fast_track_fails_on_are_not_labelled_ones() -> None:
+    health = CameraHealth("/image", now=0.0)
+    for second in range(1, 6):
+        health.image_segmented(second, 1.0, 0, restarts=second, has_failed=True)
+        told = report(health, now=second)
+    assert told.level == ERROR and "none of 5 images was labelled for 5 s" in told.summary
+    health.image_segmented(6.0, 1.0, 0, restarts=5)
+    assert report(health, now=6.0).level == OK
 
 
 def test_on_an_rmw_without_sequence_numbers_losses_are_not_known_but_never_zero() -> None:

@@ -57,6 +57,11 @@ def test_a_camera_of_another_user(machine: pytest.MonkeyPatch) -> None:
     assert "run camera and node as the same user" in remedy(CALM)
 
 
+def test_an_rmw_that_need_not_send_by_udp_is_not_told_of_udp(machine: pytest.MonkeyPatch) -> None:
+    loss_causes._SOCKET_BUFFER.write_text("212992\n")
+    assert "no cause" in remedy(replace(CALM, rmw="rmw_zenoh_cpp"))
+
+
 @pytest.mark.parametrize("changes", [{"publishers": [ELSEWHERE + PROCESS]}, {"rmw": "rmw_cyclonedds_cpp"}])
 def test_socket_buffers_smaller_than_an_image(machine: pytest.MonkeyPatch, changes: dict[str, object]) -> None:
     loss_causes._SOCKET_BUFFER.write_text("212992\n")

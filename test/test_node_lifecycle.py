@@ -16,6 +16,7 @@ pytest.importorskip("rclpy")
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from node_setup import PATIENCE, FakeCamera, NodeProcess, TestBench, own_namespace, wait_until
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 from stream_setup import moving_frames
 
@@ -137,6 +138,39 @@ def test_a_node_that_is_shut_down_waits_for_its_end(bench: TestBench, node: Node
         assert state(bench) == "finalized"
         assert not enable(bench, True).success
     assert node.process.poll() is None
+
+
+def test_what_cannot_be_configured_or_activated_leaves_no_half_of_it(tmp_path: Path, checkpoint: Path) -> None:
+    """A value that cannot be used can be set; an override that cannot keeps both cameras from being subscribed to."""
+    bench = TestBench(own_namespace("halves"))
+    parameters = {
+        "model": checkpoint,
+        "autostart": False,
+        "cameras": "[front, rear]",
+        "interval": 0,
+        f"qos_overrides.{bench.namespace}/rear/image.subscription.reliability": "perhaps",
+    }
+    process = NodeProcess(tmp_path / "log", bench.namespace, parameters)
+    try:
+        publisher = bench.node.create_publisher(Image, "front/image", 1)
+        assert not change(bench, Transition.TRANSITION_CONFIGURE)
+        assert process.lines_with("configuring failed: interval is 0; expected")
+        assert not process.lines_with("there is no parameter")
+        assert bench.set_parameters(interval=5).successful
+        assert change(bench, Transition.TRANSITION_CONFIGURE)
+        for _ in range(2):
+            assert not change(bench, Transition.TRANSITION_ACTIVATE)
+            assert bench.status("node")["level"] == "2"
+            told = [bench.status(f"{name}/image")["message"] for name in ("front", "rear")]
+            assert told == 2 * ["inactive: no images are taken"] and publisher.get_subscription_count() == 0
+        assert change(bench, Transition.TRANSITION_CLEANUP)
+        assert (bench.status("node")["level"], bench.status("node")["message"]) == ("0", "unconfigured")
+        assert process.end() == 0
+        assert not process.lines_with("Traceback")
+    finally:
+        process.process.kill()
+        process.process.wait()
+        bench.close()
 
 
 @pytest.mark.slow

@@ -259,7 +259,8 @@ def test_compressed_images_are_taken_where_nobody_sends_others(
         bench.spin_until(lambda: camera.stamp in camera.labels, f"labels of {message_format}")
     assert all(camera.labels[stamp].width == 96 for stamp in stamps.values())
     node.wait_until_logged(f"an image on {bench.namespace}/image/compressed {DAMAGED}")
-    bench.spin_until(lambda: bench.status("image/compressed")["images damaged"] == "1", "the count")
+    bench.spin_until(lambda: bench.status()["images damaged"] == "1", "the count")
+    assert bench.status()["image topic"] == f"{bench.namespace}/image/compressed"  # the status keeps its name
     bench.node.destroy_publisher(publisher)
     camera.start_sending()
     bench.spin_until(lambda: camera.subscriber_count > 0, "the node at image")

@@ -23,7 +23,7 @@ from lowlat_seg_ros.ros.conversions import (
     age_seconds,
     key_frame_message,
 )
-from lowlat_seg_ros.ros.diagnostics import CameraHealth, Health, SlowTrackHealth
+from lowlat_seg_ros.ros.diagnostics import CameraHealth, Health, Load, SlowTrackHealth
 from lowlat_seg_ros.ros.endpoints import ImageSubscription, infos, overrides_of, subscription
 from lowlat_seg_ros.ros.loss_causes import remedy, segment_trouble
 from lowlat_seg_ros.ros.losses import Arrival
@@ -47,19 +47,22 @@ LOST_IMAGES_REPEAT_SECONDS: Final = 60.0
 class Camera:
     """Subscribes to one camera's images and publishes what its stream engine makes of them."""
 
-    def __init__(self, node: Node, name: str, engine: StreamEngine, settings: Settings, model: PresentedModel) -> None:
-        """Only publishes; `subscribe` starts the stream."""
+    def __init__(
+        self, node: Node, name: str, engine: StreamEngine, settings: Settings, model: PresentedModel, load: Load
+    ) -> None:
+        """Only publishes; `subscribe` starts the stream. `load` is the node's, which all cameras add to."""
         self._node = node
         self._engine = engine
         self._settings = settings
         self.name = name
-        self._raw_topic = node.resolve_topic_name(joined(name, "image"))
-        self._compressed_topic = joined(self._raw_topic, COMPRESSED)
-        self.topic = self._compressed_topic if settings.image_transport == COMPRESSED else self._raw_topic
+        self.raw_topic = node.resolve_topic_name(joined(name, "image"))
+        self._compressed_topic = joined(self.raw_topic, COMPRESSED)
+        self.topic = self._compressed_topic if settings.image_transport == COMPRESSED else self.raw_topic
         self._outputs = Outputs(node, name, model.colours, self._wake)
         self._warnings = RepeatedWarnings(self._log_warning, time.monotonic)
         self._lost_image_warnings = RepeatedWarnings(self._log_warning, time.monotonic, LOST_IMAGES_REPEAT_SECONDS)
-        self._health = CameraHealth(self.topic, time.monotonic())
+        self._load = load
+        self._health = CameraHealth(self.topic, time.monotonic(), load)
         self.faults = Faults(self._log_error)
         self._subscription: ImageSubscription | None = None
         self._infos: Subscription[CameraInfo] | None = None
@@ -72,44 +75,43 @@ class Camera:
     @property
     def later_overrides(self) -> set[str]:
         """Names of the `qos_overrides` that count once images are taken from the camera's other topic."""
-        others = {self._raw_topic, self._compressed_topic} - {self.topic}
+        others = {self.raw_topic, self._compressed_topic} - {self.topic}
         return set().union(*map(overrides_of, others)) if self._settings.image_transport == "auto" else set()
 
     def subscribe(self) -> None:
         """Accept images from now on; the stream begins with the next one."""
-        self._is_active = True
         self._segment_trouble = segment_trouble(get_rmw_implementation_identifier())  # stays so: looked up once
         if self._segment_trouble:
             self._log_warning(self._segment_trouble)
         self._begin()
+        self._is_active = True
 
     def _begin(self) -> None:
         self._is_resting = False
         self._engine.forget()
         self._health.begin(time.monotonic())
-        self._subscribe_to_images()
+        self._subscription = self._subscription_to(self.topic)
         self._infos = subscription(
             self._node, CameraInfo, joined(self.name, "camera_info"), self._outputs.pass_on, infos()
         )
 
-    def _subscribe_to_images(self) -> None:
-        message_type = Image if self.topic == self._raw_topic else CompressedImage
-        reliability = self._settings.image_reliability
-        self._subscription = ImageSubscription(self._node, message_type, self.topic, self._on_image, reliability)
+    def _subscription_to(self, topic: str) -> ImageSubscription:
+        message_type = Image if topic == self.raw_topic else CompressedImage
+        return ImageSubscription(self._node, message_type, topic, self._on_image, self._settings.image_reliability)
 
     def _choose_transport(self) -> None:
         """Take compressed images where nobody sends others, and these as soon as somebody does."""
         if self._settings.image_transport != "auto" or self._subscription is None:
             return
         compressed = self._compressed_topic
-        has_raw, has_compressed = (self._node.count_publishers(topic) > 0 for topic in (self._raw_topic, compressed))
-        topic = compressed if has_compressed and not has_raw else self._raw_topic
+        has_raw, has_compressed = (self._node.count_publishers(topic) > 0 for topic in (self.raw_topic, compressed))
+        topic = compressed if has_compressed and not has_raw else self.raw_topic
         if topic != self.topic and (has_raw or has_compressed):
             self._node.get_logger().info(f"taking images from {topic}")
-            self._subscription.close()
+            former, self._subscription = self._subscription, self._subscription_to(topic)
+            former.close()
             self.topic = topic
             self._health.topic_changed(topic)
-            self._subscribe_to_images()
 
     def unsubscribe(self) -> None:
         """Accept no images."""
@@ -149,7 +151,7 @@ class Camera:
         now = time.monotonic()
         if self._subscription is None:
             summary = RESTING if self._is_active else "inactive: no images are taken"
-            health = self._health.report_inactive(now, connections, summary)
+            health = self._health.report_inactive(now, connections, summary, self._slow_track_health())
             return replace(health, values={**health.values, "resting": str(self._is_active).lower()})
         self._subscription.fit()
         trouble = self._subscription.trouble or self._segment_trouble
@@ -159,7 +161,8 @@ class Camera:
             advice = remedy(self._subscription.circumstances(health.busy_share))
             self._lost_image_warnings.warn(f"{health.dropped} images on {self.topic} were lost: {advice}")
         self._tell_silence(health)
-        values = {**health.values, "resting": str(self._is_resting).lower(), **_worth_of_labels(self._last_result)}
+        resting = str(self._is_resting).lower()
+        values = {**health.values, "image topic": self.topic, "resting": resting, **_worth_of_labels(self._last_result)}
         is_calm = self._is_resting and not health.troubles
         self._is_resting = self._may_rest
         return replace(health, values=values, summary=RESTING if is_calm else health.summary)
@@ -171,12 +174,12 @@ class Camera:
     def _tell_silence(self, health: Health) -> None:
         """Once for each silence, with what may be its cause."""
         if health.is_silent and not self._has_told_silence:
-            cause = what_is_on(self._node, self.topic, COMPRESSED_IMAGE if self.topic != self._raw_topic else IMAGE)
+            cause = what_is_on(self._node, self.topic, COMPRESSED_IMAGE if self.topic != self.raw_topic else IMAGE)
             self._log_warning(printable(f"no image has come on {self.topic}: {cause}", LONGEST))
         self._has_told_silence = health.is_silent
 
     def _on_image(self, message: Image | CompressedImage, arrival: Arrival) -> None:
-        segmented = self._health.segmented
+        began, segmented = time.monotonic(), self._health.segmented
         try:
             self._segment(message, arrival)
         except Exception as error:
@@ -187,6 +190,8 @@ class Camera:
                 self._health.image_failed(time.monotonic())
             what = "what goes with the labels of" if are_labels_out else "an image on"
             self.faults.note(f"{what} {self.topic}", error)
+        finally:
+            self._load.seconds += time.monotonic() - began
 
     def _segment(self, message: Image | CompressedImage, arrival: Arrival) -> None:
         """An image's whole way."""
@@ -202,7 +207,8 @@ class Camera:
         decoded = time.perf_counter()
         result = self._engine.segment(frame, stamp)
         segmented = time.perf_counter()
-        if result.unlabelled_reason not in ("", NO_ANSWER_YET) and cuda_context_is_lost(self._engine.device):
+        has_failed = result.unlabelled_reason not in ("", NO_ANSWER_YET)
+        if has_failed and cuda_context_is_lost(self._engine.device):
             raise Fatal(f"the CUDA context is lost: {result.unlabelled_reason}")
         self._last_result = result
         self._outputs.publish_labels(result.labels, message.header)
@@ -210,7 +216,8 @@ class Camera:
 
         times = ChainTimes(age, decode=decoded - entry, publish=published - segmented, total=published - entry)
         failures, restarts = result.slow_track.failed, self._engine.restart_count
-        self._health.image_segmented(time.monotonic(), times.total * 1000, failures, restarts)
+        now = time.monotonic()
+        self._health.image_segmented(now, times.total * 1000, failures, restarts, has_failed=has_failed)
         self._outputs.labels_are_out(result.labels, message.header)
         if self._outputs.wants("keyframe"):
             told = key_frame_message(result, message.header, times, self._health.frames_dropped)

@@ -52,13 +52,14 @@ class LatencyWindow:
 
 @dataclass(frozen=True)
 class Counts:
-    """What happened to a camera's images, since the node started or over a period."""
+    """What happened to a camera's images, since the node was configured or over a period."""
 
     segmented: int = 0
     dropped: int = 0
     damaged: int = 0
     refused: int = 0
     failed: int = 0
+    unlabelled: int = 0
     out_of_order: int = 0
     restarts: int = 0
     slow_track_failed: int = 0
@@ -92,6 +93,13 @@ class SlowTrackHealth:
 NO_SLOW_TRACK: Final = SlowTrackHealth()
 
 
+class Load:
+    """Of the executor's one thread: all cameras of a node add to it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0  # in callbacks of images so far
+
+
 class Trouble(NamedTuple):
     """Something that is not as it should be."""
 
@@ -108,25 +116,26 @@ class Health:
     troubles: tuple[str, ...]
     values: dict[str, str]
     dropped: int = 0  # images since the last report
-    busy_share: float = 0.0  # of the time since then, in callbacks
+    busy_share: float = 0.0  # of the time since then, in callbacks of all cameras' images
     is_silent: bool = False  # no image has come for longer than the limit
 
 
 class CameraHealth:
     """Collects what one camera's chain does and reports on it."""
 
-    def __init__(self, topic: str, now: float) -> None:
+    def __init__(self, topic: str, now: float, load: Load | None = None) -> None:
         self._topic = topic
+        self._load = load or Load()
         self._losses = LossCounter()
         self._latency = LatencyWindow()
         self._segmented = 0
         self._damaged = 0
         self._refused = 0
         self._failed = 0
+        self._unlabelled = 0
         self._out_of_order = 0
         self._restarts = 0
         self._slow_track_failed = 0
-        self._busy_seconds = 0.0
         self._last_image = now
         self._last_labels = now
         self._at_last_labels = Counts()
@@ -135,12 +144,12 @@ class CameraHealth:
 
     @property
     def frames_dropped(self) -> int | None:
-        """Images lost on their way since the node started; None: not known."""
+        """Images lost on their way since the node was configured; None: not known."""
         return self._losses.total
 
     @property
     def segmented(self) -> int:
-        """Images whose labels were published since the node started."""
+        """Images whose labels were published since the node was configured."""
         return self._segmented
 
     def begin(self, now: float) -> None:
@@ -181,17 +190,29 @@ class CameraHealth:
         """It came after a later one."""
         self._out_of_order += 1
 
-    def image_segmented(self, now: float, milliseconds: float, slow_track_failed: int, restarts: int = 0) -> None:
+    def image_segmented(
+        self,
+        now: float,
+        milliseconds: float,
+        slow_track_failed: int,
+        restarts: int = 0,
+        *,
+        has_failed: bool = False,
+    ) -> None:
         """Its labels were published `milliseconds` after the callback began.
 
-        `slow_track_failed` and `restarts` are the slow track's failures and the stream's restarts so far.
+        Args:
+            slow_track_failed: the slow track's failures so far.
+            restarts: the stream's so far.
+            has_failed: all labels are 255, since the fast track failed on it.
         """
         self._last_image = now  # the time in the callback is not the camera's silence
         self._segmented += 1
+        self._unlabelled += has_failed
         self._slow_track_failed, self._restarts = slow_track_failed, restarts
-        self._busy_seconds += milliseconds / 1000
         self._latency.add(milliseconds)
-        self._last_labels, self._at_last_labels = now, self._counts()
+        if not has_failed:
+            self._last_labels, self._at_last_labels = now, self._counts()
 
     def report(
         self,
@@ -229,25 +250,29 @@ class CameraHealth:
             is_silent=bool(silence),
         )
 
-    def report_inactive(self, now: float, connections: dict[str, int], summary: str) -> Health:
+    def report_inactive(
+        self, now: float, connections: dict[str, int], summary: str, slow_track: SlowTrackHealth = NO_SLOW_TRACK
+    ) -> Health:
         """While the node takes no images, for the reason in ``summary``."""
         counts = self._counts()
         self._reported, self._reported_at = counts, now
-        values = self._values(counts, Counts(), 0.0, NO_SLOW_TRACK)
+        values = self._values(counts, Counts(), 0.0, slow_track)
         values.update((name, str(count)) for name, count in connections.items())
-        return Health(OK, summary, (), values)
+        troubles = (slow_track.given_up,) if slow_track.given_up else ()
+        return Health(ERROR if troubles else OK, "; ".join((*troubles, summary)), troubles, values)
 
     def _counts(self) -> Counts:
         return Counts(
             self._segmented,
-            self._losses.total or 0,
+            self._losses.counted,
             self._damaged,
             self._refused,
             self._failed,
+            self._unlabelled,
             self._out_of_order,
             self._restarts,
             self._slow_track_failed,
-            self._busy_seconds,
+            self._load.seconds,
         )
 
     def _calm(self, counts: Counts, rate: str) -> str:
@@ -263,7 +288,7 @@ class CameraHealth:
     def _nothing_labelled(self, now: float, counts: Counts, image_timeout: float) -> list[Trouble]:
         """Images that come, or came, and none of which is labelled."""
         seconds, since = now - self._last_labels, counts.since(self._at_last_labels)
-        unlabelled = since.dropped + since.refused + since.failed + since.out_of_order
+        unlabelled = since.dropped + since.refused + since.failed + since.unlabelled + since.out_of_order
         if not unlabelled or seconds < image_timeout:
             return []
         return [Trouble(ERROR, f"none of {unlabelled} images was labelled for {seconds:.0f} s")]
@@ -282,6 +307,7 @@ class CameraHealth:
             "images damaged": str(counts.damaged),
             "images refused": str(counts.refused),
             "images failed": str(counts.failed),
+            "images unlabelled": str(counts.unlabelled),
             "images out of order": str(counts.out_of_order),
             "stream restarts": str(counts.restarts),
             "slow-track failures": str(counts.slow_track_failed),
@@ -307,6 +333,7 @@ def _troubles(period: Counts) -> list[Trouble]:
         (period.damaged, "images labelled that had lost data"),
         (period.refused, "images refused"),
         (period.failed, "images that the node failed on"),
+        (period.unlabelled, "images that the fast track failed on, published unlabelled"),
         (period.out_of_order, "images out of order"),
         (period.restarts, "stream restarts"),
         (period.slow_track_failed, "slow-track failures"),

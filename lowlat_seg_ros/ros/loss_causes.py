@@ -25,6 +25,9 @@ BUSY: Final = 0.8
 FAST_DDS: Final = "rmw_fastrtps"
 """What the identifiers of Fast DDS' RMWs begin with."""
 
+CYCLONE_DDS: Final = "rmw_cyclonedds"
+"""Likewise of CycloneDDS', which sends by UDP on one host, too."""
+
 GUIDE: Final = "docs/troubleshooting.md"
 
 _SOCKET_BUFFER: Final = Path("/proc/sys/net/core/rmem_max")
@@ -38,7 +41,7 @@ _PROCESS: Final = slice(4, 6)
 class Circumstances:
     """Under which images of one topic were lost."""
 
-    busy_share: float  # of the node's time, in this camera's callbacks
+    busy_share: float  # of the node's time, in callbacks of its cameras' images
     image_bytes: int  # of the newest image
     rmw: str  # identifier of the RMW
     fixed_best_effort: bool  # best effort by a parameter, though every publisher is reliable
@@ -132,7 +135,7 @@ def _small_socket_buffer(seen: Circumstances) -> str:
         limit = int(_SOCKET_BUFFER.read_text())
     except (OSError, ValueError):
         return ""
-    if limit >= seen.image_bytes or not (_are_elsewhere(seen) or not seen.rmw.startswith(FAST_DDS)):
+    if limit >= seen.image_bytes or not (_are_elsewhere(seen) or seen.rmw.startswith(CYCLONE_DDS)):
         return ""
     return (
         f"images come by UDP, have {seen.image_bytes / MEGABYTE:.1f} MB each, and a socket may hold "

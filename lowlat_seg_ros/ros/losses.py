@@ -68,6 +68,11 @@ class LossCounter:
         self._stamps = StampGaps()
 
     @property
+    def counted(self) -> int:
+        """Those that were found missing so far, whether or not more can be found at the moment: it never falls."""
+        return self._total
+
+    @property
     def total(self) -> int | None:
         """Since the start; None where it is not known."""
         return None if self.basis == NOT_KNOWN else self._total

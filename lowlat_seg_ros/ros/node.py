@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
@@ -43,6 +44,7 @@ class SegmentationNode(GuardedNode):
         self._pipeline: Pipeline | None = None
         self._settings: Settings | None = None
         self._failure: Exception | None = None  # why it could not be configured
+        self._unusable: dict[str, ParameterError] = {}  # what was given for parameters that nobody has set since
         self._is_starting = False
         self._is_presenting = False
         self._reported_faults = 0
@@ -61,11 +63,12 @@ class SegmentationNode(GuardedNode):
         Raises:
             ParameterError: a parameter's value cannot be used, and the node was to start at once.
         """
-        from lowlat_seg_ros.ros.parameters import given_autostart, read_settings, unknown_parameters
+        from lowlat_seg_ros.ros.parameters import declare_parameters, given_autostart, unknown_parameters
 
         autostart = given_autostart(self)
+        self._unusable |= declare_parameters(self)
         try:
-            self._settings = read_settings(self)
+            self._settings = self._read_settings()
         except ParameterError:
             if autostart:
                 raise
@@ -125,6 +128,7 @@ class SegmentationNode(GuardedNode):
 
     def _let_go(self) -> TransitionCallbackReturn:
         """Whatever goes wrong in it, there is no way back."""
+        self._failure = None
         self.faults.guarded(self._close_pipeline, "an orderly end of the model's use")()
         thaw_gc()
         return SUCCESS
@@ -145,10 +149,9 @@ class SegmentationNode(GuardedNode):
         return SUCCESS if self._failure is None else FAILURE
 
     def _configure(self) -> None:
-        from lowlat_seg_ros.ros.parameters import read_settings
         from lowlat_seg_ros.ros.pipeline import Pipeline
 
-        self._settings = read_settings(self)
+        self._settings = self._read_settings()
         self._pipeline = Pipeline(self, self._settings)
         self._present(self._pipeline)
         freeze_gc()
@@ -163,6 +166,8 @@ class SegmentationNode(GuardedNode):
             if name.startswith(QOS_OVERRIDES) and name not in later:
                 self.get_logger().warning(f"{printable(name)} is of no endpoint of this node; its value is ignored")
         self.get_logger().info(self._pipeline.in_words())
+        if not self.get_logger().is_enabled_for(LoggingSeverity.INFO):
+            print(self._pipeline.in_words(), flush=True)  # the launch file waits for it, whatever is logged
 
     def _deactivate(self) -> None:
         assert self._pipeline is not None
@@ -187,6 +192,13 @@ class SegmentationNode(GuardedNode):
         return response
 
     # --- parameters --------------------------------------------------------------------------------------------------
+
+    def _read_settings(self) -> Settings:
+        from lowlat_seg_ros.ros.parameters import read_settings
+
+        for error in self._unusable.values():
+            raise error
+        return read_settings(self)
 
     def _present(self, pipeline: Pipeline) -> None:
         from lowlat_seg_ros.ros.presented_model import parameters_of
@@ -224,6 +236,8 @@ class SegmentationNode(GuardedNode):
     def _apply_parameters(self, parameters: list[Parameter[Any]]) -> None:
         from lowlat_seg_ros.ros.parameters import own_values
 
+        for parameter in parameters:
+            self._unusable.pop(parameter.name, None)
         if self._is_presenting or self._settings is None:
             return
         self._settings = self._settings.changed(own_values(parameters))
@@ -271,10 +285,15 @@ class SegmentationNode(GuardedNode):
 
     def _camera_status(self, camera: Camera) -> DiagnosticStatus:
         assert self._pipeline is not None
-        health, threads = camera.report(), self._pipeline.threads
+        threads, hardware = self._pipeline.threads, self._pipeline.hardware
         counts = {"fast-track threads": str(threads.fast), "slow-track threads": str(threads.slow)}
-        name = f"{self.get_fully_qualified_name()}: {camera.topic}"
-        return _status(health.level, name, health.summary, self._pipeline.hardware, {**health.values, **counts})
+        name = f"{self.get_fully_qualified_name()}: {camera.raw_topic}"  # stays the same whatever is subscribed to
+        try:
+            health = camera.report()
+        except Exception as error:  # the other cameras' reports come all the same
+            camera.faults.note(f"the report on {camera.topic}", error)
+            return _status(ERROR, name, f"no report could be made: {describe(error)}", hardware, counts)
+        return _status(health.level, name, health.summary, hardware, {**health.values, **counts})
 
 
 def _status(level: int, name: str, message: str, hardware: str, values: dict[str, str]) -> DiagnosticStatus:

@@ -45,11 +45,15 @@ class Outputs:
         """`colours`: RGB, one a class; `on_listener` is called when a subscriber comes or goes."""
         self._node = node
         self._colours = list(colours)
-        topics = {topic: joined("~", name, topic) for topic in TYPES}
-        self._publishers: dict[str, Publisher[Any]] = {
-            topic: publisher(node, TYPES[topic], full, output(), on_listener) for topic, full in topics.items()
-        }
+        self._publishers: dict[str, Publisher[Any]] = {}
         self._info = publisher(node, CameraInfo, joined("~", name, CAMERA_INFO), output())
+        try:
+            for topic, message_type in TYPES.items():
+                made = publisher(node, message_type, joined("~", name, topic), output(), on_listener)
+                self._publishers[topic] = made
+        except BaseException:
+            self.close()
+            raise
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()  # by stamp, whose labels have not come
         self._sizes: OrderedDict[int, Size] = OrderedDict()  # of labels by stamp, whose calibration has not come
 

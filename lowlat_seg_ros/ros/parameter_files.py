@@ -40,6 +40,11 @@ def _trouble(file: Path, node: str) -> str:
     return f"nothing of the parameter file {printable(str(file))} is used: {there}; expected one for /** or {node}"
 
 
+def sections_for(document: Any, node: str) -> list[Any]:
+    """The parameters of each section of a parameter file, read, that is for a node (its name with its namespace)."""
+    return [parameters for name, parameters in _sections(document) if _pattern(name).fullmatch(node)]
+
+
 def _sections(document: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Each section's parameters by the node's name, which may be spread over several levels."""
     for key, value in document.items() if isinstance(document, dict) else ():

@@ -122,22 +122,36 @@ def given_autostart(node: Node) -> bool:
     return given_values(node).get("autostart", True) is not False
 
 
+def declare_parameters(node: Node) -> dict[str, ParameterError]:
+    """Declare every one of DECLARATIONS that is not there yet, whatever was given for it.
+
+    Returns by name what was given and cannot be used; until such a parameter is set it has its default.
+    """
+    unusable = {}
+    for declaration in DECLARATIONS:
+        if node.has_parameter(declaration.name):
+            continue
+        name, default, descriptor = declaration.name, declaration.default, declaration.descriptor()
+        try:
+            node.declare_parameter(name, default, descriptor)
+        except (InvalidParameterTypeException, InvalidParameterValueException):
+            unusable[name] = _wrong(declaration, given_values(node).get(name))
+            node.declare_parameter(name, default, descriptor, ignore_override=True)
+    return unusable
+
+
 def read_settings(node: Node) -> Settings:
-    """The parameters' values; declares every one of DECLARATIONS that is not there yet.
+    """The values of the parameters, which are declared.
 
     Raises:
-        ParameterError: a value of the wrong type, out of its range, or that does not fit another one.
+        ParameterError: a value that does not fit another one, or none.
     """
     return Settings(**{declaration.name: _frozen(_value(node, declaration)) for declaration in DECLARATIONS})
 
 
 def _value(node: Node, declaration: Declaration) -> Any:
     try:
-        if not node.has_parameter(declaration.name):
-            node.declare_parameter(declaration.name, declaration.default, declaration.descriptor())
         return node.get_parameter(declaration.name).value
-    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        raise _wrong(declaration, given_values(node).get(declaration.name)) from error
     except ParameterUninitializedException as error:  # a file's empty list, of which ROS knows no type
         raise _wrong(declaration, []) from error
 

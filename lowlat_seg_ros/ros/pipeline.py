@@ -14,6 +14,7 @@ from std_msgs.msg import String
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import propagation_in_use
 from lowlat_seg_ros.ros.camera import Camera
+from lowlat_seg_ros.ros.diagnostics import Load
 from lowlat_seg_ros.ros.endpoints import latched, publisher
 from lowlat_seg_ros.ros.label_info import publish_label_info
 from lowlat_seg_ros.ros.parameters import Settings
@@ -41,7 +42,8 @@ class Pipeline:
         self._node = node
         self._settings = settings
         self.cameras: list[Camera] = []
-        self._label_info: list[Publisher[Any]] = []
+        self._latched: list[Publisher[Any]] = []
+        self._load = Load()
         self._device = choose_device(settings.device)
         self.hardware = in_words(self._device)
         self.threads = thread_counts(settings.fast_track_threads, settings.slow_track_threads)
@@ -61,21 +63,23 @@ class Pipeline:
             share=settings.slow_track_share,
             renew=lambda: load_slow(settings.model, wishes.slow, self._device, size),
         )
-        self._classes = publisher(node, String, "~/classes", latched())
         try:
             for name in settings.cameras:
                 self.cameras.append(self._camera(name, fast))
-            self._label_info = publish_label_info(node, settings.cameras, self.model.classes)
+            self._publish_classes()
         except BaseException:  # a signal to stop, too
             self.close()
             raise
         self._slow_track.hang_seconds = settings.error_key_age  # only now: a first run may take any time
-        self._publish_classes()
 
     def subscribe(self) -> None:
-        """Take images from now on."""
-        for camera in self.cameras:
-            camera.subscribe()
+        """Take images from now on, of all cameras or, where one cannot, of none."""
+        try:
+            for camera in self.cameras:
+                camera.subscribe()
+        except BaseException:
+            self.unsubscribe()
+            raise
 
     def unsubscribe(self) -> None:
         """Take no images."""
@@ -93,7 +97,7 @@ class Pipeline:
         """End both tracks; returns whether the slow one's thread ended, which it does between two operators of Sh."""
         for camera in self.cameras:
             camera.close()
-        for each in (self._classes, *self._label_info):
+        for each in self._latched:
             self._node.destroy_publisher(each)
         return self._slow_track.close(timeout=SLOW_TRACK_SECONDS_TO_END)
 
@@ -119,12 +123,19 @@ class Pipeline:
             input_size=self.model.input_size,
             owns_frames=True,  # each is read from a message of its own
         )
-        engine.warm_up(self.model.input_size)
-        return Camera(self._node, name, engine, self._settings, self.model)
+        try:
+            engine.warm_up(self.model.input_size)
+            return Camera(self._node, name, engine, self._settings, self.model, self._load)
+        except BaseException:
+            engine.close()
+            raise
 
     def _publish_classes(self) -> None:
         """Once, for whoever comes later: a mask without class names is worth little, in a bag above all."""
-        self._classes.publish(String(data=json.dumps(_classes(self.model))))
+        classes = publisher(self._node, String, "~/classes", latched())
+        self._latched.append(classes)
+        self._latched += publish_label_info(self._node, self._settings.cameras, self.model.classes)
+        classes.publish(String(data=json.dumps(_classes(self.model))))
 
 
 def _classes(model: PresentedModel) -> list[dict[str, object]]:

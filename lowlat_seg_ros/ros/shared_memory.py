@@ -95,7 +95,11 @@ def segments_by_process() -> dict[int, int]:
         with contextlib.suppress(OSError):
             sizes[file.stat().st_ino] = file.with_name(file.name.removesuffix("_el")).stat().st_size
     found: dict[int, int] = {}
-    for line in Path("/proc/locks").read_text().splitlines():
+    try:
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:  # kept from this process: whose segment is whose is not known
+        return {}
+    for line in locks:
         fields = line.split()  # 7: FLOCK ADVISORY WRITE 4004 00:1b:35442 0 EOF
         if len(fields) == 8 and fields[1] == "FLOCK":
             process, size = int(fields[4]) & 0xFFFF, sizes.get(int(fields[5].rpartition(":")[2]), 0)
