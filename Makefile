@@ -87,7 +87,7 @@ figures: bench ## bench, and every picture and table of the documents anew; CAMV
 bench: setup ## six minutes: what each part and frame costs here, to bench/results/; close everything else
 	@exec $(CONTAINED) python -m bench
 
-bench-soak: setup ## bench, and the memory over 5000 frames
+bench-soak: setup ## the memory over 5000 frames, added to bench's results
 	@exec $(CONTAINED) python -m bench --soak 5000
 
 front-networks: setup ## train the single-frame networks that bench-front compares with, once; needs CamVid

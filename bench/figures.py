@@ -199,7 +199,7 @@ def _front_table(figures: Mapping[str, Any], results: Mapping[str, Any]) -> str:
             f"{alone['mean_iou'] / full['mean_iou']:.1%} | {alone_ms} |",
             "",
             f"Labels: {_source(figures['accuracy'])}, the full network's answers {figures['accuracy']['frames_late']} "
-            "frames late, and 19 of 20 were there no later with the milliseconds: `make bench`, "
+            "frames late (19 of 20 came no later when the latencies were measured). Milliseconds: `make bench`, "
             f"{_where(results['environment'])}: {'; '.join(results['environment']['runtimes'])}.",
             *_where_the_full_network_is_better(results),
         ]

@@ -20,7 +20,7 @@ LONGEST_LINE = 2000  # characters of an error
 COMMANDS = {
     "bag": ("make a ROS 2 bag of frames and labels, or say what is in one", "lowlat_seg_ros.commands.bag"),
     "evaluate": ("score a model on a labelled clip", "lowlat_seg_ros.commands.evaluate"),
-    "export": ("write a model's full network for other runtimes (ONNX)", "lowlat_seg_ros.commands.export"),
+    "export": ("write a full network as ONNX or for OpenVINO, or calibrate it", "lowlat_seg_ros.commands.export"),
     "label": ("label a video, pictures, a bag or a camera", "lowlat_seg_ros.commands.label"),
     "replay": ("report what the node would have done on recorded drives", "lowlat_seg_ros.commands.replay"),
     "train": ("train the network, stage by stage", "lowlat_seg_ros.commands.train"),

@@ -38,7 +38,7 @@ def add_latency_options(parser: argparse.ArgumentParser) -> None:
         help="time the full networks of these and of --model too, each in every runtime and precision that there is",
     )
     parser.add_argument(
-        "--rounds", type=int, help="of --latency and --table 1: times through the clip; the default is 3, and 1"
+        "--rounds", type=int, help="passes through the clip; default: 3 with --latency, 1 with --table 1"
     )
     parser.add_argument(
         "--fast-threads",

@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         metavar="FRAMES",
-        help=f"instead: measure on training pictures what int8 takes to know, and write {CALIBRATION_FILE} beside the "
-        "model's weights",
+        help="instead of --out: measure on training pictures the ranges that int8 needs, and write "
+        f"{CALIBRATION_FILE} beside the model's weights",
     )
     parser.set_defaults(run_command=export)
 

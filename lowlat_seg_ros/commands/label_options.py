@@ -16,7 +16,7 @@ def add_label_options(parser: argparse._ActionsContainer, default: str) -> None:
         metavar="FILE",
         help=f"what the labels hold: {', '.join(KNOWN_LABELS)}, or a YAML; the default is {default}",
     )
-    parser.add_argument("--void", type=int, metavar="ID", help="the id that stands for no class in them, beside 255")
+    parser.add_argument("--void", type=int, metavar="ID", help="an id in them that means no class, besides 255")
 
 
 def given_classes(options: argparse.Namespace, default: LabelClasses) -> LabelClasses:

@@ -18,7 +18,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """How soon and how late a key frame follows the last one, and what an idle slow track does."""
     node = DEFAULT_POLICY
     for name, default, unit, meaning in (
-        ("minimum-key-period", node.minimum_period, "S", "seconds after a key frame before which no other is due"),
+        ("minimum-key-period", node.minimum_period, "S", "seconds that must pass before another key frame is due"),
         ("maximum-key-period", node.maximum_period, "S", "seconds after which the next one is due anyway, 0: never"),
         ("minimum-interval", node.minimum_interval, "N", "the same in frames, 0: no limit"),
         ("maximum-interval", node.maximum_interval, "N", "the same in frames, 0: never"),

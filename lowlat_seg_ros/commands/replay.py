@@ -65,12 +65,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="imagine another computer: its profile.json, or a report.json made with it",
     )
     profile.add_argument(
-        "--measure", action="store_true", help=f"as this machine is; its profile goes to {PROFILE_FILE}"
+        "--measure", action="store_true", help=f"measure this machine and imagine it; {PROFILE_FILE} keeps it"
     )
     add_runtime_options(parser)
     _add_live_options(parser)
     _add_fleet_options(parser)
-    parser.add_argument("--compare", type=Path, metavar="OLD", help=f"an older {REPORT_FILE} or {FLEET_FILE}")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="OLD",
+        help=f"say what got better or worse than in this older {REPORT_FILE} or {FLEET_FILE}",
+    )
     parser.add_argument(
         "--tolerance",
         type=float,
