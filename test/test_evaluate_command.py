@@ -195,6 +195,14 @@ def test_latency_is_measured_beside_other_checkpoints(clip: Path, model: Path, t
     assert cv2.imread(str(out / "latency.png")) is not None
 
 
+@pytest.mark.parametrize("given", [["--classes", "cityscapes"], ["--void", "3"]])
+def test_what_explains_labels_is_refused_of_the_street_which_has_its_own(
+    given: list[str], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--frames", "street", "--model", str(model), *given]) == 1
+    assert f"{given[0]} is {given[1]}, which explains labels; expected --labels beside it" in capsys.readouterr().err
+
+
 def copied(clip: Path, folder: Path) -> Path:
     shutil.copytree(clip, folder / "copy")
     return folder / "copy"
@@ -221,6 +229,8 @@ def resize(file: Path, size: tuple[int, int]) -> None:
         (["--threads", "0"], "--threads is 0"),
         (["--stills", "--rows", "fixed"], "'fixed' takes a video"),
         (["--compare", "other"], "expected --latency beside it"),
+        (["--fast-threads", "2"], "--fast-threads is of what is timed; expected --latency or --table 1"),
+        (["--rounds", "2"], "--rounds is of what is timed"),
         (["--latency", "--compare", "missing"], "no checkpoint at 'missing'"),
     ],
 )

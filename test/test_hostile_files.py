@@ -105,6 +105,13 @@ BAD_YAML = {
 }
 
 
+def test_a_file_is_measured_in_bytes_and_never_cut(tmp_path: Path) -> None:
+    """Of two bytes a letter: fewer letters than the limit, and more bytes."""
+    file = tmp_path / "long.yaml"
+    file.write_text("classes:\n" + "- straße\n" * 8000, encoding="utf-8")
+    assert "is longer than the 64 KiB" in sentence(lambda: read_yaml(file), DocumentError)
+
+
 @pytest.mark.parametrize("name", BAD_YAML)
 def test_yaml_that_is_not_read(name: str) -> None:
     content, told = BAD_YAML[name]

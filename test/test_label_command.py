@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,7 @@ def test_a_camera_is_labelled_until_ctrl_c(
     ("given", "more", "sentence"),
     [
         ("7", (), "there is no camera 7 that can be opened, and no file of that name"),
+        ("20260711101500", (), "20260711101500 does not exist"),
         ("*.nothing", (), "*.nothing matches no picture and no video"),
         ("nowhere.mp4", (), "nowhere.mp4 does not exist"),
         ("", (), "the name of the input is empty"),
@@ -264,6 +266,22 @@ def test_a_full_disk_leaves_no_half_file_and_says_where_it_stopped(
     assert open_clip(tmp_path / "overlay.webm").frame_count == 3
 
 
+def test_a_disk_that_was_full_before_the_first_line_does_not_keep_a_later_run_out(
+    material: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "frames.csv").touch()
+    (tmp_path / ".overlay.part.webm").write_bytes(b"of a run that was killed")
+    assert label(material, material / "drive.mp4", tmp_path, "--labels") == 0
+    assert labels_in(tmp_path) and not list(tmp_path.glob(".*.webm"))
+
+
+def test_a_path_that_a_glob_finds_twice_is_labelled_once(material: Path, tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "a" / "b" / "one.png"), moving_frames(1, SIZE)[0])
+    assert label(material, tmp_path / "a" / "**" / "**" / "*.png", tmp_path / "out") == 0
+    assert list(labels_in(tmp_path / "out")) == ["one.png"]
+
+
 def test_two_runs_cannot_write_into_one_folder(
     material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,8 +293,13 @@ def test_two_runs_cannot_write_into_one_folder(
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_in_a_video_leaves_one_that_plays(
-    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_video_leaves_one_that_plays(
+    sent: signal.Signals,
+    material: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     write, left = label_outputs.LabelOutputs.write, [4]
 
@@ -284,7 +307,7 @@ def test_ctrl_c_in_a_video_leaves_one_that_plays(
         write(*arguments)
         left[0] -= 1
         if left[0] == 0:
-            raise KeyboardInterrupt
+            signal.raise_signal(sent)
 
     monkeypatch.setattr(label_outputs.LabelOutputs, "write", interrupted)
     assert label(material, material / "drive.mp4", tmp_path) == 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from lowlat_seg_ros.training.data_plan import DataPlan, load_data_plan
 from lowlat_seg_ros.training.data_set import DataSet, find_data
 from lowlat_seg_ros.training.frames import Pictures
 from lowlat_seg_ros.training.plan import PlanError
+from lowlat_seg_ros.training.run import labels_digest
 from lowlat_seg_ros.training.survey import survey
 
 CLASS_COUNT = len(CAMVID_CLASSES)
@@ -248,6 +250,33 @@ def test_a_survey_is_kept_until_a_file_changes(tmp_path: Path) -> None:
     write_unknown_id(root, "0001TP_000030.png")
     with pytest.raises(DataError, match="hold the id 12"):
         survey(found(DataPlan(root=root)), tmp_path / "survey.json")
+
+
+def test_what_was_noted_of_the_data_is_told_once_by_every_command(tmp_path: Path) -> None:
+    root = camvid_tree(tmp_path / "data")
+    write_labels(root / "trainannot" / "of_no_picture.png", np.zeros((72, 96)))
+    for _ in range(2):
+        data = found(DataPlan(root=root))
+        survey(data, tmp_path / "survey.json")
+        assert len([line for line in data.notes.lines() if "belong to no picture" in line]) == 1
+
+
+def test_the_digest_of_labels_is_of_their_meaning_and_not_of_their_folder(tmp_path: Path) -> None:
+    digests = []
+    for folder, void in (("a", 0), ("b", 0), ("a", 1)):
+        root = tmp_path / folder if (tmp_path / folder).exists() else camvid_tree(tmp_path / folder)
+        plan = DataPlan(frames=root / "train", labels=root / "trainannot", void=void)
+        digests.append(labels_digest(found(plan)))
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [({"void": 3}, "void is 3, but labels is missing"), ({"consecutive": True}, "but frames is missing")],
+)
+def test_what_explains_frames_and_labels_is_refused_without_them(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(PlanError, match=sentence):
+        DataPlan(root=Path("camvid"), **given)
 
 
 # --- How it is asked for ----------------------------------------------------------------------------------------------

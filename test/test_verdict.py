@@ -31,6 +31,14 @@ def test_the_answer_is_by_the_frames_without_labels_in_time(missed: int, answer:
     assert found.sentences[0].startswith(beginning)
 
 
+def test_a_drive_without_a_rate_is_not_judged() -> None:
+    camera = camera_with(0)
+    camera["period_ms"] = None
+    found = verdict(camera)
+    assert found.answer == "Not known" and found.sentences[0].startswith("the time from frame to frame is not known")
+    assert len(found.sentences) == 2 and "(mIoU)" in found.sentences[1]
+
+
 def test_accuracy_is_by_truth_where_there_is_one_and_else_by_agreement() -> None:
     assert "(mIoU); with the full network on every frame they score" in verdict(camera_with(0)).sentences[2]
     assert verdict(camera_with(0, with_truth=False)).sentences[2].endswith("are labelled as the full network does.")

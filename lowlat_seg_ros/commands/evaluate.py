@@ -224,8 +224,10 @@ def part_of(options: argparse.Namespace) -> float | None:
 
 def classes_of_labels(options: argparse.Namespace, slow: SlowNetwork, problems: Problems) -> LabelClasses:
     """What the labels hold: as ``--classes`` says, else the model's own ids, of a foreign model CamVid's."""
-    if options.classes is not None and not has_labels(options):
-        raise SettingsError(f"--classes is {options.classes}, which explains labels; expected --labels beside it")
+    for name in ("classes", "void"):
+        if getattr(options, name) is not None and options.labels is None:
+            given = getattr(options, name)
+            raise SettingsError(f"--{name} is {given}, which explains labels; expected --labels beside it")
     if options.classes is not None:
         return given_classes(options, CAMVID_LABELS)
     if options.frames == STREET and options.labels is None:

@@ -43,14 +43,12 @@ def add_latency_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fast-threads",
         type=int,
-        default=0,
         help="with --latency: CPU threads of the fast track; the default is the node's",
     )
-    parser.add_argument("--slow-threads", type=int, default=0, help="with --latency: those of the slow track")
+    parser.add_argument("--slow-threads", type=int, help="with --latency: those of the slow track")
     parser.add_argument(
         "--single-frame-threads",
         type=int,
-        default=0,
         help="with --latency: those of single-frame networks; default: both tracks' together",
     )
 
@@ -63,9 +61,12 @@ def check_latency_options(options: argparse.Namespace, *, has_labels: bool) -> N
     for name in ("threads", "rounds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise SettingsError(f"--{name} is {getattr(options, name)}; expected 1 or more")
-    for name in ("fast_threads", "slow_threads", "single_frame_threads"):
-        if getattr(options, name) < 0:
-            raise SettingsError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected 0 or more")
+    for name in ("rounds", "fast_threads", "slow_threads", "single_frame_threads"):
+        count, option = getattr(options, name), f"--{name.replace('_', '-')}"
+        if count is not None and not (options.latency or options.table == 1):
+            raise SettingsError(f"{option} is of what is timed; expected --latency or --table 1 beside it")
+        if count is not None and count < 0:
+            raise SettingsError(f"{option} is {count}; expected 0 or more")
 
 
 def compared_networks(options: argparse.Namespace, network: SlowNetwork) -> ComparedNetworks:
@@ -85,11 +86,13 @@ def compared_networks(options: argparse.Namespace, network: SlowNetwork) -> Comp
 def add_latency(
     found: Evaluation, clip: EvaluatedClip, tracks: Tracks, compared: ComparedNetworks, options: argparse.Namespace
 ) -> None:
-    threads = thread_counts(options.fast_threads, options.slow_threads)
+    threads = thread_counts(options.fast_threads or 0, options.slow_threads or 0)
     single_frame_threads = options.single_frame_threads or threads.fast + threads.slow
-    policy = found.plan.settings.adaptive
+    settings, way = found.plan.settings, clip.propagation_name
     candidates = [
-        *candidates_of(tracks, policy, clip.propagation_name, threads, single_frame_threads, options.rate),
+        *candidates_of(
+            tracks, settings.adaptive, way, threads, single_frame_threads, options.rate, settings.slow_track_share
+        ),
         *_single_frame_candidates(tracks, compared, single_frame_threads),
     ]
     prepare_for_timing()

@@ -53,7 +53,7 @@ def evaluate_table(
     prepare_for_timing()
     found = Evaluation(*names, clip.classes, len(clip), plan, clip.full_rows)
     timing = LatencySettings(options.rate, options.rounds or 1)
-    threads = thread_counts(options.fast_threads, options.slow_threads)
+    threads = thread_counts(options.fast_threads or 0, options.slow_threads or 0)
     with found.timing("table"):
         made = paper_table(options.table, clip, plan.settings, timing, threads, plan.is_video)
     found.table, found.rows, found.latency = made.table, list(made.rows), made.latency

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from tqdm import tqdm
 
+from lowlat_seg_ros.commands.interruption import sigterm_as_ctrl_c
 from lowlat_seg_ros.commands.label_inputs import LabelInput, NamedFrame, open_inputs
 from lowlat_seg_ros.commands.label_outputs import (
     FRAMES,
@@ -84,6 +85,7 @@ def label_command(options: argparse.Namespace) -> None:
     inputs = open_inputs(options.input, rate_hz=options.rate, topic=options.topic, stills=options.stills)
     with (
         own_folder(options.out),
+        sigterm_as_ctrl_c(),
         Segmenter(
             options.model,
             device=options.device,

@@ -30,6 +30,8 @@ from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.replay.bag_files import STORAGE_SUFFIXES, is_bag
 from lowlat_seg_ros.replay.bags import Bag, open_bag
 
+LONGEST_CAMERA_NUMBER = 4  # digits; a longer number is a name that was mistyped
+
 
 class InputError(Error):
     """What was given to be labelled cannot be; the message says what was expected."""
@@ -76,7 +78,7 @@ def open_inputs(text: str, *, rate_hz: float | None, topic: str | None, stills: 
                 f"{text} is a bag, whose stamps say when its frames were taken; expected no --rate and no --stills"
             )
         return [BagInput(open_bag(path), topic)]
-    if text.isdecimal() and not path.exists():
+    if text.isdecimal() and len(text) <= LONGEST_CAMERA_NUMBER and not path.exists():
         return [CameraInput(int(text), rate_hz)]
     if glob.has_magic(text) and not path.exists():
         return _matched(text, rate_hz, stills)
@@ -91,7 +93,8 @@ def open_inputs(text: str, *, rate_hz: float | None, topic: str | None, stills: 
 
 
 def _matched(pattern: str, rate_hz: float | None, stills: bool) -> list[LabelInput]:
-    paths = sorted((Path(match) for match in glob.glob(pattern, recursive=True)), key=_by_folder)
+    matches = dict.fromkeys(glob.glob(pattern, recursive=True))  # `**/**` matches a path twice
+    paths = sorted(map(Path, matches), key=_by_folder)
     paths = [path for path in paths if path.is_file()]
     pictures = [path for path in paths if is_picture(path)]
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]

@@ -147,18 +147,22 @@ def _remove_earlier_run(folder: Path, kinds: Sequence[str]) -> None:
     for kind in KINDS if names is not None else ():
         for file in there[kind] & ours[kind]:
             file.unlink()
-        (folder / f"{kind}{VIDEO_SUFFIX}").unlink(missing_ok=True)
+        for name in (f"{kind}{VIDEO_SUFFIX}", f".{kind}.part{VIDEO_SUFFIX}"):  # the second of a run that was killed
+            (folder / name).unlink(missing_ok=True)
 
 
 def _names_of_earlier_run(folder: Path) -> list[str] | None:
     """The frames' names in a table that an earlier run has left; None without one."""
     try:
         with (folder / FRAMES).open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
+            rows = list(csv.reader(file))
     except FileNotFoundError:
         return None
     except (ValueError, csv.Error):
-        header, rows = [], []
+        rows = [[]]
+    if not rows:  # the disk was full before the first line
+        return []
+    header, *rows = rows
     if header != HEADER:
         raise OutputError(f"{folder / FRAMES} is not of an earlier run and would be replaced; name another --out")
     return [row[1] for row in rows if len(row) > 1]

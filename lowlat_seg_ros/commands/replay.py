@@ -6,16 +6,16 @@ import argparse
 import math
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lowlat_seg_ros.commands.interruption import sigterm_as_ctrl_c
 from lowlat_seg_ros.commands.label_options import add_label_options, given_classes
 from lowlat_seg_ros.commands.policy_options import add_limit_options, limits_of
 from lowlat_seg_ros.commands.replay_progress import ReplayProgress
@@ -94,8 +94,7 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval",
         type=int,
-        default=defaults.interval,
-        help="frames from one key frame to the next, with --policy fixed_interval",
+        help=f"with --policy fixed_interval: frames from one key frame to the next; default: {defaults.interval}",
     )
     add_limit_options(parser)
     parser.add_argument(
@@ -127,11 +126,10 @@ def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=os.cpu_count() or 1,
         help="how many bags to replay at once; default: one per core",
     )
     # On cores that others use too, threads wait for each other: one is up to twenty times as fast as two.
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads per bag; default: 1")
+    parser.add_argument("--threads", type=int, help="CPU threads per bag; default: 1")
     parser.add_argument("--resume", action="store_true", help="keep the reports that an earlier run has finished")
     parser.add_argument(
         "--cluster", metavar="ADDRESS", help="replay on the workers of the Dask scheduler at this address"
@@ -166,24 +164,13 @@ def replay_bags(options: argparse.Namespace, settings: ReplaySettings) -> None:
         report_changes(old, new, options.tolerance)
 
 
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM end all that this process has started, as Ctrl-C does."""
-    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-
-
 def settings_from(options: argparse.Namespace) -> ReplaySettings:
-    if options.workers < 1:
-        raise SettingsError(f"--workers is {options.workers}; expected 1 or more")
-    if options.threads < 1:
-        raise SettingsError(f"--threads is {options.threads}; expected 1 or more")
+    for name in ("workers", "threads"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise SettingsError(f"--{name} is {getattr(options, name)}; expected 1 or more")
     if not options.tolerance >= 0:
         raise SettingsError(f"--tolerance is {options.tolerance}; expected a number, 0 or more")
-    policy = PolicySettings(options.policy, options.interval, options.threshold, *limits_of(options))
+    policy = PolicySettings(options.policy, interval_of(options), options.threshold, *limits_of(options))
     check_live_options(options)
     return ReplaySettings(
         policy,
@@ -196,6 +183,15 @@ def settings_from(options: argparse.Namespace) -> ReplaySettings:
     )
 
 
+def interval_of(options: argparse.Namespace) -> int:
+    is_fixed = options.policy == "fixed_interval"
+    for name, is_of_fixed in (("interval", True), ("threshold", False)):
+        if getattr(options, name) is not None and is_fixed != is_of_fixed:
+            expected = "expected" if is_of_fixed else "expected another policy than"
+            raise SettingsError(f"--{name} is {getattr(options, name)}; {expected} --policy fixed_interval beside it")
+    return PolicySettings.interval if options.interval is None else int(options.interval)
+
+
 def check_live_options(options: argparse.Namespace) -> None:
     for name in ("rate", "loop"):
         if getattr(options, name) is not None and not options.live:
@@ -206,6 +202,10 @@ def check_live_options(options: argparse.Namespace) -> None:
         raise SettingsError(f"--loop is {options.loop}; expected 1 or more")
     if options.live and (options.resume or options.cluster):
         raise SettingsError("--live plays into the node on this machine now; expected neither --resume nor --cluster")
+    if options.live and (options.workers or options.threads):
+        raise SettingsError("--live plays bag after bag into the node; expected neither --workers nor --threads")
+    if options.cluster and options.workers:
+        raise SettingsError("--cluster has its own workers; expected no --workers beside it")
 
 
 def chosen_profile(options: argparse.Namespace, model: Model, settings: ReplaySettings) -> Profile:
@@ -227,9 +227,9 @@ def run_fleet(fleet: Fleet, count: int, options: argparse.Namespace) -> list[str
             if options.live:
                 return run_in_node(jobs, options.rate or 1.0, options.loop or 1, progress.frames_done)
             if options.cluster:
-                return run_on_cluster(jobs, options.cluster, options.threads)
-            workers = max(1, min(options.workers, len(jobs)))
-            return run_in_processes(jobs, workers, options.threads, progress.frames_done)
+                return run_on_cluster(jobs, options.cluster, options.threads or 1)
+            workers = max(1, min(options.workers or os.cpu_count() or 1, len(jobs)))
+            return run_in_processes(jobs, workers, options.threads or 1, progress.frames_done)
 
         with closing(fleet.run(run)) as endings:
             for job, ending in endings:

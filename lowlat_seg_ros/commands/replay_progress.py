@@ -39,10 +39,6 @@ class ReplayProgress:
         self._done += 1
         self._show()
 
-    def say(self, line: str) -> None:
-        """A line beside the bar."""
-        self._bar.write(line, file=sys.stderr)
-
     def _show(self) -> None:
         # A bag that failed never fills its part, and one on a cluster tells nothing until it ends.
         self._bar.n = max(self._done, sum(self._shares.values()))

@@ -87,7 +87,9 @@ def _add_hardware_options(group: argparse._ArgumentGroup) -> None:
 
 
 def train_command(options: argparse.Namespace) -> None:
-    if options.threads:
+    if options.threads is not None:
+        if options.threads < 1:
+            raise PlanError(f"--threads is {options.threads}; expected 1 or more")
         torch.set_num_threads(options.threads)
     if options.parts < 1:
         raise PlanError(f"--parts is {options.parts}; expected at least 1")

@@ -82,15 +82,22 @@ def is_number(value: object) -> bool:
 def _read(path: Path, most_bytes: int, parse: Callable[[str], Found]) -> Found:
     try:
         with path.open("rb") as file:
-            text = file.read(most_bytes + 1).decode("utf-8-sig")
+            content = file.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise _too_long(str(path), most_bytes)
+        text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise DocumentError(f"{path} cannot be read: {in_one_line(error)}") from error
     return parse(text)
 
 
+def _too_long(source: str, most_bytes: int) -> DocumentError:
+    return DocumentError(f"{source} is longer than the {most_bytes // 1024} KiB that it may have")
+
+
 def _check_size(text: str, source: str, most_bytes: int) -> None:
     if len(text) > most_bytes:
-        raise DocumentError(f"{source} is longer than the {most_bytes // 1024} KiB that it may have")
+        raise _too_long(source, most_bytes)
 
 
 class _Scalars(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):

@@ -26,6 +26,7 @@ from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import KeyFramePolicy
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
 
 TWO_TRACKS: Final = "two tracks"
 WARM_UP_CALLS: Final = 3
@@ -135,6 +136,7 @@ class TwoTracksCandidate:
         *,
         name: str = TWO_TRACKS,
         low_latency: bool = True,
+        slow_track_share: float = DEFAULT_SHARE,
     ) -> None:
         """``rate_hz``: of the frames' stamps. What waits for Sh has all threads for itself."""
         self.name = name
@@ -144,7 +146,7 @@ class TwoTracksCandidate:
         self._policy = policy
         self._propagation = propagation
         self._low_latency = low_latency
-        self._slow_threads = threads.slow
+        self._slow_threads, self._share = threads.slow, slow_track_share
         self._period = 1e9 / rate_hz
         self._slow_track_ms: list[float] = []
         self._is_key_frame: list[bool] = []
@@ -153,7 +155,7 @@ class TwoTracksCandidate:
     @contextmanager
     def start(self) -> Iterator[Label]:
         with (
-            ThreadedSlowTrack(self._tracks.slow, intra_op_threads=self._slow_threads) as track,
+            ThreadedSlowTrack(self._tracks.slow, intra_op_threads=self._slow_threads, share=self._share) as track,
             closing(self._engine(track)) as engine,
         ):
             engine.warm_up()
@@ -257,6 +259,7 @@ def candidates_of(
     threads: ThreadCounts,
     single_frame_threads: int,
     rate_hz: float,
+    slow_track_share: float = DEFAULT_SHARE,
 ) -> list[Candidate]:
     """The two tracks, and both single-frame networks: Sl alone where it knows the slow network's classes."""
     size = tracks.fast.config.input_size
@@ -264,6 +267,6 @@ def candidates_of(
     if tracks.fast.classes == tracks.slow.classes:
         labellers = {"Sl alone": single_frame_network(tracks.fast), **labellers}
     return [
-        TwoTracksCandidate(tracks, policy, propagation, threads, rate_hz),
+        TwoTracksCandidate(tracks, policy, propagation, threads, rate_hz, slow_track_share=slow_track_share),
         *(SingleFrameCandidate(name, label, size, single_frame_threads) for name, label in labellers.items()),
     ]

@@ -155,7 +155,14 @@ def candidates_of_table_1(
 
     def engine(name: str, policy: Any, propagation: Any, low_latency: bool = False) -> TwoTracksCandidate:
         return TwoTracksCandidate(
-            Tracks(network, network), policy, propagation, threads, rate_hz, name=name, low_latency=low_latency
+            Tracks(network, network),
+            policy,
+            propagation,
+            threads,
+            rate_hz,
+            name=name,
+            low_latency=low_latency,
+            slow_track_share=settings.slow_track_share,
         )
 
     candidates: list[Candidate] = []

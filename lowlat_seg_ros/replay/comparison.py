@@ -50,7 +50,7 @@ class Change:
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    """Every figure of either document (a report's or a fleet's JSON), in the new one's order."""
+    """Every figure of the older document (a report's or a fleet's JSON): what is new has nothing to be compared to."""
     with turning_all_into(ComparisonError, "the older document lacks what is compared, or part of it is no figure"):
         old = dict(_placed(before))
     new = dict(_placed(now))

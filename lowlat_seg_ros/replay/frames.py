@@ -93,7 +93,7 @@ def _count_left_out(bag: Bag, camera: str, frames: int, truths: int, problems: P
     problems.leave_out(f"messages on {camera}", messages[camera] - frames, messages[camera])
     truth = truth_topic(camera)
     if truth in messages:
-        problems.leave_out(f"messages on {truth}", messages[truth] - truths, messages[truth])
+        problems.leave_out(f"messages on {truth} for {camera}", messages[truth] - truths, messages[truth])
 
 
 class TruthIds:

@@ -212,7 +212,8 @@ def headline(camera: Mapping[str, Any]) -> list[Card]:
             beside.append(f"full network: {text(value)}")
         return Card(name, text(figure(two_tracks, path)), " · ".join(beside))
 
-    period = f"period by the {camera['clock']}: {milliseconds(camera['period_ms'])}"
+    is_known = camera["period_ms"] is not None
+    period = f"period by the {camera['clock']}: {milliseconds(camera['period_ms'])}" if is_known else "of no known rate"
     return [
         card("Deadline misses", "counts.deadline_misses", count, f"of {count(camera['frames'])} frames"),
         card("Slowest frame", "latency_ms.all_frames.max", milliseconds, period),

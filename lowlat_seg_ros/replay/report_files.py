@@ -42,7 +42,7 @@ def write_outcome(folder: Path, outcome: Outcome, command: str = "") -> None:
         command: what makes the report again, for the page.
 
     Raises:
-        OSError: it cannot be written; the folder is as it was.
+        OSError: it cannot be written. Until all of it has been, the report that was there stays.
     """
     with _unfinished_folder(folder) as unfinished:
         for name, content in outcome.pictures.items():

@@ -12,7 +12,7 @@ from lowlat_seg_ros.replay.report import System, figure
 FEW: Final = 0.01
 """Of the frames: up to so many without labels in time are told as a few."""
 
-Answer = Literal["Yes", "Almost", "No"]
+Answer = Literal["Yes", "Almost", "No", "Not known"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ def verdict(camera: Mapping[str, Any]) -> Verdict:
     """Of the first system, beside the full network where that was replayed."""
     two_tracks, *others = camera["systems"]
     full_network = next((system for system in others if system["name"] == "full network"), None)
+    if camera["period_ms"] is None:
+        no_rate = "the time from frame to frame is not known, so that no label can be said to be late."
+        return Verdict("Not known", (no_rate, *([] if full_network is None else _accuracy(two_tracks, full_network))))
     frames, missed = camera["frames"], two_tracks["counts"]["deadline_misses"]
     answer: Answer = "Yes" if missed == 0 else "Almost" if missed <= FEW * frames else "No"
     sentences = [_in_time(frames, missed, two_tracks)]

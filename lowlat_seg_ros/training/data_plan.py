@@ -40,6 +40,10 @@ class DataPlan:
             raise PlanError(
                 f"classes is {self.classes}, but labels is missing; expected the folder of what it explains"
             )
+        if self.void is not None and not self.labels:
+            raise PlanError(f"void is {self.void}, but labels is missing; expected the folder in which it is an id")
+        if self.consecutive and not self.frames:
+            raise PlanError("consecutive is of a camera's frames, but frames is missing; expected their folder")
         if self.void is not None and not 0 <= self.void <= LARGEST_ID:
             raise PlanError(f"void is {self.void}; expected an id from 0 to {LARGEST_ID}")
         if self.hold_out is not None:

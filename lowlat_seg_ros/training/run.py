@@ -251,6 +251,7 @@ def recipe_of(run: Run, stage: str, data: DataSet) -> Recipe:
         "data": {
             "name": data.name,
             "frames": names_digest(frames_for(stage, data)),
+            "labels": labels_digest(data),
             "hold_out": run.data.hold_out,
         },
         **({"start": run.start} if checkpoint_before(run, stage) is None else {}),
@@ -261,6 +262,12 @@ def names_digest(frames: Sequence[TrainingFrame]) -> str:
     """How many frames, and a digest of their names and order; where they lie does not matter."""
     digest = hashlib.sha256("\n".join(f"{frame.name} {len(frame.earlier)}" for frame in frames).encode())
     return f"{len(frames)} ({digest.hexdigest()[:12]})"
+
+
+def labels_digest(data: DataSet) -> str:
+    """Of what the ids in the labels mean; where the files lie does not matter."""
+    meanings = {repr(frame.labels.classes) for frame in data.trained if frame.labels}
+    return hashlib.sha256("\n".join(sorted(meanings)).encode()).hexdigest()[:12]
 
 
 def card_of(run: Run, stage: str, data: DataSet, seconds: float) -> str:

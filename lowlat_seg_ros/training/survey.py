@@ -45,7 +45,7 @@ def survey(data: DataSet, cache: Path) -> NDArray[np.int64]:
         DataError: a file is missing or damaged, labels do not fit their picture or have ids that the classes lack, or
             nothing is labelled. All of them in one list.
     """
-    files = state_of_files(data)
+    files, noted_before = state_of_files(data), data.notes.lines()
     known = _kept(cache, files, data.notes)
     if known is not None and not data.problems:
         return known
@@ -65,7 +65,8 @@ def survey(data: DataSet, cache: Path) -> NDArray[np.int64]:
         problems.append(f"No pixel of {data.name} has a class: all {len(data.trained)} pictures are void.")
     if problems:
         raise DataError(list_of(problems, data.name))
-    _keep(cache, files, class_pixels, data.notes)
+    found = [line for line in data.notes.lines() if line not in noted_before]
+    _keep(cache, files, class_pixels, found)
     return class_pixels
 
 
@@ -155,8 +156,8 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _keep(cache: Path, files: str, class_pixels: NDArray[np.int64], notes: Problems) -> None:
-    kept = {"files": files, "class_pixels": class_pixels.tolist(), "notes": notes.lines()}
+def _keep(cache: Path, files: str, class_pixels: NDArray[np.int64], notes: list[str]) -> None:
+    kept = {"files": files, "class_pixels": class_pixels.tolist(), "notes": notes}
     atomic_write(cache, json.dumps(kept).encode())
 
 
