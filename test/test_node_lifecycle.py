@@ -15,7 +15,7 @@ pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from node_setup import PATIENCE, FakeCamera, NodeProcess, TestBench, own_namespace, wait_until
+from node_setup import PATIENCE, FakeCamera, NodeProcess, TestBench, own_namespace, running_node, wait_until
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 from stream_setup import moving_frames
@@ -171,6 +171,12 @@ def test_what_cannot_be_configured_or_activated_leaves_no_half_of_it(tmp_path: P
         process.process.kill()
         process.process.wait()
         bench.close()
+
+
+def test_a_node_says_that_it_is_ready_at_any_log_level(tmp_path: Path, checkpoint: Path) -> None:
+    """The launch file starts one that was ready again when it dies."""
+    with running_node(tmp_path / "log", own_namespace("quiet"), {"model": checkpoint}, ("--log-level", "error")) as node:
+        assert not node.lines_with("[INFO]")
 
 
 @pytest.mark.slow
