@@ -175,7 +175,9 @@ def test_what_cannot_be_configured_or_activated_leaves_no_half_of_it(tmp_path: P
 
 def test_a_node_says_that_it_is_ready_at_any_log_level(tmp_path: Path, checkpoint: Path) -> None:
     """The launch file starts one that was ready again when it dies."""
-    with running_node(tmp_path / "log", own_namespace("quiet"), {"model": checkpoint}, ("--log-level", "error")) as node:
+    with running_node(
+        tmp_path / "log", own_namespace("quiet"), {"model": checkpoint}, ("--log-level", "error")
+    ) as node:
         assert not node.lines_with("[INFO]")
 
 
