@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from lowlat_seg_ros.stream.key_frames import (
     PredictedDeviation,
     StreamClock,
 )
-from lowlat_seg_ros.stream.result import SegmentationResult, StageClock
+from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes
 from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowResult, SlowTrack, describe_error, run_slow_network
 
 FIRST_FRAME = KeyFrameDecision(True, "first frame")
@@ -117,7 +118,7 @@ class StreamEngine:
         Raises:
             ValueError: ``frame`` is no such image; it is as if it had never come.
         """
-        clock = StageClock()
+        clock = _StageClock()
         check_frame(frame)
         self._reset_where_stream_breaks(frame, stamp)
         self._clock.advance(stamp)
@@ -131,7 +132,7 @@ class StreamEngine:
         self._sequence += 1
         return result
 
-    def _fast_track(self, frame: NDArray[np.uint8], stamp: int, clock: StageClock) -> SegmentationResult:
+    def _fast_track(self, frame: NDArray[np.uint8], stamp: int, clock: _StageClock) -> SegmentationResult:
         """The picture in ``docs/design.md``, from the frame to its labels."""
         key = self._cache.key
         seen = self._see(frame, stamp, key)
@@ -181,7 +182,7 @@ class StreamEngine:
         frame: NDArray[np.uint8],
         seen: SeenFrame,
         decision: KeyFrameDecision,
-        clock: StageClock,
+        clock: _StageClock,
     ) -> Found:
         """The one place where labels come from: the slow network in place, Sl alone, or the key frame."""
         if decision.is_key_frame and not self.low_latency:
@@ -245,7 +246,7 @@ class StreamEngine:
         labels: NDArray[np.uint8],
         unlabelled_reason: str,
         stamp: int,
-        clock: StageClock,
+        clock: _StageClock,
         decision: KeyFrameDecision = NO_DECISION,
         is_key_frame: bool = False,
         key: KeyFrame | None = None,
@@ -338,7 +339,7 @@ class StreamEngine:
         self._last_size, self._last_stamp = size, stamp
 
     def _without_labels(
-        self, frame: NDArray[np.uint8], stamp: int, clock: StageClock, error: Exception
+        self, frame: NDArray[np.uint8], stamp: int, clock: _StageClock, error: Exception
     ) -> SegmentationResult:
         """An unlabelled image for a frame on which the fast track failed; its features are not to be relied on."""
         reason = f"the fast track failed: {describe_error(error)}"
@@ -396,3 +397,23 @@ def _milliseconds_between(learned: ClassifierState | None, stamp: int) -> float:
     if learned is None or stamp < learned.stamp:
         return math.nan
     return (stamp - learned.stamp) / 1e6
+
+
+class _StageClock:
+    """Measures the stages of one call, one after the other."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter_ns()
+        self._stages: dict[str, float] = {}
+
+    def finish(self, stage: str) -> None:
+        """The time since the last stage's end was this stage's."""
+        now = time.perf_counter_ns()
+        self._stages[stage] = (now - self._last) / 1e6
+        self._last = now
+
+    def has_finished(self, stage: str) -> bool:
+        return stage in self._stages
+
+    def times(self) -> StageTimes:
+        return StageTimes(**self._stages, total=(time.perf_counter_ns() - self._start) / 1e6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Protocol
@@ -32,26 +31,6 @@ class StageTimes:
     propagate: float = 0.0  # the propagation: from the key frame's answer to this frame's logits
     labels: float = 0.0  # upsampling, largest logit, the frame's size
     total: float = 0.0  # from entry to return, also what is in no stage
-
-
-class StageClock:
-    """Measures the stages of one call, one after the other."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter_ns()
-        self._stages: dict[str, float] = {}
-
-    def finish(self, stage: str) -> None:
-        """The time since the last stage's end was this stage's."""
-        now = time.perf_counter_ns()
-        self._stages[stage] = (now - self._last) / 1e6
-        self._last = now
-
-    def has_finished(self, stage: str) -> bool:
-        return stage in self._stages
-
-    def times(self) -> StageTimes:
-        return StageTimes(**self._stages, total=(time.perf_counter_ns() - self._start) / 1e6)
 
 
 @dataclass(frozen=True, eq=False)
