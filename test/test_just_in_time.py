@@ -313,13 +313,14 @@ def test_a_classifier_that_is_exchanged_under_a_frames_hands_labels_it_with_its_
         seen = engine._see(moving_frames(1)[0], 5, None)
 
     class Exchanging:
-        ids = first.ids
+        def __init__(self, held: Classifier) -> None:
+            self.held, self.ids = held, held.ids
 
         def __call__(self, low: LowFeatures) -> Tensor:
             propagation._classifier = other
-            return first(low)
+            return self.held(low)
 
-    propagation._classifier = Exchanging()  # type: ignore[assignment]
+    propagation._classifier = Exchanging(first)  # type: ignore[assignment]
     with torch.inference_mode():
         answer = propagation.answer_without_key(seen)
     assert answer is not None and answer.ids == first.ids
