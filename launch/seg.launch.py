@@ -64,12 +64,17 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The processes, once the arguments' values are known."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    cameras = camera_names(value, context.launch_configurations.get("ros_namespace", ""))
+    node = full_name(value, context.launch_configurations.get("ros_namespace", ""))
+    cameras = camera_names(value, node)
     remappings = remapped(cameras, value)
     if is_true(value, "share_profile"):
         context.environment.setdefault(profile_variable(), str(SHARE / "config" / "fastdds.xml"))
     started = supervised(value, remappings)
-    return [*started, rviz(cameras[0], value, dict(remappings))] if is_true(value, "rviz") else started
+    return (
+        [*started, rviz(f"{node}/{cameras[0]}".rstrip("/"), cameras[0], value, dict(remappings))]
+        if is_true(value, "rviz")
+        else started
+    )
 
 
 def supervised(
@@ -122,11 +127,15 @@ def segmentation_node(value: dict[str, str], remappings: list[tuple[str, str]]) 
     )
 
 
-def camera_names(value: dict[str, str], pushed_namespace: str = "") -> list[str]:
-    """Of the argument, else of the parameter file, which must exist and be read.
+def full_name(value: dict[str, str], pushed_namespace: str) -> str:
+    """The node's, with the namespace of a launch file that includes this one before it."""
+    own = value["namespace"]
+    namespace = own if own.startswith("/") else f"{pushed_namespace}/{own}"
+    return "/".join(["", *(part for part in namespace.split("/") if part), value["name"]])
 
-    `pushed_namespace`: of a launch file that includes this one.
-    """
+
+def camera_names(value: dict[str, str], node: str) -> list[str]:
+    """Of the argument, else of the parameter file's sections for the node; the file must exist and be read."""
     file = Path(value["params_file"])
     try:
         sections = yaml.safe_load(file.read_text()) or {}
@@ -134,9 +143,7 @@ def camera_names(value: dict[str, str], pushed_namespace: str = "") -> list[str]
         raise LaunchError(f"params_file {str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
     if value["cameras"]:
         return as_list("cameras", value["cameras"])
-    names, own = [""], value["namespace"]
-    namespace = own if own.startswith("/") else f"{pushed_namespace}/{own}"
-    node = "/".join(["", *(part for part in namespace.split("/") if part), value["name"]])
+    names = [""]
     for parameters in sections_for(sections, node):
         given = parameters.get("cameras") if isinstance(parameters, dict) else None
         names = given if isinstance(given, list) else names  # what is none ends the node, which says why
@@ -169,10 +176,9 @@ def beside(image: str) -> str:
     return f"{namespace}{slash}camera_info"
 
 
-def rviz(camera: str, value: dict[str, str], remappings: dict[str, str]) -> Node:
-    """RViz with its displays on this node's topics, of one camera."""
+def rviz(outputs: str, camera: str, value: dict[str, str], remappings: dict[str, str]) -> Node:
+    """RViz with its displays on one camera's topics, what is published of it being below `outputs`."""
     image = f"{camera}/image".lstrip("/")
-    node = "/".join(["", *(part for part in (value["namespace"].strip("/"), value["name"], camera) if part)])
     return Node(
         package="rviz2",
         executable="rviz2",
@@ -180,7 +186,7 @@ def rviz(camera: str, value: dict[str, str], remappings: dict[str, str]) -> Node
         arguments=["-d", str(SHARE / "rviz" / "seg.rviz")],
         remappings=[
             ("/image", remappings.get(image, image)),
-            ("/lowlat_seg/overlay", f"{node}/overlay"),
+            ("/lowlat_seg/overlay", f"{outputs}/overlay"),
         ],
     )
 

@@ -231,6 +231,7 @@ def resize(file: Path, size: tuple[int, int]) -> None:
         (["--compare", "other"], "expected --latency beside it"),
         (["--fast-threads", "2"], "--fast-threads is of what is timed; expected --latency or --table 1"),
         (["--rounds", "2"], "--rounds is of what is timed"),
+        (["--table", "1", "--single-frame-threads", "2"], "--single-frame-threads is of what is timed"),
         (["--latency", "--compare", "missing"], "no checkpoint at 'missing'"),
     ],
 )

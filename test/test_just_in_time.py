@@ -16,7 +16,7 @@ from torch import Tensor
 from lowlat_seg_ros.fast import classifier
 from lowlat_seg_ros.fast.classifier import Classifier, Learner, step, step_in_torch
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, LowFeatures, SeenFrame
-from lowlat_seg_ros.fast.just_in_time import NUMBERS_A_PLACE, JustInTimePropagation
+from lowlat_seg_ros.fast.just_in_time import COMPILED_FOR, NUMBERS_A_PLACE, JustInTimePropagation
 from lowlat_seg_ros.fast.pictures import label_image
 from lowlat_seg_ros.slow.network import FeatureHead
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -251,6 +251,26 @@ def test_a_warm_up_leaves_no_trace() -> None:
     engines[1].warm_up()
     results = [[engine.segment(frame, stamp) for stamp, frame in enumerate(frames)] for engine in engines]
     assert [without_times(result) for result in results[0]] == [without_times(result) for result in results[1]]
+
+
+def test_the_warm_up_moves_what_lies_in_memory_as_a_frames_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's kernel is another one for each layout."""
+    moved: list[tuple[int, ...]] = []
+    engine = engine_of(Stranger())
+    fast = propagation_of(engine).fast
+    plain = fast.move
+
+    def noted(picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
+        moved.append(picture.stride())
+        return plain(picture, key, current)
+
+    monkeypatch.setattr(fast, "move", noted)
+    engine.warm_up()
+    count = len(moved)
+    for stamp, frame in enumerate(moving_frames(3)):
+        engine.segment(frame, stamp)
+    assert count > len(COMPILED_FOR) and len(moved) > count
+    assert all(stride[1] == 1 for stride in moved), moved
 
 
 def propagation_of(engine: StreamEngine) -> JustInTimePropagation:

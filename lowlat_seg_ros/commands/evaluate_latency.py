@@ -61,6 +61,8 @@ def check_latency_options(options: argparse.Namespace, *, has_labels: bool) -> N
     for name in ("threads", "rounds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise SettingsError(f"--{name} is {getattr(options, name)}; expected 1 or more")
+    if options.single_frame_threads is not None and not options.latency:
+        raise SettingsError("--single-frame-threads is of what is timed; expected --latency beside it")
     for name in ("rounds", "fast_threads", "slow_threads", "single_frame_threads"):
         count, option = getattr(options, name), f"--{name.replace('_', '-')}"
         if count is not None and not (options.latency or options.table == 1):

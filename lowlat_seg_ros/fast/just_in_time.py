@@ -108,10 +108,11 @@ class JustInTimePropagation(Propagation):
         other = JustInTimePropagation(self.fast, self.slow)
         other._teach(key, lambda: False)
         other.answer(key, seen)
+        low = key.frame.low
+        height, width = low.low.shape[-2:]
         for channels in COMPILED_FOR:
-            self.fast.move(
-                key.frame.low.low.new_zeros(1, channels, *key.frame.low.low.shape[-2:]), key.frame.low, seen.low
-            )
+            folded = low.low.new_zeros(1, height, width, channels).permute(0, 3, 1, 2)  # in memory as `fold` has it
+            self.fast.move(folded, low, seen.low)
 
     def learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         """Train a new classifier, this key frame included, and swap it in. What shows nothing teaches nothing."""
