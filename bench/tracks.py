@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any, Final, Literal, NamedTuple
@@ -233,7 +233,11 @@ def begin_stream(engine: StreamEngine, frame: Frame) -> float:
 def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Frame, index: int, due: int) -> TimedFrame:
     began = time.monotonic_ns()
     result = label(frame, due)
-    return TimedFrame(index, due, began, time.monotonic_ns(), result)
+    ended = time.monotonic_ns()
+    if result is not None:
+        # As the node lets go of it: megabytes kept of each frame would make every frame wait for new pages.
+        result = replace(result, evidence=None)
+    return TimedFrame(index, due, began, ended, result)
 
 
 @torch.inference_mode()
