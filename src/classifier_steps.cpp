@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "vectors.hpp"
@@ -18,8 +19,61 @@
 namespace {
 
 constexpr int64_t HIDDEN = 64;
-constexpr int64_t BLOCK = 4;  // places whose share of the gradient is added at once
+constexpr int64_t BLOCK = 32;  // places whose share of the gradient is added at once
+constexpr int64_t ROWS = 4, VECTORS = 2;  // of a product, in registers while its sums run
 constexpr float FIRST_DECAY = 0.9f, SECOND_DECAY = 0.999f, TINY = 1e-8f;
+
+template <Cpu CPU>
+constexpr int64_t COLUMNS = VECTORS * LANES<float, CPU>;
+static_assert(HIDDEN % COLUMNS<Cpu::avx512> == 0 && HIDDEN % COLUMNS<Cpu::any> == 0);
+
+// target (COUNT, COLUMNS) += left (COUNT, depth) right (depth, COLUMNS); left is a function of row and depth.
+template <Cpu CPU, int64_t COUNT, typename Left>
+ALWAYS_INLINE void add_tile(
+    int64_t depth, const Left& left, const float* right, int64_t right_stride, float* target, int64_t target_stride) {
+  constexpr int64_t lanes = LANES<float, CPU>;
+  Vector<float, CPU> sums[COUNT][VECTORS];
+#pragma GCC unroll 4
+  for (int64_t row = 0; row < COUNT; ++row) {
+#pragma GCC unroll 2
+    for (int64_t index = 0; index < VECTORS; ++index) {
+      sums[row][index] = load<float, CPU>(target + row * target_stride + index * lanes);
+    }
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+#pragma GCC unroll 4
+    for (int64_t row = 0; row < COUNT; ++row) {
+      const float factor = left(row, k);
+#pragma GCC unroll 2
+      for (int64_t index = 0; index < VECTORS; ++index) {
+        sums[row][index] += factor * load<float, CPU>(right + k * right_stride + index * lanes);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int64_t row = 0; row < COUNT; ++row) {
+#pragma GCC unroll 2
+    for (int64_t index = 0; index < VECTORS; ++index) {
+      store(target + row * target_stride + index * lanes, sums[row][index]);
+    }
+  }
+}
+
+// target (rows, columns) += left (rows, depth) right (depth, columns); columns are a multiple of COLUMNS.
+template <Cpu CPU, typename Left>
+ALWAYS_INLINE void add_product(
+    int64_t rows, int64_t depth, int64_t columns, const Left& left, const float* right, float* target) {
+  for (int64_t column = 0; column < columns; column += COLUMNS<CPU>) {
+    int64_t row = 0;
+    const auto from_row = [&](int64_t index, int64_t k) ALWAYS_INLINE_LAMBDA { return left(row + index, k); };
+    for (; row + ROWS <= rows; row += ROWS) {
+      add_tile<CPU, ROWS>(depth, from_row, right + column, columns, target + row * columns + column, columns);
+    }
+    for (; row < rows; ++row) {
+      add_tile<CPU, 1>(depth, from_row, right + column, columns, target + row * columns + column, columns);
+    }
+  }
+}
 
 struct TrainingSizes {
   int64_t inputs, parts, classes, batch, step;  // steps are counted from 1
@@ -33,7 +87,9 @@ struct Step {
   float *weights, *first_moment, *second_moment;
 
   int64_t outputs() const { return size.parts * size.classes; }
-  int64_t parameter_count() const { return (size.inputs + 1 + outputs()) * HIDDEN + outputs(); }
+  int64_t second() const { return (size.inputs + 1) * HIDDEN; }
+  int64_t second_bias() const { return second() + outputs() * HIDDEN; }
+  int64_t parameter_count() const { return second_bias() + outputs(); }
 
   // parallel_rows' form; a step is one row.
   template <Cpu CPU>
@@ -45,88 +101,78 @@ struct Step {
 
   template <Cpu CPU>
   ALWAYS_INLINE void add_gradients(float* gradient) const {
-    float* const first_bias = gradient + size.inputs * HIDDEN;
-    std::vector<float> scores(outputs());
-    float hidden[HIDDEN], slopes[BLOCK][HIDDEN];
-    const float* rows[BLOCK];
+    const int64_t width = (outputs() + COLUMNS<CPU> - 1) / COLUMNS<CPU> * COLUMNS<CPU>;
+    const std::vector<float> second_by_unit = transposed_second(width);
+    std::vector<float> errors(BLOCK * width);
     for (int64_t start = 0; start < size.batch; start += BLOCK) {
       const int64_t count = std::min(BLOCK, size.batch - start);
-      for (int64_t place = 0; place < count; ++place) {
-        rows[place] = inputs + chosen[start + place] * size.inputs;
-        look<CPU>(rows[place], hidden);
-        descend<CPU>(hidden, targets + chosen[start + place] * outputs(), scores.data(), gradient, slopes[place]);
-        for (int64_t unit = 0; unit < HIDDEN; ++unit) first_bias[unit] += slopes[place][unit];
-      }
-      for (int64_t input = 0; input < size.inputs; ++input) {
-        float* target = gradient + input * HIDDEN;
-        for (int64_t unit = 0; unit < HIDDEN; unit += LANES<float, CPU>) {
-          Vector<float, CPU> sum = load<float, CPU>(target + unit);
-          for (int64_t place = 0; place < count; ++place) {
-            sum += rows[place][input] * load<float, CPU>(slopes[place] + unit);
-          }
-          store(target + unit, sum);
-        }
-      }
+      add_gradients_of_block<CPU>(chosen + start, count, width, second_by_unit.data(), errors.data(), gradient);
     }
   }
 
-  // The hidden units of one place.
-  template <Cpu CPU>
-  ALWAYS_INLINE void look(const float* row, float* hidden) const {
-    constexpr int64_t lanes = LANES<float, CPU>, vectors = HIDDEN / lanes;
-    Vector<float, CPU> sums[vectors];
-    const float* bias = weights + size.inputs * HIDDEN;
-#pragma GCC unroll 8
-    for (int64_t index = 0; index < vectors; ++index) sums[index] = load<float, CPU>(bias + index * lanes);
-    for (int64_t input = 0; input < size.inputs; ++input) {
-#pragma GCC unroll 8
-      for (int64_t index = 0; index < vectors; ++index) {
-        sums[index] += row[input] * load<float, CPU>(weights + input * HIDDEN + index * lanes);
-      }
-    }
-#pragma GCC unroll 8
-    for (int64_t index = 0; index < vectors; ++index) {
-      store(hidden + index * lanes, sums[index] > 0 ? sums[index] : Vector<float, CPU>{});
-    }
-  }
-
-  // The second layer forwards and backwards: its gradient, and the slope at the hidden units.
-  template <Cpu CPU>
-  ALWAYS_INLINE void descend(
-      const float* hidden, const float* target, float* scores, float* gradient, float* slope) const {
-    constexpr int64_t lanes = LANES<float, CPU>;
-    const int64_t second = (size.inputs + 1) * HIDDEN, second_bias = second + outputs() * HIDDEN;
+  // The second layer's weights (HIDDEN, width), zeros behind the outputs.
+  std::vector<float> transposed_second(int64_t width) const {
+    std::vector<float> transposed(HIDDEN * width);
     for (int64_t output = 0; output < outputs(); ++output) {
-      Vector<float, CPU> products = {};
-      for (int64_t unit = 0; unit < HIDDEN; unit += lanes) {
-        products += load<float, CPU>(hidden + unit) * load<float, CPU>(weights + second + output * HIDDEN + unit);
+      for (int64_t unit = 0; unit < HIDDEN; ++unit) {
+        transposed[unit * width + output] = weights[second() + output * HIDDEN + unit];
       }
-      float total = weights[second_bias + output];
-      for (int64_t lane = 0; lane < lanes; ++lane) total += products[lane];
-      scores[output] = total;
     }
-    for (int64_t part = 0; part < size.parts; ++part) softmax(scores + part * size.classes);
+    return transposed;
+  }
+
+  template <Cpu CPU>
+  ALWAYS_INLINE void add_gradients_of_block(
+      const int64_t* places, int64_t count, int64_t width, const float* second_by_unit, float* errors,
+      float* gradient) const {
+    float hidden[BLOCK * HIDDEN], slopes[BLOCK * HIDDEN] = {};
+    const float* rows[BLOCK];
+    for (int64_t place = 0; place < count; ++place) {
+      rows[place] = inputs + places[place] * size.inputs;
+      std::copy_n(weights + size.inputs * HIDDEN, HIDDEN, hidden + place * HIDDEN);
+      std::copy_n(weights + second_bias(), outputs(), errors + place * width);
+      std::fill(errors + place * width + outputs(), errors + (place + 1) * width, 0.0f);
+    }
+    const auto input = [&](int64_t place, int64_t k) ALWAYS_INLINE_LAMBDA { return rows[place][k]; };
+    const auto unit = [&](int64_t place, int64_t k) ALWAYS_INLINE_LAMBDA { return hidden[place * HIDDEN + k]; };
+    const auto error = [&](int64_t place, int64_t k) ALWAYS_INLINE_LAMBDA { return errors[place * width + k]; };
+    add_product<CPU>(count, size.inputs, HIDDEN, input, weights, hidden);
+    for (int64_t index = 0; index < count * HIDDEN; ++index) hidden[index] = std::max(hidden[index], 0.0f);
+    add_product<CPU>(count, HIDDEN, width, unit, second_by_unit, errors);
+    for (int64_t place = 0; place < count; ++place) {
+      turn_into_errors<CPU>(errors + place * width, width, targets + places[place] * outputs());
+    }
+    add_product<CPU>(count, outputs(), HIDDEN, error, weights + second(), slopes);
+    for (int64_t index = 0; index < count * HIDDEN; ++index) slopes[index] = hidden[index] > 0 ? slopes[index] : 0;
+
+    const auto by_input = [&](int64_t row, int64_t place) ALWAYS_INLINE_LAMBDA { return rows[place][row]; };
+    const auto by_output = [&](int64_t row, int64_t place) ALWAYS_INLINE_LAMBDA { return errors[place * width + row]; };
+    const auto one = [](int64_t, int64_t) ALWAYS_INLINE_LAMBDA { return 1.0f; };
+    add_product<CPU>(size.inputs, count, HIDDEN, by_input, slopes, gradient);
+    add_product<CPU>(1, count, HIDDEN, one, slopes, gradient + size.inputs * HIDDEN);
+    add_product<CPU>(outputs(), count, HIDDEN, by_output, hidden, gradient + second());
+    for (int64_t place = 0; place < count; ++place) {
+      for (int64_t output = 0; output < outputs(); ++output) {
+        gradient[second_bias() + output] += errors[place * width + output];
+      }
+    }
+  }
+
+  // A place's scores become prediction - target, in place, as the mean over the batch takes it.
+  template <Cpu CPU>
+  ALWAYS_INLINE void turn_into_errors(float* scores, int64_t width, const float* target) const {
+    for (float* part = scores; part < scores + outputs(); part += size.classes) {
+      const float largest = *std::max_element(part, part + size.classes);
+      for (int64_t label = 0; label < size.classes; ++label) part[label] -= largest;
+    }
+    for (int64_t index = 0; index < width; index += LANES<float, CPU>) {
+      store(scores + index, exponential<CPU>(load<float, CPU>(scores + index)));
+    }
     const float share = 1.0f / static_cast<float>(size.batch * size.parts);
-    for (int64_t unit = 0; unit < HIDDEN; ++unit) slope[unit] = 0;
-    for (int64_t output = 0; output < outputs(); ++output) {
-      const float error = (scores[output] - target[output]) * share;
-      float* row = gradient + second + output * HIDDEN;
-      const float* weight = weights + second + output * HIDDEN;
-      for (int64_t unit = 0; unit < HIDDEN; unit += lanes) {
-        store(row + unit, load<float, CPU>(row + unit) + error * load<float, CPU>(hidden + unit));
-        store(slope + unit, load<float, CPU>(slope + unit) + error * load<float, CPU>(weight + unit));
-      }
-      gradient[second_bias + output] += error;
+    for (float* part = scores; part < scores + outputs(); part += size.classes, target += size.classes) {
+      const float sum = std::accumulate(part, part + size.classes, 0.0f);
+      for (int64_t label = 0; label < size.classes; ++label) part[label] = (part[label] / sum - target[label]) * share;
     }
-    for (int64_t unit = 0; unit < HIDDEN; ++unit) slope[unit] = hidden[unit] > 0 ? slope[unit] : 0;
-  }
-
-  // Of one part's scores, in place.
-  ALWAYS_INLINE void softmax(float* scores) const {
-    const float largest = *std::max_element(scores, scores + size.classes);
-    float sum = 0;
-    for (int64_t label = 0; label < size.classes; ++label) sum += scores[label] = std::exp(scores[label] - largest);
-    for (int64_t label = 0; label < size.classes; ++label) scores[label] /= sum;
   }
 
   ALWAYS_INLINE void update(const float* gradient) const {

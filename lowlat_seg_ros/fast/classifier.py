@@ -186,7 +186,10 @@ class Learner:
             kept = [channel for channel, label in enumerate(lesson.ids) if label in ids]
             columns = [ids.index(lesson.ids[channel]) for channel in kept]
             rows = slice(first, first + len(lesson.inputs))
-            targets[rows][..., columns] = functional.normalize(lesson.targets[..., kept], p=1.0, dim=2)
+            told = lesson.targets
+            if len(kept) < len(lesson.ids):
+                told = functional.normalize(told[..., kept], p=1.0, dim=2)
+            targets[rows][..., columns] = told
             first += len(lesson.inputs)
         if self._parts == 1:
             targets = targets.mean(dim=1, keepdim=True)
