@@ -82,8 +82,10 @@ class Classifier:
         """Log-probabilities (1, classes, h, w), or of twice that size, channels last in memory."""
         height, width = low.low.shape[-2:]
         hidden = torch.addmm(self.first_bias, describe_places(low), self.first).relu_()
-        scores = torch.addmm(self.second_bias, hidden, self.second).view(height, width, self.parts, -1)
-        folded = torch.log_softmax(scores, dim=3).flatten(2).permute(2, 0, 1)[None]
+        # Places innermost: along a dimension as short as the classes torch's softmax takes ten times as long.
+        scores = torch.addmm(self.second_bias[:, None], self.second.t(), hidden.t())
+        told = torch.log_softmax(scores.unflatten(0, (self.parts, -1)), dim=1)
+        folded = told.permute(2, 0, 1).flatten(1).unflatten(0, (height, width)).permute(2, 0, 1)[None]
         return unfold(folded, round(self.parts**0.5))
 
 
