@@ -253,11 +253,12 @@ def measure_engine(
                 engine.policy = policy
                 beside: AbstractContextManager[None] = watched.busy(slow_track, seen) if is_busy else nullcontext()
                 with beside:
-                    results = [
-                        engine.segment(frames[i % len(frames)], (number * frames_a_turn + i) * STAMP_STEP)
+                    return [
+                        engine.segment(
+                            frames[i % len(frames)], (number * frames_a_turn + i) * STAMP_STEP
+                        ).milliseconds.total
                         for i in range(frames_a_turn)
                     ]
-                return [result.milliseconds.total for result in results]
 
             return turn
 

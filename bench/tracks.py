@@ -23,6 +23,7 @@ from bench.slow_work import ShRun, WatchedSlowNetwork
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork, single_frame_network
 from lowlat_seg_ros.fast.frames import SeenFrame
 from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size
+from lowlat_seg_ros.fast.registry import AUTO
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import PolicySettings
 from lowlat_seg_ros.runtime.threads import ThreadCounts
@@ -32,12 +33,19 @@ from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.slow_lane import SlowTrack
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
-SystemName = Literal["full network", "small network", "two tracks, key frames wait", "two tracks, low latency"]
+SystemName = Literal[
+    "full network",
+    "small network",
+    "two tracks, key frames wait",
+    "two tracks, low latency",
+    "two tracks, low latency, adaptive",
+]
 Condition = Literal["idle", "busy", "as scheduled", "no idle key frames"]
 FULL: Final = "full network"
 SMALL: Final = "small network"
 WAITING: Final = "two tracks, key frames wait"
 LOW_LATENCY: Final = "two tracks, low latency"
+ADAPTIVE: Final = "two tracks, low latency, adaptive"
 
 CPU: Final = torch.device("cpu")
 
@@ -61,7 +69,8 @@ class Case(NamedTuple):
     idle: no key frame after the first. as scheduled: key frames by the node's default policy. busy: as scheduled, and
     the slow track runs Sh over and over besides, as for another camera. no idle key frames: as scheduled, but for those
     that the slow track takes because it is idle. A network on every frame has no key frames: idle is how it runs alone,
-    and there is nothing to schedule. The small network is Sl with a classifier of its own.
+    and there is nothing to schedule. The small network is Sl with a classifier of its own. Two tracks propagate as the
+    node does by default, but for those that are named adaptive.
     """
 
     system: SystemName
@@ -79,6 +88,8 @@ CASES: Final = (
     Case(WAITING, "as scheduled"),
     Case(LOW_LATENCY, "as scheduled"),
     Case(LOW_LATENCY, "no idle key frames"),
+    Case(ADAPTIVE, "as scheduled"),
+    Case(ADAPTIVE, "no idle key frames"),
 )
 
 
@@ -152,7 +163,9 @@ class TracksRig:
         torch.set_num_threads(threads.fast)
         self._watched = WatchedSlowNetwork(network)
         self._slow_track = ThreadedSlowTrack(self._watched, intra_op_threads=threads.slow)
-        self._engine = warm_engine(network, self._slow_track, frames[0])
+        usual = warm_engine(network, self._slow_track, frames[0])
+        adaptive = warm_engine(network, self._slow_track, frames[0], propagation="adaptive")
+        self._engines = {WAITING: usual, LOW_LATENCY: usual, ADAPTIVE: adaptive}
         self.seen = see_frame(network, frames[0])
         self._alone = {FULL: PerFrameNetwork(network, network), SMALL: single_frame_network(network)}
         torch.set_num_threads(threads_alone)
@@ -180,9 +193,10 @@ class TracksRig:
 
     def _let_slow_track_rest(self) -> None:
         """Forget the turn before, and wait for the Sh that it may have left in work."""
-        self._engine.reset("another turn")
-        while self._engine.slow_lane.counts().busy:
-            time.sleep(0.001)
+        for engine in self._engines.values():
+            engine.reset("another turn")
+            while engine.slow_lane.counts().busy:
+                time.sleep(0.001)
 
     def _labeller(self, case: Case) -> tuple[float, Callable[[Frame, int], SegmentationResult | None]]:
         """Milliseconds of a stream's first frame, and what labels the frames after it."""
@@ -190,11 +204,12 @@ class TracksRig:
             torch.set_num_threads(self._threads_alone)
             return math.nan, partial(_without_result, self._alone[case.system])
         torch.set_num_threads(self._threads.fast)
-        self._engine.low_latency = case.system == LOW_LATENCY
-        first_ms = begin_stream(self._engine, self._frames[0])
+        engine = self._engines[case.system]
+        engine.low_latency = case.system != WAITING
+        first_ms = begin_stream(engine, self._frames[0])
         policies = {"idle": NO_KEY_FRAMES, "no idle key frames": NO_IDLE_KEYS}
-        self._engine.policy = policies.get(case.slow_track, AS_SCHEDULED)
-        return first_ms, self._engine.segment
+        engine.policy = policies.get(case.slow_track, AS_SCHEDULED)
+        return first_ms, engine.segment
 
     def _slow_track_as(self, condition: Condition) -> AbstractContextManager[None]:
         return self._watched.busy(self._slow_track, self.seen) if condition == "busy" else nullcontext()
@@ -205,10 +220,14 @@ def _without_result(network: PerFrameNetwork, frame: Frame, due: int) -> None:
 
 
 def warm_engine(
-    network: SegmentationNetwork, track: SlowTrack, frame: Frame, device: torch.device = CPU
+    network: SegmentationNetwork,
+    track: SlowTrack,
+    frame: Frame,
+    device: torch.device = CPU,
+    propagation: str = AUTO,
 ) -> StreamEngine:
     """An engine as the node has it, ready for frames of this one's size."""
-    engine = StreamEngine(network, track, AS_SCHEDULED, device=device)
+    engine = StreamEngine(network, track, AS_SCHEDULED, device=device, propagation=propagation)
     engine.warm_up(frame_size(frame))
     return engine
 

@@ -26,7 +26,7 @@ from lowlat_seg_ros.data.clips import STREET, open_clip
 from lowlat_seg_ros.data.drawing import legend, overlay
 from lowlat_seg_ros.errors import Error
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
-from lowlat_seg_ros.evaluation.rows import JUST_IN_TIME, TrackSettings, in_engine
+from lowlat_seg_ros.evaluation.rows import TrackSettings, in_engine
 from lowlat_seg_ros.fast.pictures import frame_size, unlabelled_image
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY
@@ -57,7 +57,7 @@ def two_tracks_picture(model: str, frames: str, index: int, delay_frames: int) -
     if len(clip) <= index:
         raise Error(f"{frames} has {len(clip)} frames; expected frame {index} among them")
     settings = TrackSettings(1, DEFAULT_POLICY, (delay_frames,))
-    label = in_engine(clip, settings, DEFAULT_POLICY, delay_frames=delay_frames, propagation=JUST_IN_TIME)
+    label = in_engine(clip, settings, DEFAULT_POLICY, delay_frames=delay_frames)
     labels = [label(frame).labels for frame in clip.frames][-1]
     return _drawn(clip.frames[-1].image, clip.full_labels(index), labels, networks.slow.classes, networks.slow.colours)
 

@@ -98,6 +98,7 @@ def test_scheduled_key_frames_are_handed_to_the_slow_track(rig: TracksRig) -> No
     # One at least: the test's pacer lets no time pass, and while Sh is at work the next one is put off.
     assert any(frame.is_key_frame for frame in turn.frames)
     assert not [frame for frame in turn.frames if frame.result and frame.result.waited_for_slow_track]
+    assert not [frame for frame in turn.frames if frame.result and frame.result.evidence]  # megabytes of each frame
 
 
 def test_lateness_is_counted_as_evaluate_counts_it() -> None:

@@ -49,9 +49,9 @@ from lowlat_seg_ros.evaluation.evaluation import (
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.given_frames import given_frames
-from lowlat_seg_ros.evaluation.paper_tables import NUMBERS
+from lowlat_seg_ros.evaluation.paper_tables import NUMBERS, OF_THE_PAPER
 from lowlat_seg_ros.evaluation.plots import plot_files
-from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings
+from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings, usual_rows
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part", metavar="WORDS", help="'last fifth' or 'last 20 %%': of the clip, as train's --hold-out leaves it"
     )
     add_model_options(parser)
-    parser.add_argument("--rows", help=f"of {','.join(ROWS)}; the default is all")
+    parser.add_argument("--rows", help=f"of {','.join(ROWS)}; the default is all that differ")
     parser.add_argument(
         "--analyses",
         help=f"of {','.join(ANALYSES)}, or none; the default is all but {','.join(ON_DEMAND)}",
@@ -172,7 +172,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         scored=None if by_name is None else by_name.scored,
         slow=slow,
         places=(networks.fast_choice.place, networks.slow_choice.place),
-        propagation=options.propagation,
+        propagation=options.propagation if options.table is None else OF_THE_PAPER,
         rate_hz=options.rate,
         has_labels=has_labels(options),
     )
@@ -282,7 +282,7 @@ def fitting_plan(
 
 
 def plan_from(options: argparse.Namespace) -> EvaluationPlan:
-    rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else ROWS
+    rows: tuple[str, ...] = SINGLE_FRAME_ROWS if options.stills else usual_rows(options.propagation)
     has_none = options.stills or options.analyses == "none"
     # Without labels the full network's are the truth: how far propagation agrees with it is worth knowing unasked.
     usual = ANALYSES if has_labels(options) else OF_ANY_NETWORK

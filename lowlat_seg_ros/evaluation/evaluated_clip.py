@@ -102,7 +102,7 @@ class EvaluatedClip:
             for index, item in enumerate(clip)
         ]
         self._preprocess = Preprocessor(config.input_size, torch.device("cpu"))
-        self.propagation_name = propagation_in_use(propagation, self.slow)
+        self.propagation_name = propagation_in_use(propagation)
         self._propagation = build_propagation(propagation, self.remembering, self.slow)
         self._period = round(1e9 / rate_hz)
         self._motion_estimator = MotionEstimator(config.input_size) if self._propagation.needs_motion else None

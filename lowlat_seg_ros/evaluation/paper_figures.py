@@ -12,6 +12,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +32,7 @@ from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
 from lowlat_seg_ros.evaluation.key_pairs import drive
 from lowlat_seg_ros.evaluation.latency import LatencySettings
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
-from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, PaperTable, table_1
+from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, OF_THE_PAPER, PaperTable, table_1
 from lowlat_seg_ros.evaluation.plots import (
     COLOURS,
     DOTS_PER_INCH,
@@ -88,11 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def draw(options: argparse.Namespace) -> None:
     network = load_checkpoint(options.model)
     drive = SyntheticStreet(frame_count=STREET_FRAMES)
-    street = EvaluatedClip(network, (drive[index] for index in range(len(drive))), rate_hz=CAMVID_HZ)
-    clip = street
+    clip_of = partial(EvaluatedClip, network, propagation=OF_THE_PAPER, rate_hz=CAMVID_HZ)
+    clip = street = clip_of(drive[index] for index in range(len(drive)))
     if (options.camvid / "val").is_dir():
         folder = LabelledFolder(options.camvid / "val", options.camvid / "valannot")
-        clip = EvaluatedClip(network, folder, rate_hz=CAMVID_HZ)
+        clip = clip_of(folder)
     for number in options.only or FIGURES:
         if number == 7 and clip is street:
             print(f"figure 7 takes CamVid's clip, and {options.camvid} has none", file=sys.stderr)

@@ -18,7 +18,7 @@ from lowlat_seg_ros.evaluation.evaluated_clip import FULL_ROWS, EvaluatedClip, E
 from lowlat_seg_ros.evaluation.optical_flow import FlowField, TemporalConsistency
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
 from lowlat_seg_ros.fast.just_in_time import JustInTimeAlone
-from lowlat_seg_ros.fast.registry import PropagationKind
+from lowlat_seg_ros.fast.registry import JUST_IN_TIME, PropagationKind, propagation_in_use
 from lowlat_seg_ros.runtime.choice import Place
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import NEVER_IDLE, FixedInterval, KeyFramePolicy, PredictedDeviation
@@ -28,9 +28,6 @@ from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 SINGLE_FRAME_ROWS: Final = (*FULL_ROWS, "single-frame")
 TWO_TRACK_ROWS: Final = ("fixed", "adaptive", "low-latency", "just-in-time", "just-in-time-alone")
 ROWS: Final = (*SINGLE_FRAME_ROWS, *TWO_TRACK_ROWS)
-
-
-JUST_IN_TIME: Final = "just_in_time"
 
 
 class SettingsError(Error):
@@ -182,6 +179,11 @@ def _just_in_time_alone(clip: EvaluatedClip, settings: TrackSettings, delay: int
 def late(delay: int) -> str:
     """When the slow track's answer is there, in words."""
     return f"Sh {delay} frame{'s' if delay > 1 else ''} late"
+
+
+def usual_rows(propagation: str) -> tuple[str, ...]:
+    """All rows, without those that ``low-latency`` is already."""
+    return tuple(row for row in ROWS if row != "just-in-time" or propagation_in_use(propagation) != JUST_IN_TIME)
 
 
 def in_engine(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from lowlat_seg_ros.fast.adaptive import AdaptivePropagation
 from lowlat_seg_ros.fast.clockwork import ClockworkPropagation
@@ -15,16 +16,16 @@ from lowlat_seg_ros.slow.network import SlowNetwork
 
 PropagationKind = Callable[[FastNetwork, SlowNetwork], Propagation]
 
+AUTO: Final = "auto"
+JUST_IN_TIME: Final = "just_in_time"
+
 PROPAGATIONS: dict[str, PropagationKind] = {
     "adaptive": AdaptivePropagation,
     "clockwork": ClockworkPropagation,
     "copy": Copying,
-    "just_in_time": JustInTimePropagation,
+    JUST_IN_TIME: JustInTimePropagation,
     "optical_flow": OpticalFlowPropagation,
 }
-
-
-AUTO = "auto"
 
 
 def build_propagation(name: str | PropagationKind, fast: FastNetwork, slow: SlowNetwork) -> Propagation:
@@ -35,17 +36,15 @@ def build_propagation(name: str | PropagationKind, fast: FastNetwork, slow: Slow
     """
     if not isinstance(name, str):
         return name(fast, slow)
-    name = propagation_in_use(name, slow)
+    name = propagation_in_use(name)
     if name not in PROPAGATIONS:
         expected = ", ".join([AUTO, *sorted(PROPAGATIONS)])
         raise PropagationError(f"propagation is {name!r}; expected one of {expected}")
     return PROPAGATIONS[name](fast, slow)
 
 
-def propagation_in_use(name: str | PropagationKind, slow: SlowNetwork) -> str:
-    """What ``auto`` stands for: the paper's where the slow network gives a feature to carry, else just in time."""
+def propagation_in_use(name: str | PropagationKind) -> str:
+    """Its own name; ``auto`` stands for just in time, which carries any network's labels."""
     if not isinstance(name, str):
         return getattr(name, "__name__", type(name).__name__)
-    if name != AUTO:
-        return name
-    return "just_in_time" if slow.head is None else "adaptive"
+    return JUST_IN_TIME if name == AUTO else name

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS
+from lowlat_seg_ros.fast.registry import AUTO, PROPAGATIONS, propagation_in_use
 from lowlat_seg_ros.ros.endpoints import AUTO_RELIABILITY, IMAGE_RELIABILITIES
 from lowlat_seg_ros.runtime.choice import PRECISION_NAMES, RUNTIME_NAMES
 from lowlat_seg_ros.stream.engine import BACKWARD_STAMP_TOLERANCE
@@ -87,8 +87,8 @@ DECLARATIONS: Final = (
     Declaration(
         "propagation",
         AUTO,
-        f"How a frame gets its labels from the key frame: {', '.join([AUTO, *sorted(PROPAGATIONS)])}. auto takes what "
-        "suits the model; the log says which.",
+        f"How a frame gets its labels from the key frame: {', '.join([AUTO, *sorted(PROPAGATIONS)])}. auto is "
+        f"{propagation_in_use(AUTO)}.",
     ),
     Declaration(
         "device",

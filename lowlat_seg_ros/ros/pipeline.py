@@ -55,7 +55,7 @@ class Pipeline:
         for sentence in networks.in_words():
             node.get_logger().info(sentence)
         self.model = presented(slow, fast, settings)
-        self._propagation = propagation_in_use(settings.propagation, slow)
+        self._propagation = propagation_in_use(settings.propagation)
         self._slow_track = ThreadedSlowTrack(
             slow,
             self._device,

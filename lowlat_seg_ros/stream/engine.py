@@ -86,7 +86,7 @@ class StreamEngine:
         self.device = torch.device(device)
         self._owns_frames = owns_frames
         self._network = network
-        self.propagation = propagation_in_use(propagation, slow_track.network)
+        self.propagation = propagation_in_use(propagation)
         self._propagation = build_propagation(propagation, network, slow_track.network)
         self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._learn)
         self._input_size = input_size or network.config.input_size
