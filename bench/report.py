@@ -21,8 +21,8 @@ STAGE_NAMES = {
     "decode": "message → RGB",
     "low": "resize, normalise, Sl",
     "schedule": "deviation, decision",
-    "propagate": "kernels, convolution, AdaptNet, fusion, optical flow",
-    "labels": "classifier, enlarging, largest logit",
+    "propagate": "kernels, convolution, just-in-time classifier, optical flow",
+    "labels": "enlarging, largest logit",
     "publish": "publish labels",
     "back": "labels → listener (DDS)",
 }
