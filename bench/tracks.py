@@ -15,6 +15,7 @@ from functools import partial
 from statistics import median
 from typing import Any, Final, Literal, NamedTuple
 
+import numpy as np
 import torch
 
 from bench.clip import NANOSECONDS_A_SECOND, Frame, Pacer
@@ -48,6 +49,7 @@ LOW_LATENCY: Final = "two tracks, low latency"
 ADAPTIVE: Final = "two tracks, low latency, adaptive"
 
 CPU: Final = torch.device("cpu")
+NOT_KEPT: Final = np.empty((0, 0), np.uint8)
 
 SETTLING_FRAMES: Final = 2
 """Frames at the beginning of a turn that are not counted: the processor's caches still hold the turn before."""
@@ -192,11 +194,14 @@ class TracksRig:
         return Turn(first_ms, timed, pacer.skipped, self._watched.runs[before:], cpu_ms)
 
     def _let_slow_track_rest(self) -> None:
-        """Forget the turn before, and wait for the Sh that it may have left in work."""
+        """Forget the turn before, and wait for what it has left the slow track to do, lessons included."""
         for engine in self._engines.values():
             engine.reset("another turn")
-            while engine.slow_lane.counts().busy:
-                time.sleep(0.001)
+        self._wait_for_slow_track()
+
+    def _wait_for_slow_track(self) -> None:
+        while self._slow_track.is_at_work:
+            time.sleep(0.001)
 
     def _labeller(self, case: Case) -> tuple[float, Callable[[Frame, int], SegmentationResult | None]]:
         """Milliseconds of a stream's first frame, and what labels the frames after it."""
@@ -207,6 +212,7 @@ class TracksRig:
         engine = self._engines[case.system]
         engine.low_latency = case.system != WAITING
         first_ms = begin_stream(engine, self._frames[0])
+        self._wait_for_slow_track()
         policies = {"idle": NO_KEY_FRAMES, "no idle key frames": NO_IDLE_KEYS}
         engine.policy = policies.get(case.slow_track, AS_SCHEDULED)
         return first_ms, engine.segment
@@ -254,8 +260,8 @@ def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Fram
     result = label(frame, due)
     ended = time.monotonic_ns()
     if result is not None:
-        # As the node lets go of it: megabytes kept of each frame would make every frame wait for new pages.
-        result = replace(result, evidence=None)
+        # As the node lets go of it: what is kept of each frame makes every frame wait for new pages.
+        result = replace(result, evidence=None, labels=NOT_KEPT)
     return TimedFrame(index, due, began, ended, result)
 
 

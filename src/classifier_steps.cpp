@@ -20,7 +20,8 @@ namespace {
 
 constexpr int64_t HIDDEN = 64;
 constexpr int64_t BLOCK = 32;  // places whose share of the gradient is added at once
-constexpr int64_t ROWS = 4, VECTORS = 2;  // of a product, in registers while its sums run
+constexpr int64_t ROWS = 4, VECTORS = 2;  // of a product, in registers while its sums run; the loops over them are unrolled
+static_assert(ROWS == 4 && VECTORS == 2);  // as those say
 constexpr float FIRST_DECAY = 0.9f, SECOND_DECAY = 0.999f, TINY = 1e-8f;
 
 template <Cpu CPU>
@@ -87,9 +88,9 @@ struct Step {
   float *weights, *first_moment, *second_moment;
 
   int64_t outputs() const { return size.parts * size.classes; }
-  int64_t second() const { return (size.inputs + 1) * HIDDEN; }
-  int64_t second_bias() const { return second() + outputs() * HIDDEN; }
-  int64_t parameter_count() const { return second_bias() + outputs(); }
+  int64_t second_offset() const { return (size.inputs + 1) * HIDDEN; }
+  int64_t second_bias_offset() const { return second_offset() + outputs() * HIDDEN; }
+  int64_t parameter_count() const { return second_bias_offset() + outputs(); }
 
   // parallel_rows' form; a step is one row.
   template <Cpu CPU>
@@ -115,7 +116,7 @@ struct Step {
     std::vector<float> transposed(HIDDEN * width);
     for (int64_t output = 0; output < outputs(); ++output) {
       for (int64_t unit = 0; unit < HIDDEN; ++unit) {
-        transposed[unit * width + output] = weights[second() + output * HIDDEN + unit];
+        transposed[unit * width + output] = weights[second_offset() + output * HIDDEN + unit];
       }
     }
     return transposed;
@@ -123,14 +124,14 @@ struct Step {
 
   template <Cpu CPU>
   ALWAYS_INLINE void add_gradients_of_block(
-      const int64_t* places, int64_t count, int64_t width, const float* second_by_unit, float* errors,
+      const int64_t* chosen_here, int64_t count, int64_t width, const float* second_by_unit, float* errors,
       float* gradient) const {
     float hidden[BLOCK * HIDDEN], slopes[BLOCK * HIDDEN] = {};
     const float* rows[BLOCK];
     for (int64_t place = 0; place < count; ++place) {
-      rows[place] = inputs + places[place] * size.inputs;
+      rows[place] = inputs + chosen_here[place] * size.inputs;
       std::copy_n(weights + size.inputs * HIDDEN, HIDDEN, hidden + place * HIDDEN);
-      std::copy_n(weights + second_bias(), outputs(), errors + place * width);
+      std::copy_n(weights + second_bias_offset(), outputs(), errors + place * width);
       std::fill(errors + place * width + outputs(), errors + (place + 1) * width, 0.0f);
     }
     const auto input = [&](int64_t place, int64_t k) ALWAYS_INLINE_LAMBDA { return rows[place][k]; };
@@ -140,9 +141,9 @@ struct Step {
     for (int64_t index = 0; index < count * HIDDEN; ++index) hidden[index] = std::max(hidden[index], 0.0f);
     add_product<CPU>(count, HIDDEN, width, unit, second_by_unit, errors);
     for (int64_t place = 0; place < count; ++place) {
-      turn_into_errors<CPU>(errors + place * width, width, targets + places[place] * outputs());
+      turn_into_errors<CPU>(errors + place * width, width, targets + chosen_here[place] * outputs());
     }
-    add_product<CPU>(count, outputs(), HIDDEN, error, weights + second(), slopes);
+    add_product<CPU>(count, outputs(), HIDDEN, error, weights + second_offset(), slopes);
     for (int64_t index = 0; index < count * HIDDEN; ++index) slopes[index] = hidden[index] > 0 ? slopes[index] : 0;
 
     const auto by_input = [&](int64_t row, int64_t place) ALWAYS_INLINE_LAMBDA { return rows[place][row]; };
@@ -150,15 +151,15 @@ struct Step {
     const auto one = [](int64_t, int64_t) ALWAYS_INLINE_LAMBDA { return 1.0f; };
     add_product<CPU>(size.inputs, count, HIDDEN, by_input, slopes, gradient);
     add_product<CPU>(1, count, HIDDEN, one, slopes, gradient + size.inputs * HIDDEN);
-    add_product<CPU>(outputs(), count, HIDDEN, by_output, hidden, gradient + second());
+    add_product<CPU>(outputs(), count, HIDDEN, by_output, hidden, gradient + second_offset());
     for (int64_t place = 0; place < count; ++place) {
       for (int64_t output = 0; output < outputs(); ++output) {
-        gradient[second_bias() + output] += errors[place * width + output];
+        gradient[second_bias_offset() + output] += errors[place * width + output];
       }
     }
   }
 
-  // A place's scores become prediction - target, in place, as the mean over the batch takes it.
+  // A place's scores become prediction - target, in place, divided by the batch's parts.
   template <Cpu CPU>
   ALWAYS_INLINE void turn_into_errors(float* scores, int64_t width, const float* target) const {
     for (float* part = scores; part < scores + outputs(); part += size.classes) {

@@ -340,7 +340,7 @@ void check_halved_image(int threads) {
 
 // The first step of Adam goes by the learning rate against the sign of the gradient, whose moments are in proportion.
 void check_classifier_step(int64_t classes) {
-  constexpr int64_t inputs = 5, parts = 2, hidden = 64, places = 7;
+  constexpr int64_t inputs = 5, parts = 2, hidden = 64, places = 75;  // two blocks and a part
   const TrainingSizes size{inputs, parts, classes, places, 1, 0.02f, 0.5f};
   const int64_t outputs = parts * classes, second = (inputs + 1) * hidden, second_bias = second + outputs * hidden;
   const int64_t count = second_bias + outputs;

@@ -57,7 +57,7 @@ def example_report(frames: int = 300, with_truth: bool = True, disagreements: in
             "low_latency": True,
             "slow_track_share": 0.5,
             "cameras": [],
-            "propagation": "auto",
+            "propagation": "just_in_time",
             "fast_model": "default",
             **DEFAULT.to_mapping(),
             "truth": None,

@@ -75,7 +75,7 @@ def always() -> bool:
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize(("parts", "classes"), [(1, 2), (4, 2), (4, 11), (1, 37)])
+@pytest.mark.parametrize(("parts", "classes"), [(1, 2), (4, 2), (4, 8), (4, 11), (1, 37)])
 @pytest.mark.parametrize("copy", CPU_COPIES)
 def test_a_step_in_cpp_is_the_one_in_torch(copy: str, parts: int, classes: int) -> None:
     """Of single precision no more than its rounding, which the step in single precision by torch measures."""
@@ -87,7 +87,7 @@ def test_a_step_in_cpp_is_the_one_in_torch(copy: str, parts: int, classes: int) 
     exact, single, fused = first.double(), first.clone(), first.clone()
     with running_copy(copy):
         for number in range(1, STEPS_COMPARED + 1):
-            chosen = torch.randint(50, (27,), generator=generator)
+            chosen = torch.randint(50, (75,), generator=generator)  # more than two blocks of the kernel
             step_in_torch(inputs.double(), targets.double(), chosen, exact, number)
             step_in_torch(inputs, targets, chosen, single, number)
             step(inputs, targets, chosen, fused, number)
@@ -175,6 +175,7 @@ def test_with_many_classes_a_place_is_told_as_one_and_with_few_again_in_parts() 
     shown = probabilities.view(1, 2 * GRID[0], 2 * GRID[1], many).permute(0, 3, 1, 2).float()
     as_one = learner.learn(key_frame(low, shown), shown, math.nan, always)
     assert (few.parts, as_one.parts) == (classifier.PARTS, 1) and as_one(low).shape == (1, many, *GRID)
+    assert as_one(low).is_contiguous(memory_format=torch.channels_last)  # as all that is carried lies in memory
     for seed in range(classifier.KEYS_REMEMBERED):
         again = learner.learn(*lesson(seed, 4), math.nan, always)
     assert again.parts == classifier.PARTS and again.ids == few.ids

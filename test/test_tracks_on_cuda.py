@@ -23,12 +23,11 @@ def segment_on(device: str) -> list[SegmentationResult]:
     policy = PredictedDeviation(1.0, maximum_interval=3)
     with ThreadedSlowTrack(network, device) as track:
         engine = StreamEngine(network, track, policy, device=device)
-        lane = engine.slow_lane
         engine.warm_up(INPUT_SIZE)
         results = []
         for i, frame in enumerate(moving_frames(60)):
             results.append(engine.segment(frame, i * STEP))
-            wait_until(lambda: not (lane.counts().busy or lane.counts().waiting), "Sh done")
+            wait_until(lambda: not track.is_at_work, "Sh done, and what is learned from it")
     return results
 
 

@@ -129,7 +129,7 @@ def labellers_of(name: str, clip: EvaluatedClip, settings: TrackSettings) -> lis
     wait, own = partial(in_engine, clip, settings, low_latency=False), clip.propagation_name
     match name:
         case "per-frame":
-            return [Labeller(name, "full network on every frame", wait(FixedInterval(1)))]
+            return [Labeller(name, "full network on every frame", partial(_full, clip))]
         case "per-frame-fused":
             description = "full network on every frame, fused with its own F_l (distance 0)"
             return [Labeller(name, description, partial(_fused, clip))]
@@ -182,7 +182,7 @@ def late(delay: int) -> str:
 
 
 def usual_rows(propagation: str) -> tuple[str, ...]:
-    """All rows, without those that ``low-latency`` is already."""
+    """All rows; ``just-in-time`` only where ``low-latency`` is propagated otherwise."""
     return tuple(row for row in ROWS if row != "just-in-time" or propagation_in_use(propagation) != JUST_IN_TIME)
 
 
@@ -224,6 +224,10 @@ def engine_of(
         propagation=propagation or clip.propagation_name,
         low_latency=low_latency,
     )
+
+
+def _full(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:
+    return LabelledFrame(clip.full_labels(frame.index), True)
 
 
 def _fused(clip: EvaluatedClip, frame: EvaluatedFrame) -> LabelledFrame:

@@ -85,8 +85,8 @@ class Classifier:
         # Places innermost: along a dimension as short as the classes torch's softmax takes ten times as long.
         scores = torch.addmm(self.second_bias[:, None], self.second.t(), hidden.t())
         told = torch.log_softmax(scores.unflatten(0, (self.parts, -1)), dim=1)
-        folded = told.permute(2, 0, 1).flatten(1).unflatten(0, (height, width)).permute(2, 0, 1)[None]
-        return unfold(folded, round(self.parts**0.5))
+        told = unfold(told.view(1, -1, height, width), round(self.parts**0.5))
+        return told.contiguous(memory_format=torch.channels_last)
 
 
 class Lesson(NamedTuple):
@@ -120,7 +120,7 @@ class Learner:
 
         Args:
             probabilities: (1, classes, h, w), by the slow network, of the answer's classes on a grid ``FINENESS`` times
-                that of F_l.
+                that of F_l; those of a place sum to one.
             agreement: of what was learned before with this answer, a share of places; nan if there is nothing.
             may_go_on: asked between two steps of some milliseconds; after the first false it ends with what it has.
         """

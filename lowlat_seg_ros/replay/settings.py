@@ -8,7 +8,7 @@ from typing import Any, Final
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.data.label_classes import LabelClasses
 from lowlat_seg_ros.evaluation.rows import SettingsError
-from lowlat_seg_ros.fast.registry import AUTO
+from lowlat_seg_ros.fast.registry import AUTO, propagation_in_use
 from lowlat_seg_ros.stream.key_frames import (
     DEFAULT_FEATURE_DIFFERENCE,
     DEFAULT_POLICY,
@@ -94,7 +94,7 @@ class ReplaySettings:
             "low_latency": self.low_latency,
             "slow_track_share": self.slow_track_share,
             "cameras": list(self.cameras),
-            "propagation": self.propagation,
+            "propagation": propagation_in_use(self.propagation),  # what auto is may change
             "fast_model": self.fast_model,
             **self.wishes.to_mapping(),
             "truth": self._truth_mapping(),

@@ -210,7 +210,7 @@ class Camera:
         has_failed = result.unlabelled_reason not in ("", NO_ANSWER_YET)
         if has_failed and cuda_context_is_lost(self._engine.device):
             raise Fatal(f"the CUDA context is lost: {result.unlabelled_reason}")
-        self._last_result = result
+        self._last_result = replace(result, evidence=None)  # megabytes that the next frame can use
         self._outputs.publish_labels(result.labels, message.header)
         published = time.perf_counter()
 

@@ -261,10 +261,16 @@ class ThreadedSlowTrack:
     def _note_run(self, worker: _Worker) -> None:
         self._longest_run = max(self._longest_run, time.monotonic_ns() - worker.began)
 
-    def has_idle_time(self) -> bool:
-        """Whether nothing is in work, training included, or waits, and the share allows for more."""
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something is in work, training included, or waits."""
         with self._changed:
-            is_idle = not (self._is_closing or self.given_up or self._worker.is_at_work or self._has_waiting())
+            return self._worker.is_at_work or self._has_waiting()
+
+    def has_idle_time(self) -> bool:
+        """Whether it could work, does not, and the share allows for more."""
+        with self._changed:
+            is_idle = not (self._is_closing or self.given_up or self.is_at_work)
             return is_idle and self._share.has_credit_for_a_run(time.monotonic_ns())
 
     def _may_go_on_learning(self, worker: _Worker) -> bool:
