@@ -172,13 +172,15 @@ class TwoTracks(NamedTuple):
 
 
 @contextmanager
-def two_tracks(policy: KeyFramePolicy, network: FastNetwork | None = None, **options: Any) -> Iterator[TwoTracks]:
+def two_tracks(
+    policy: KeyFramePolicy, network: FastNetwork | None = None, *, propagation: str = "adaptive", **options: Any
+) -> Iterator[TwoTracks]:
     """The real network (or ``network``) on two tracks, with a gate in front of Sh."""
     fast = network or stream_network()
     slow = GatedSlowNetwork(fast if isinstance(fast, SegmentationNetwork) else stream_network())
     with ThreadedSlowTrack(slow) as track:
         try:
-            engine = StreamEngine(fast, track, policy, **options)
+            engine = StreamEngine(fast, track, policy, propagation=propagation, **options)
             yield TwoTracks(engine, engine.slow_lane, slow)
         finally:
             slow.let_through(100)  # a thread at the gate could not end

@@ -57,7 +57,8 @@ class NanOnDemand:
         return Propagated(torch.full_like(propagated.high, torch.nan), None) if self.gives_nan else propagated
 
     def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
-        return self._network.move(picture, key, current)
+        moved, doubt = self._network.move(picture, key, current)
+        return (torch.full_like(moved, torch.nan) if self.gives_nan else moved), doubt
 
 
 @dataclass

@@ -127,6 +127,10 @@ class FailingFastTrack(SegmentationNetwork):
         propagated = super().propagate(key_high, key, current)
         return Propagated(propagated.high * torch.inf, None) if self.failing == "propagation" else propagated
 
+    def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
+        moved, doubt = super().move(picture, key, current)
+        return (moved * torch.inf, doubt) if self.failing == "propagation" else (moved, doubt)
+
 
 REASONS = {
     "out of memory": "OutOfMemoryError: tried to allocate 9 GiB",
@@ -209,7 +213,8 @@ def test_policies_are_exchanged_between_frames_and_the_key_frame_stays() -> None
 
 def test_without_low_latency_key_frames_take_their_labels_from_sh() -> None:
     frames, expected = moving_frames(5), LabelsByHand(stream_network())
-    engine = StreamEngine(stream_network(), InlineSlowTrack(stream_network()), FixedInterval(2), low_latency=False)
+    network = stream_network()
+    engine = StreamEngine(network, InlineSlowTrack(network), FixedInterval(2), low_latency=False)
     results = segment_all(engine, frames)
     assert [result.waited_for_slow_track for result in results] == [True, False, True, False, True]
     for i in (0, 2, 4):

@@ -59,7 +59,7 @@ def clip() -> EvaluatedClip:
         truth = (image[..., 0] // 32).astype(np.uint8)
         truth[:, :4] = UNLABELLED
         frames.append(LabelledImage(f"{index:03d}", image, truth))
-    return EvaluatedClip(stream_network(), frames)
+    return EvaluatedClip(stream_network(), frames, propagation="adaptive")
 
 
 @cache

@@ -200,7 +200,9 @@ def frames() -> list[Frame]:
 
 
 def engine_of(network: SegmentationNetwork, interval: int, *, low_latency: bool) -> StreamEngine:
-    return StreamEngine(network, InlineSlowTrack(network), FixedInterval(interval), low_latency=low_latency)
+    return StreamEngine(
+        network, InlineSlowTrack(network), FixedInterval(interval), propagation="adaptive", low_latency=low_latency
+    )
 
 
 def test_the_warm_up_has_carried_logits_before_the_first_frame(
@@ -246,7 +248,7 @@ def test_a_key_frame_that_does_not_wait_has_its_own_logits_carried_once_sh_is_do
 @torch.inference_mode()
 def test_until_then_its_labels_logits_are_carried_on(network: SegmentationNetwork, frames: list[Frame]) -> None:
     slow_track = InlineSlowTrack(network, delay_frames=2)
-    engine, by_hand = StreamEngine(network, slow_track, FixedInterval(2)), ByHand(network)
+    engine, by_hand = StreamEngine(network, slow_track, FixedInterval(2), propagation="adaptive"), ByHand(network)
     engine.segment(frames[0], 0), engine.segment(frames[1], 1)
     temporary = engine.segment(frames[2], 2)
     assert temporary.is_key_frame and temporary.key_stamp == 0

@@ -357,5 +357,6 @@ def test_the_ways_differ_and_the_one_with_fusion_is_the_engines_fixed_row(
     network = small_network(kind="two_networks", input_size=SIZE)
     save_checkpoint(network, tmp_path / "same", "# same\n")
     rows = tmp_path / "rows.json"
-    assert evaluate(clip, tmp_path / "same", "--rows", "fixed", "--analyses", "none", "--json", str(rows)) == 0
+    fixed = "--rows", "fixed", "--analyses", "none", "--propagation", "adaptive", "--json", str(rows)
+    assert evaluate(clip, tmp_path / "same", *fixed) == 0
     assert figures(rows)["rows"][0]["mean_iou"] == pytest.approx(fused["mean_iou"])

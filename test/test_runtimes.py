@@ -243,7 +243,7 @@ print(sorted({{"onnx", "onnxruntime", "openvino_telemetry"}}.intersection(sys.mo
     )
     assert first[2] == "['onnx']" and second == [*first[:2], "[]"]
     made = {file.name.partition("_")[2].rpartition("_")[0] for file in (tmp_path / "lowlat_seg_ros").iterdir()}
-    assert made == {"see", "fuse", "classify_low", "look_closer", "classify"}
+    assert made == {"see", "classify_low", "look_closer", "classify"}
 
 
 def in_new_process(program: str, cache_home: Path) -> subprocess.CompletedProcess[str]:

@@ -127,7 +127,7 @@ def test_inline_the_same_frames_give_the_same_results_bit_for_bit(delay_frames: 
 def test_inline_results_are_those_worked_out_by_hand() -> None:
     """Interval 2, delay 1: each frame comes from the accurate feature of the last even frame before it."""
     network, frames = stream_network(), moving_frames(9)
-    engine = StreamEngine(network, InlineSlowTrack(network, delay_frames=1), FixedInterval(2))
+    engine = StreamEngine(network, InlineSlowTrack(network, delay_frames=1), FixedInterval(2), propagation="adaptive")
     results = segment_all(engine, frames)
     expected = LabelsByHand(network)
     assert np.array_equal(results[0].labels, expected.labels(expected.sh(frames[0])))
@@ -174,7 +174,7 @@ class TransportOnly(SegmentationNetwork):
 def test_a_whole_other_network_takes_the_place_of_sh() -> None:
     fast = TransportOnly(small_config(input_size=INPUT_SIZE)).eval()
     slow = PatchTransformer(class_count=4).eval()
-    engine = StreamEngine(fast, InlineSlowTrack(slow), FixedInterval(2))
+    engine = StreamEngine(fast, InlineSlowTrack(slow), FixedInterval(2), propagation="adaptive")
     engine.warm_up()
     frames = moving_frames(6)
     results = segment_all(engine, frames)
@@ -191,14 +191,14 @@ def test_a_slow_network_of_another_stride_is_refused() -> None:
     assert slow.head is not None
     slow.head = slow.head._replace(stride=32)
     with pytest.raises(PropagationError, match="has stride 32; expected 8, the stride at which"):
-        StreamEngine(stream_network(), InlineSlowTrack(slow), FixedInterval(2))
+        StreamEngine(stream_network(), InlineSlowTrack(slow), FixedInterval(2), propagation="adaptive")
 
 
 def test_a_slow_network_that_names_a_wrong_stride_is_found_out_before_the_first_frame() -> None:
     slow = PatchTransformer(class_count=4).eval()
     slow.embed = nn.Conv2d(3, 16, 16, 16)
     fast = TransportOnly(small_config(input_size=INPUT_SIZE)).eval()
-    engine = StreamEngine(fast, InlineSlowTrack(slow), FixedInterval(2))
+    engine = StreamEngine(fast, InlineSlowTrack(slow), FixedInterval(2), propagation="adaptive")
     with pytest.raises(PropagationError, match=r"a feature map of \(3, 4\) elements; expected \(6, 8\), as many as Sl"):
         engine.warm_up()
 
@@ -238,10 +238,16 @@ class FirstCalls(SegmentationNetwork):
         self.note("propagate", key_high, *key, *current)
         return super().propagate(key_high, key, current)
 
+    def move(self, picture: Tensor, key: LowFeatures, current: LowFeatures) -> tuple[Tensor, Tensor]:
+        channels = min(16, picture.shape[1] & -picture.shape[1])  # a GPU's kernel is another for each power of two
+        self.note("move", picture[:, :channels], *key, *current)
+        return super().move(picture, key, current)
 
-def test_after_the_warm_up_no_part_runs_for_the_first_time_in_any_thread() -> None:
+
+@pytest.mark.parametrize("propagation", ["adaptive", "just_in_time"])
+def test_after_the_warm_up_no_part_runs_for_the_first_time_in_any_thread(propagation: str) -> None:
     network = FirstCalls()
-    with two_tracks(PredictedDeviation(0.0, minimum_interval=2), network) as tracks:
+    with two_tracks(PredictedDeviation(0.0, minimum_interval=2), network, propagation=propagation) as tracks:
         tracks.engine.warm_up((90, 50))
         warmed_up = set(network.seen)
         segment_all(tracks.engine, moving_frames(5, size=(90, 50)))

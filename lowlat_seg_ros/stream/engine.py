@@ -186,10 +186,10 @@ class StreamEngine:
     ) -> Found:
         """The one place where labels come from: the slow network in place, Sl alone, or the key frame."""
         if decision.is_key_frame and not self.low_latency:
-            own_key = self._wait_for_slow_network(SlowJob(seen, whole=self._whole(frame)))
+            result = self._wait_for_slow_network(SlowJob(seen, whole=self._whole(frame)))
             clock.finish("high")
-            if own_key is not None:
-                return Found(own_key.answer, own_key)
+            if result.key is not None:
+                return Found(result.own, result.key)
         if key is None:
             return Found(self._propagation.answer_without_key(seen), None)
         answer = self._propagation.answer(key, seen)
@@ -292,10 +292,10 @@ class StreamEngine:
             if result.key is not None and self._cache.offer_late(result.key):
                 self._accuracy.answered(result.key.frame.arrived)
 
-    def _wait_for_slow_network(self, job: SlowJob) -> KeyFrame | None:
+    def _wait_for_slow_network(self, job: SlowJob) -> SlowResult:
         result = self.slow_lane.run_in_place(job)
         self._note(result)
-        return result.key
+        return result
 
     def _note(self, result: SlowResult) -> None:
         if result.key is None:

@@ -56,6 +56,7 @@ class SlowResult:
     key: KeyFrame | None
     error: str
     milliseconds: float
+    own: Answer | None = None  # the key frame's as the slow network gave it, not as it is carried
 
 
 @dataclass(frozen=True)
@@ -250,14 +251,14 @@ def run_slow_network(
             the caller goes on with the same stream.
     """
     started = time.perf_counter_ns()
-    key, error = None, ""
+    key, own, error = None, None, ""
     try:
-        key = _accurate_key(network, job, prepare, stream)
+        key, own = _accurate_key(network, job, prepare, stream)
     except Exception as failure:
         # Contract 5: whatever goes wrong, out of memory included, is reported and the fast track goes on.
         # In words only: the exception itself would keep the network's tensors alive.
         error = describe_error(failure)
-    return SlowResult(key, error, (time.perf_counter_ns() - started) / 1e6)
+    return SlowResult(key, error, (time.perf_counter_ns() - started) / 1e6, own)
 
 
 def describe_error(error: Exception) -> str:
@@ -265,7 +266,9 @@ def describe_error(error: Exception) -> str:
     return printable(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _accurate_key(network: SlowNetwork, job: SlowJob, prepare: Prepare, stream: TrackStream | None) -> KeyFrame:
+def _accurate_key(
+    network: SlowNetwork, job: SlowJob, prepare: Prepare, stream: TrackStream | None
+) -> tuple[KeyFrame, Answer]:
     try:
         answer = network.answer(job.image(), job.frame.low.low)
         require_finite(answer)
@@ -273,7 +276,7 @@ def _accurate_key(network: SlowNetwork, job: SlowJob, prepare: Prepare, stream: 
     finally:
         if stream is not None:
             stream.wait()  # also where it failed: kernels already queued still read the frame's tensors
-    return KeyFrame(job.frame, prepared, is_accurate=True)
+    return KeyFrame(job.frame, prepared, is_accurate=True), answer
 
 
 def require_finite(answer: Answer) -> None:
