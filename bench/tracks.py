@@ -1,7 +1,6 @@
 """Section 2, per frame over a clip: either network alone, two tracks that wait for Sh, and two tracks with low latency.
 
-Frames come at the clip's own pace. Each system is measured with the slow track idle, busy all the time, and as
-scheduled.
+Frames come at the clip's own pace, the slow track idle, busy all the time, or as scheduled.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ class Turn:
 
 
 class TracksRig:
-    """One network in all four systems, ready to be played to; a context manager that restores torch's threads."""
+    """One network in all five systems, ready to be played to; a context manager that restores torch's threads."""
 
     def __init__(
         self,

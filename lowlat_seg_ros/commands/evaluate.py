@@ -49,7 +49,7 @@ from lowlat_seg_ros.evaluation.evaluation import (
 from lowlat_seg_ros.evaluation.evaluation_files import JSON_FILE, evaluation_files
 from lowlat_seg_ros.evaluation.evaluation_markdown import evaluation_markdown
 from lowlat_seg_ros.evaluation.given_frames import given_frames
-from lowlat_seg_ros.evaluation.paper_tables import NUMBERS, OF_THE_PAPER
+from lowlat_seg_ros.evaluation.paper_tables import NUMBERS, PAPERS_PROPAGATION
 from lowlat_seg_ros.evaluation.plots import plot_files
 from lowlat_seg_ros.evaluation.rows import ROWS, SINGLE_FRAME_ROWS, SettingsError, TrackSettings, usual_rows
 from lowlat_seg_ros.fast.network import FastNetwork
@@ -172,7 +172,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         scored=None if by_name is None else by_name.scored,
         slow=slow,
         places=(networks.fast_choice.place, networks.slow_choice.place),
-        propagation=options.propagation if options.table is None else OF_THE_PAPER,
+        propagation=options.propagation if options.table is None else PAPERS_PROPAGATION,
         rate_hz=options.rate,
         has_labels=has_labels(options),
     )

@@ -33,7 +33,7 @@ def latency_report(run: DemoRun) -> dict[str, Any]:
     """All figures of one run, ready for JSON.
 
     Latency is callback entry to the return of the labels' publish call, in milliseconds; frames before the
-    first key frame's feature was there, which Sl labels alone, and key frames are told apart.
+    first key frame's answer was there, which Sl labels alone, and key frames are told apart.
     """
     messages = [None if answer is None else answer.key_frame for answer in run.answers]
     segmented = [message for message in messages if message is not None]

@@ -193,7 +193,7 @@ class EvaluatedClip:
         return self._labels_at_input[index]
 
     def propagated_labels(self, key: int, index: int) -> NDArray[np.uint8]:
-        """What the engine makes of a frame from the accurate feature of a key frame, (H, W) of the frame."""
+        """What the engine makes of a frame from the accurate answer of a key frame, (H, W) of the frame."""
         key_frame, propagation = self._taught[key]
         return self.labels_of_answer(propagation.answer(key_frame, self._seen(index, key)), index)
 

@@ -11,10 +11,10 @@ Pair = tuple[int, int]  # the key frame's index and the frame's
 
 
 class PairScores:
-    """What the fast track makes of a frame from the accurate feature of a key frame, against the ground truth.
+    """What the fast track makes of a frame from the accurate answer of a key frame, against the ground truth.
 
-    Every policy whose key frames wait for Sh labels its frames by such pairs alone, so that each pair is worked out
-    once, when it is first asked for, however many policies are compared.
+    A policy whose key frames wait for Sh labels its frames by such pairs (just in time nearly so: what it has learned
+    by then depends on its key frames), so that each pair is worked out once, when it is first asked for.
     """
 
     def __init__(self, clip: EvaluatedClip) -> None:

@@ -32,7 +32,7 @@ from lowlat_seg_ros.evaluation.evaluated_clip import CAMVID_HZ, EvaluatedClip
 from lowlat_seg_ros.evaluation.key_pairs import drive
 from lowlat_seg_ros.evaluation.latency import LatencySettings
 from lowlat_seg_ros.evaluation.pair_scores import PairScores
-from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, OF_THE_PAPER, PaperTable, table_1
+from lowlat_seg_ros.evaluation.paper_tables import INTERVAL, PAPERS_PROPAGATION, PaperTable, table_1
 from lowlat_seg_ros.evaluation.plots import (
     COLOURS,
     DOTS_PER_INCH,
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def draw(options: argparse.Namespace) -> None:
     network = load_checkpoint(options.model)
     drive = SyntheticStreet(frame_count=STREET_FRAMES)
-    clip_of = partial(EvaluatedClip, network, propagation=OF_THE_PAPER, rate_hz=CAMVID_HZ)
+    clip_of = partial(EvaluatedClip, network, propagation=PAPERS_PROPAGATION, rate_hz=CAMVID_HZ)
     clip = street = clip_of(drive[index] for index in range(len(drive)))
     if (options.camvid / "val").is_dir():
         folder = LabelledFolder(options.camvid / "val", options.camvid / "valannot")

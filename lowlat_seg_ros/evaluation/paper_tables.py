@@ -49,7 +49,7 @@ from lowlat_seg_ros.stream.key_frames import NEVER_IDLE
 
 NUMBERS: Final = (1, 2, 3, 4)
 INTERVAL: Final = 5  # frames from key to key, of the paper's fixed schedule and all of its table 2
-OF_THE_PAPER: Final = "adaptive"  # the propagation, where a row does not name its own
+PAPERS_PROPAGATION: Final = "adaptive"  # the propagation, where a row does not name its own
 MODULE_ROUNDS: Final = 30
 NOT_IN_PAPER: Final = Published()
 

@@ -19,7 +19,7 @@ KINDS: Final = {
         "After a start or a reset, until the slow track has done its first key frame.",
     ),
 }
-DELAY: Final = ("Slow track's delay", "From handing it a key frame until the accurate feature is there.")
+DELAY: Final = ("Slow track's delay", "From handing it a key frame until the accurate answer is there.")
 HEAT_STEPS: Final = 10  # as many as style.css has colours for, besides none
 
 

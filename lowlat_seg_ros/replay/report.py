@@ -59,7 +59,7 @@ class SlowTrackReport:
     done: int
     failed: int
     discarded: int  # key frames that a newer one replaced, or that a reset dropped
-    delay_ms: Spread  # from a key frame's hand-over to its accurate feature
+    delay_ms: Spread  # from a key frame's hand-over to its accurate answer
 
 
 @dataclass(frozen=True)

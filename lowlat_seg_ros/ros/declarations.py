@@ -124,7 +124,7 @@ DECLARATIONS: Final = (
     Declaration(
         "low_latency",
         True,
-        "true: a key frame's labels are propagated and its accurate feature comes later. "
+        "true: a key frame's labels are propagated and its accurate answer comes later. "
         "false: key frames wait for the slow track.",
         changes_at_run_time=True,
     ),

@@ -22,7 +22,7 @@ from lowlat_seg_ros.runtime.machine import cpu_model, instruction_sets
 
 logger = logging.getLogger(__name__)
 
-MOST_ENTRIES: Final = 48  # up to 20 megabytes each, five a model; the one used least lately goes first
+MOST_ENTRIES: Final = 48  # up to 20 megabytes each, four or five a model; the one used least lately goes first
 SUFFIX: Final = ".cached"
 _HEADER: Final = b"lowlat_seg_ros cache 1\n"
 

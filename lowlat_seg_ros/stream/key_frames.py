@@ -70,7 +70,7 @@ class KeyFramePolicy(Protocol):
             network: asked for the predicted deviation by the policy that needs it, by no other.
             key: features of the frame that labels are propagated from.
             current: features of the frame decided on.
-            since_key: how long ago the newest key frame was. It may be newer than ``key``: its accurate feature may
+            since_key: how long ago the newest key frame was. It may be newer than ``key``: its accurate answer may
                 still be in the slow track.
             has_idle_time: whether the slow track would otherwise do nothing; asked only where that decides.
 
@@ -286,8 +286,8 @@ class KeyFrameCache:
     def offer_late(self, key: KeyFrame) -> bool:
         """The slow track's result for a frame that became a key earlier; returns whether it is used (contract 3).
 
-        It replaces its own temporary version, and a newer temporary one too: an accurate feature that is a few frames
-        older ends the chain of features propagated from propagated ones. It never replaces a newer accurate one.
+        It replaces its own temporary version, and a newer temporary one too: an accurate answer that is a few frames
+        older ends the chain of answers propagated from propagated ones. It never replaces a newer accurate one.
         """
         if key.frame.sequence <= self._newest_accurate_sequence:
             return False

@@ -46,7 +46,7 @@ class SegmentationResult:
     threshold: float
     key_stamp: int  # of the key frame the labels came from; this frame's own where it has none
     key_age_frames: int  # frames between that key frame and this one
-    key_is_accurate: bool  # that key frame's feature came from Sh; false at age 0: labels of Sl alone
+    key_is_accurate: bool  # that key frame's answer came from Sh; false at age 0: labels of Sl alone
     waited_for_slow_track: bool  # Sh ran within this call
     milliseconds: StageTimes
     slow_track: SlowTrackCounts
