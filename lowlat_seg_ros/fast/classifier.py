@@ -29,11 +29,12 @@ PARTS: Final = FINENESS**2
 OUTPUTS: Final = 128  # that are told of a place at the most: with many classes it is told as one
 STEPS: Final = 30  # of Adam, a key frame
 PLACES: Final = 2048  # that a step looks at
+PLACES_REMEMBERED: Final = 8192  # of a key frame, at the most
 LEARNING_RATE: Final = 0.02
 WEIGHT_DECAY: Final = 1e-4
 GUIDANCE_SCALE: Final = 3.0  # of unit vectors, beside features of about that size
 WINDOW: Final = 5  # places, around each, over which F_l is averaged
-SMALLEST_SPREAD: Final = 1e-3  # of an input, below which it says nothing
+SMALLEST_SPREAD: Final = 0.1  # of an input, of the inputs' mean one: what is still on the first key frame may move later
 NO_CHANCE: Final = -20.0  # the logit of a class that was never seen
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.999, 1e-8  # Adam's
 
@@ -59,6 +60,7 @@ class Classifier:
     second_bias: Tensor
     ids: tuple[int, ...]  # of the classes, in the order of the channels
     learned_from: int = 0  # the stamp of the newest key frame behind it, nanoseconds
+    is_taught: bool = True  # it has had a whole lesson's steps
     agreement: float = math.nan  # of the one before it with that key frame's answer, a share of places; nan: none was
 
     def of_classes(self, ids: tuple[int, ...]) -> Classifier:
@@ -132,6 +134,9 @@ class Learner:
             self._begin(inputs)
         inputs = ((inputs - self._mean) / self._spread).contiguous()
         targets = fold(probabilities, FINENESS)[0].flatten(1).t().unflatten(1, (PARTS, -1)).float().cpu()
+        if len(inputs) > PLACES_REMEMBERED:
+            some = torch.from_numpy(self._random.choice(len(inputs), PLACES_REMEMBERED, replace=False))
+            inputs, targets = inputs[some], targets[some]
         shown = frozenset(ids[channel] for channel in torch.unique(key.answer.logits.argmax(dim=1)).tolist())
         self._lessons.append(Lesson(inputs, targets, ids, shown))
         # What no remembered key frame shows is forgotten: a stray pixel's class would stay for good.
@@ -144,11 +149,17 @@ class Learner:
             raise FloatingPointError("the just-in-time classifier's weights have become nan or infinite")
         self._state[:, weights] = state
         learned = self._classifier(state[0], known, inputs.shape[1], low.low)
-        return replace(learned, learned_from=key.frame.stamp, agreement=agreement)
+        return replace(learned, learned_from=key.frame.stamp, is_taught=self.is_taught, agreement=agreement)
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether what it gives has had a whole lesson's steps since it began."""
+        return self._steps >= STEPS
 
     def _begin(self, inputs: Tensor) -> None:
         """Normalise as the first key frame needs it, and start from small random weights."""
-        self._mean, self._spread = inputs.mean(0), inputs.std(0, correction=0).clamp(min=SMALLEST_SPREAD)
+        self._mean, spread = inputs.mean(0), inputs.std(0, correction=0)
+        self._spread = spread.clamp(min=max(TINY, SMALLEST_SPREAD * float(spread.mean())))
         count = inputs.shape[1]
         layers = [(count, (count + 1) * HIDDEN), (HIDDEN, (HIDDEN + 1) * PARTS * IDS)]
         weights = [self._random.uniform(-1, 1, size) / np.sqrt(fan_in) for fan_in, size in layers]

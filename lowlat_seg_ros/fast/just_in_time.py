@@ -29,6 +29,7 @@ COMPILED_FOR: Final = (16, 24, 12, 18, 9)  # channels: a GPU's kernel is another
 EARNEST: Final = 1.5  # power of the doubt: what the classifier takes over has to be doubted in earnest
 SMALLEST_CONTRAST: Final = 2.0  # grey levels, standard deviation: less is a covered lens and teaches nothing
 LEAST_AGREEMENT: Final = 0.5  # of the classifier with the next answer; below, what it knows is of another scene
+STALE_AFTER: Final = 10_000_000_000  # nanoseconds without an answer, after which Sl's own classifier is trusted more
 
 
 class JustInTimePropagation(Propagation):
@@ -60,7 +61,12 @@ class JustInTimePropagation(Propagation):
         return Answer(logits, fold(logits, fineness), tuple(answer.class_ids()[channel] for channel in channels))
 
     def _channels_to_carry(self, probabilities: Tensor, ids: tuple[int, ...]) -> list[int]:
-        """Of the classes that are the likeliest somewhere, and of those that the classifier knows."""
+        """All that Sl's own classifier knows too, any of which may come into sight, where so many can be carried.
+
+        Otherwise those of classes that are the likeliest somewhere, and of those that the just-in-time classifier knows.
+        """
+        if self._sl_knows_classes and len(ids) * FINEST**2 <= NUMBERS_A_PLACE:
+            return list(range(len(ids)))
         classifier = self._classifier  # once: another thread may exchange it
         known = () if classifier is None else classifier.ids
         likeliest = torch.unique(probabilities.argmax(dim=1)).tolist()
@@ -75,14 +81,43 @@ class JustInTimePropagation(Propagation):
         if strange is not None:
             return strange._replace(doubt=torch.ones_like(doubt))
         raw, doubt = doubt, doubt.pow(EARNEST)
-        classifier = self._newest()
-        alone = None if classifier is None else classifier.of_classes(ids)(seen.low)
+        alone = self._alone(seen, ids, lambda: unfold(moved, fineness))
         motion = None if seen.motion is None else seen.motion.result().motion
         if motion is None:
             return Answer(unfold(moved, fineness), ids=ids, doubt=raw)
         if alone is not None:
             doubt = enlarge(doubt, alone.shape[-2:])
         return Answer(carry(key_logits, moved, motion, doubt, alone), ids=ids, doubt=raw)
+
+    def _alone(self, seen: SeenFrame, ids: tuple[int, ...], carried: Callable[[], Tensor]) -> Tensor | None:
+        """Log-probabilities (1, classes, h', w') of what is seen without the key frame; None where nothing is known.
+
+        By the just-in-time classifier, once it is taught and while it hears of the road. For a class that no key frame
+        has shown it, and where it cannot be asked, Sl's own classifier speaks; of a strange network's new class it is
+        what was ``carried``, so that nobody is overruled by who does not know it.
+        """
+        classifier = self._newest()
+        if classifier is None or not classifier.is_taught or self._is_stale(classifier, seen):
+            return self._by_sl(seen, ids) if self._sl_knows_classes else None
+        alone = classifier.of_classes(ids)(seen.low)
+        unknown = [channel for channel, label in enumerate(ids) if label not in classifier.ids]
+        if unknown:
+            others = self._by_sl(seen, ids) if self._sl_knows_classes else carried()
+            alone[:, unknown] = resampled(others[:, unknown], alone.shape[-2:])
+        return alone
+
+    def _is_stale(self, classifier: Classifier, seen: SeenFrame) -> bool:
+        return self._sl_knows_classes and seen.stamp - classifier.learned_from > STALE_AFTER
+
+    @property
+    def _sl_knows_classes(self) -> bool:
+        return self.fast.classes == self.slow.classes
+
+    def _by_sl(self, seen: SeenFrame, ids: tuple[int, ...]) -> Tensor:
+        """What Sl's own classifier says, log-probabilities of these classes on the just-in-time classifier's grid."""
+        told = torch.log_softmax(self.fast.classify_low(seen.low.low).float(), dim=1)[:, list(ids)]
+        grid = tuple(FINENESS * size for size in seen.low.low.shape[-2:])
+        return resampled(told, grid).to(seen.low.low.dtype).contiguous(memory_format=torch.channels_last)
 
     def answer_without_key(self, seen: SeenFrame) -> Answer | None:
         """By Sl's classifier where it knows the classes, since no scene is strange to it; else just in time."""
@@ -133,7 +168,7 @@ class JustInTimePropagation(Propagation):
         grid = tuple(FINENESS * size for size in key.frame.low.low.shape[-2:])
         targets = functional.normalize(resampled(probabilities, grid), p=1.0, dim=1)
         agreement = self._agreement(key, targets)
-        if agreement < LEAST_AGREEMENT:
+        if agreement < LEAST_AGREEMENT and self._learner.is_taught:
             self._learner = Learner()
         self._classifier = self._learner.learn(key, targets, agreement, may_go_on)
 

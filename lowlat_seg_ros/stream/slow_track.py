@@ -41,6 +41,7 @@ MAXIMUM_NICENESS = 19
 HANG_RUNS = 3  # of the longest one's time: no run that takes less hangs
 SECONDS_BETWEEN_LOOKS = 0.2  # at the thread, while the warm-up waits for it
 LEAST_SAVED = 200_000_000  # nanoseconds of credit: some times what training takes
+LEAST_LESSON = 0.5  # of its share of a run's time: what a lesson may take in any case, unless a key frame waits
 
 
 class ThreadedSlowTrack:
@@ -65,7 +66,7 @@ class ThreadedSlowTrack:
             intra_op_threads: torch's threads within one operator of Sh. More than one stalls the fast track on few
                 cores: threads that both run multi-threaded operators wait for each other's cores at every barrier.
             niceness: added to the process's own, 0 to 19. Only on Linux, where a thread has a niceness of its own.
-            share: 0 to 1, of the time that it may be at work before it leaves out idle key frames and training.
+            share: 0 to 1, of the time that it may be at work before it leaves out idle key frames and shortens training.
             renew: loads the network again, in the new thread, where the old one has to be left to a run that hangs.
         """
         if intra_op_threads < 1:
@@ -249,7 +250,10 @@ class ThreadedSlowTrack:
             self._note_run(worker)
             lane.finish(result)
             worker.begin(lane, "what the propagation learns")
-        lane.learn(result, lambda: self._may_go_on_learning(worker))
+        # However short time is, a lesson may take a part of the run's, or nothing would be learned where Sh is slow.
+        least = round(result.milliseconds * 1e6 * self._share.share * LEAST_LESSON)
+        ends = time.monotonic_ns() + least
+        lane.learn(result, lambda: self._may_go_on_learning(worker, ends))
         with self._changed:
             if worker.is_abandoned:
                 return False
@@ -273,12 +277,14 @@ class ThreadedSlowTrack:
             is_idle = not (self._is_closing or self.given_up or self.is_at_work)
             return is_idle and self._share.has_credit_for_a_run(time.monotonic_ns())
 
-    def _may_go_on_learning(self, worker: _Worker) -> bool:
+    def _may_go_on_learning(self, worker: _Worker, at_least_until: int) -> bool:
         with self._changed:
             if self._is_dismissed(worker):
                 return False
             self._pay(self._share.spend)
-            return not self._has_waiting() and self._share.has_credit(self._paid_until)
+            worker.began = self._paid_until  # it lives: what hangs no longer asks
+            has_time = self._paid_until < at_least_until or self._share.has_credit(self._paid_until)
+            return has_time and not self._has_waiting()
 
     def _pay(self, spend: Callable[[int, int], None]) -> None:
         """Subtract from the share what was done since the last call."""
