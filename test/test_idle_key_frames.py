@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from stream_setup import STEP, moving_frames, segment_all, stream_network, two_tracks, wait_until
+from stream_setup import STEP, GatedSlowNetwork, moving_frames, segment_all, stream_network, two_tracks, wait_until
+from torch import Tensor
 
-from lowlat_seg_ros.fast.frames import KeyFrame
+from lowlat_seg_ros.fast.frames import Answer, KeyFrame
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import PredictedDeviation, SinceKey
 from lowlat_seg_ros.stream.result import SegmentationResult
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
-from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
+from lowlat_seg_ros.stream.slow_track import LEAST_LESSON, ThreadedSlowTrack
 from lowlat_seg_ros.stream.time_share import TimeShare
 
 EAGER = PredictedDeviation(1.0, minimum_period=9.0, idle_threshold=0.0)
@@ -99,6 +102,33 @@ def test_training_ends_when_the_share_is_spent_but_is_never_left_out() -> None:
         engine.segment(moving_frames(1)[0], 0)
         wait_until(lambda: bool(steps), "the training")
     assert len(steps) == 1
+
+
+def test_a_slow_track_that_has_overdrawn_its_share_still_teaches_for_a_part_of_the_runs_time() -> None:
+    """Sh takes longer than its share from key frame to key frame: its lessons would end after one step for ever."""
+    runs: list[float] = []
+    lessons: list[float] = []
+
+    class Slow(GatedSlowNetwork):
+        def answer(self, image: Tensor, low: Tensor) -> Answer:
+            began = time.monotonic()
+            time.sleep(0.1)
+            answer = super().answer(image, low)
+            runs.append(time.monotonic() - began)
+            return answer
+
+    def learn(key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
+        began = time.monotonic()
+        while may_go_on():
+            time.sleep(0.001)
+        lessons.append(time.monotonic() - began)
+
+    with ThreadedSlowTrack(Slow(stream_network()), share=0.5) as track:
+        engine = StreamEngine(stream_network(), track, EAGER)
+        engine.slow_lane = track.open_lane(learn=learn)
+        engine.segment(moving_frames(1)[0], 0)
+        wait_until(lambda: bool(lessons), "the lesson")
+    assert lessons[0] >= 0.5 * LEAST_LESSON * runs[0]
 
 
 @pytest.mark.parametrize(("share", "every"), [(0.5, 2), (0.25, 4), (0.1, 10)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,8 @@ from torch import Tensor
 from lowlat_seg_ros.fast import classifier
 from lowlat_seg_ros.fast.classifier import Classifier, Learner, step, step_in_torch
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, LowFeatures, SeenFrame
-from lowlat_seg_ros.fast.just_in_time import COMPILED_FOR, NUMBERS_A_PLACE, JustInTimePropagation
+from lowlat_seg_ros.fast.just_in_time import COMPILED_FOR, NUMBERS_A_PLACE, STALE_AFTER, JustInTimePropagation
+from lowlat_seg_ros.fast.motion import enlarge
 from lowlat_seg_ros.fast.pictures import label_image
 from lowlat_seg_ros.slow.network import FeatureHead
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -377,6 +379,7 @@ def test_no_key_frame_waits_for_the_training(monkeypatch: pytest.MonkeyPatch) ->
         steps.append(1)
         begun.set()
         assert held.wait(60)
+        time.sleep(0.02)  # longer than a frame, so that one comes before the lesson is over
 
     monkeypatch.setattr(classifier, "step", slow_step)
     with ThreadedSlowTrack(Stranger()) as track:
@@ -394,3 +397,99 @@ def test_no_key_frame_waits_for_the_training(monkeypatch: pytest.MonkeyPatch) ->
         wait_until(lambda: segment().slow_track.done >= 4, "later answers")
         engine.close()
     assert len(steps) < 4 * classifier.STEPS
+
+
+# --- what nobody has taught it ---------------------------------------------------------------------------------------
+
+OWN_CLASSES = stream_network().classes
+
+
+def own_propagation() -> JustInTimePropagation:
+    return JustInTimePropagation(stream_network(), stream_network())
+
+
+def seen_at(stamp: int, low: LowFeatures) -> SeenFrame:
+    image = torch.zeros(1, 3, INPUT_SIZE[1], INPUT_SIZE[0], dtype=torch.uint8)
+    return SeenFrame(1, stamp, image, low)
+
+
+def key_of_two_classes() -> KeyFrame:
+    """Of our own network, which says one of its first two classes everywhere."""
+    frame = moving_frames(1)[0]
+    image = torch.from_numpy(frame).permute(2, 0, 1)[None]
+    low = stream_network().low_features(image)
+    logits = torch.full((1, len(OWN_CLASSES), *(2 * size for size in GRID)), -9.0)
+    logits[:, :2] = halves().log().clamp(min=-9)
+    return KeyFrame(SeenFrame(0, 0, image, low), Answer(logits), is_accurate=True)
+
+
+def taught_by(key: KeyFrame, may_go_on: bool = True) -> JustInTimePropagation:
+    propagation = own_propagation()
+    prepared = propagation.prepare(key.answer, key.frame)
+    propagation.learn(KeyFrame(key.frame, prepared, is_accurate=True), lambda: may_go_on)
+    return propagation
+
+
+@torch.inference_mode()
+def test_a_class_that_no_key_frame_has_shown_is_carried_and_told_by_sls_own_classifier() -> None:
+    key = key_of_two_classes()
+    propagation, everything = taught_by(key), tuple(range(len(OWN_CLASSES)))
+    assert propagation.prepare(key.answer, key.frame).class_ids() == everything
+    seen = seen_at(STEP, key.frame.low)
+    alone = propagation._alone(seen, everything, lambda: torch.zeros(0))
+    assert alone is not None
+    of_sl = propagation._by_sl(seen, everything)
+    assert torch.equal(alone[:, 2:], of_sl[:, 2:]) and not torch.equal(alone[:, :2], of_sl[:, :2])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("may_go_on", "stamp"), [(False, STEP), (True, STALE_AFTER + 1)], ids=["untaught", "stale"])
+def test_who_was_hardly_taught_or_hears_nothing_of_the_road_is_not_asked(may_go_on: bool, stamp: int) -> None:
+    key = key_of_two_classes()
+    propagation, everything = taught_by(key, may_go_on), tuple(range(len(OWN_CLASSES)))
+    seen = seen_at(stamp, key.frame.low)
+    alone = propagation._alone(seen, everything, lambda: torch.zeros(0))
+    assert alone is not None and torch.equal(alone, propagation._by_sl(seen, everything))
+
+
+@torch.inference_mode()
+def test_a_strangers_new_class_is_not_overruled_by_who_does_not_know_it() -> None:
+    learner, low = Learner(), small_low(3)
+    propagation = JustInTimePropagation(stream_network(), Stranger())
+    propagation._classifier = learner.learn(key_frame(low, halves(), (0, 1)), halves(), math.nan, always)
+    carried = torch.randn(1, 3, *GRID)
+    alone = propagation._alone(seen_at(0, low), (0, 1, 3), lambda: carried)
+    assert alone is not None
+    assert torch.equal(alone[:, 2], enlarge(carried, alone.shape[-2:])[:, 2])
+
+
+def test_who_was_hardly_taught_is_not_taken_for_of_another_scene() -> None:
+    key = key_of_two_classes()
+    propagation = taught_by(key, may_go_on=False)
+    learner = propagation._learner
+    turned = torch.cat([key.answer.logits[:, 1:2], key.answer.logits[:, :1], key.answer.logits[:, 2:]], dim=1)
+    other = KeyFrame(key.frame, propagation.prepare(Answer(turned), key.frame), is_accurate=True)
+    with torch.inference_mode():
+        propagation.learn(other, lambda: False)
+        assert propagation._learner is learner
+        for _ in range(classifier.STEPS):
+            propagation.learn(other, lambda: False)
+        again = KeyFrame(key.frame, propagation.prepare(key.answer, key.frame), is_accurate=True)
+        propagation.learn(again, lambda: False)
+    assert propagation._learner is not learner
+
+
+def test_what_hardly_moves_on_the_first_key_frame_is_not_blown_up_later() -> None:
+    low = small_low(5)
+    low.low[:, 0] *= 1e-4
+    learner = Learner()
+    learner.learn(key_frame(low, halves()), halves(), math.nan, always)
+    assert learner._spread.min() >= classifier.SMALLEST_SPREAD * learner._spread.mean() * 0.99
+
+
+def test_of_a_large_picture_some_places_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "PLACES_REMEMBERED", 20)
+    learner = Learner()
+    learner.learn(key_frame(small_low(6), halves()), halves(), math.nan, always)
+    (remembered,) = learner._lessons
+    assert len(remembered.inputs) == len(remembered.targets) == 20 < GRID[0] * GRID[1]

@@ -63,7 +63,7 @@ class JustInTimePropagation(Propagation):
     def _channels_to_carry(self, probabilities: Tensor, ids: tuple[int, ...]) -> list[int]:
         """All that Sl's own classifier knows too, any of which may come into sight, where so many can be carried.
 
-        Otherwise those of classes that are the likeliest somewhere, and of those that the just-in-time classifier knows.
+        Otherwise the classes that are the likeliest somewhere, and those that the just-in-time classifier knows.
         """
         if self._sl_knows_classes and len(ids) * FINEST**2 <= NUMBERS_A_PLACE:
             return list(range(len(ids)))

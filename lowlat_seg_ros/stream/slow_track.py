@@ -66,7 +66,7 @@ class ThreadedSlowTrack:
             intra_op_threads: torch's threads within one operator of Sh. More than one stalls the fast track on few
                 cores: threads that both run multi-threaded operators wait for each other's cores at every barrier.
             niceness: added to the process's own, 0 to 19. Only on Linux, where a thread has a niceness of its own.
-            share: 0 to 1, of the time that it may be at work before it leaves out idle key frames and shortens training.
+            share: 0 to 1, of the time that it may be at work before idle key frames end and training is short.
             renew: loads the network again, in the new thread, where the old one has to be left to a run that hangs.
         """
         if intra_op_threads < 1:
