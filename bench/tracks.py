@@ -183,12 +183,13 @@ class TracksRig:
     def turn(self, case: Case, frame_count: int, first: int = 0) -> Turn:
         """Play ``frame_count`` frames of the clip, from number ``first`` on and in a circle, to a system."""
         self._let_slow_track_rest()
-        first_ms, label = self._labeller(case)
+        first_ms, label = self._labeller(case, self._frames[first % len(self._frames)])
         frames = [self._frames[(first + number) % len(self._frames)] for number in range(frame_count)]
         before, cpu = len(self._watched.runs), time.process_time()
         with self._slow_track_as(case.slow_track):
             pacer = self._pacer_of(self._period, frame_count)
             timed = [_timed(label, frames[index], index, due) for index, due in pacer]
+        self._wait_for_slow_track()  # what these frames have given it to do counts as theirs
         cpu_ms = (time.process_time() - cpu) * 1000 / max(1, len(timed))
         return Turn(first_ms, timed, pacer.skipped, self._watched.runs[before:], cpu_ms)
 
@@ -202,7 +203,7 @@ class TracksRig:
         while self._slow_track.is_at_work:
             time.sleep(0.001)
 
-    def _labeller(self, case: Case) -> tuple[float, Callable[[Frame, int], SegmentationResult | None]]:
+    def _labeller(self, case: Case, first: Frame) -> tuple[float, Callable[[Frame, int], SegmentationResult | None]]:
         """Milliseconds of a stream's first frame, and what labels the frames after it."""
         if case.system in self._alone:
             torch.set_num_threads(self._threads_alone)
@@ -210,7 +211,7 @@ class TracksRig:
         torch.set_num_threads(self._threads.fast)
         engine = self._engines[case.system]
         engine.low_latency = case.system != WAITING
-        first_ms = begin_stream(engine, self._frames[0])
+        first_ms = begin_stream(engine, first)
         self._wait_for_slow_track()
         policies = {"idle": NO_KEY_FRAMES, "no idle key frames": NO_IDLE_KEYS}
         engine.policy = policies.get(case.slow_track, AS_SCHEDULED)

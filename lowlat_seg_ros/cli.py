@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from lowlat_seg_ros.errors import NEXT, Error, printable
+from lowlat_seg_ros.runtime.threads import let_threads_sleep
 
 LONGEST_LINE = 2000  # characters of an error
 
@@ -30,6 +31,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 after one sentence on what was wrong, or 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] != "train":  # which has the cores to itself, and was timed so
+        let_threads_sleep()  # before a command's module loads torch
     options = build_parser(arguments[0] if arguments else "").parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

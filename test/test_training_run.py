@@ -434,6 +434,20 @@ def test_one_drive_makes_no_folds(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "all 3 frames are of the drive a; expected two drives, to hold one out" in said
 
 
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (["--from", "default"], "the folds would start from default, which may have seen the drives"),
+        (["--hold-out", "last tenth"], "hold_out is last tenth; expected none, since each fold holds out a drive"),
+    ],
+)
+def test_folds_see_nothing_of_what_they_are_scored_on(
+    option: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, arguments = folds_of_two_drives(tmp_path)
+    assert sentence in error_of([*arguments, *options, *option], capsys)
+
+
 def folds_of_two_drives(folder: Path) -> tuple[list[str], list[str]]:
     """The options and the arguments of a run over two drives of three and two labelled frames."""
     options = write_setup(folder)

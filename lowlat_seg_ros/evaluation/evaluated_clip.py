@@ -104,6 +104,7 @@ class EvaluatedClip:
         self._preprocess = Preprocessor(config.input_size, torch.device("cpu"))
         self.propagation_name = propagation_in_use(propagation)
         self._propagation = build_propagation(propagation, self.remembering, self.slow)
+        self.confidence_prior = self._propagation.confidence_prior
         self._period = round(1e9 / rate_hz)
         self._motion_estimator = MotionEstimator(config.input_size) if self._propagation.needs_motion else None
         self._motions: OrderedDict[tuple[int, int], Motion] = OrderedDict()

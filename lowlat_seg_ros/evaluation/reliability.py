@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.rows import TrackSettings, engine_of, late
-from lowlat_seg_ros.fast.confidence import PRIOR
 from lowlat_seg_ros.stream.result import LARGEST_CONFIDENCE, SegmentationResult
 
 LEVELS: Final = LARGEST_CONFIDENCE + 1
@@ -52,7 +53,7 @@ def _curves(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> list[Re
     engine = engine_of(clip, settings, settings.adaptive, delay_frames=delay)
     kinds: dict[str, Callable[[SegmentationResult], SegmentationResult]] = {
         "as published": lambda result: result,
-        "not calibrated": _not_calibrated,
+        "not calibrated": partial(_not_calibrated, torch.tensor(clip.confidence_prior)),
     }
     tallies = {f"{name}, {late(delay)}": Tally() for name in kinds}
     for frame in tqdm(clip.frames, desc="reliability", leave=False, disable=None):
@@ -66,9 +67,9 @@ def _curves(clip: EvaluatedClip, settings: TrackSettings, delay: int) -> list[Re
     return [tally.curve(name) for name, tally in tallies.items() if tally.frames]
 
 
-def _not_calibrated(result: SegmentationResult) -> SegmentationResult:
+def _not_calibrated(prior: Tensor, result: SegmentationResult) -> SegmentationResult:
     assert result.evidence is not None
-    return replace(result, evidence=replace(result.evidence, weights=torch.tensor(PRIOR)))
+    return replace(result, evidence=replace(result.evidence, weights=prior))
 
 
 class Tally:

@@ -37,7 +37,8 @@ PLACES_IN_ONE: Final = 40.0  # neighbouring places are right and wrong together:
 # Of 1, lead, doubt, lead x doubt, log age, the frame's mean doubt. Plain guesses: the answers soon outweigh all of them
 # but that of age, since key frames tell little of labels of another age than their own. That one is chosen on the
 # synthetic street's seeds 100, 103 and 105, Sh 2 and 8 frames late: -0.6 was as good at 2 and half as good at 8.
-PRIOR: Final = (1.0, 1.0, -1.0, -0.5, -0.1, -2.0)
+Prior = tuple[float, float, float, float, float, float]
+PRIOR: Final[Prior] = (1.0, 1.0, -1.0, -0.5, -0.1, -2.0)
 PRIOR_SPREAD: Final = (1.0, 1.0, 1.0, 1.0, 0.15, 1.0)
 
 
@@ -118,10 +119,15 @@ class Lesson(NamedTuple):
 class Confidence:
     """One camera's. The slow track calls ``judge``, the fast track the rest."""
 
-    def __init__(self, input_size: Size) -> None:
-        """``input_size``: (width, height) at which labels are compared."""
+    def __init__(self, input_size: Size, prior: Prior = PRIOR) -> None:
+        """
+        Args:
+            input_size: (width, height) at which labels are compared.
+            prior: the weights before anything was learned.
+        """
         self._input_size = input_size
-        self.weights = torch.tensor(PRIOR)  # exchanged by the slow track, in one piece
+        self.prior = prior
+        self.weights = torch.tensor(prior)  # exchanged by the slow track, in one piece
         self._claims: OrderedDict[int, tuple[Evidence, NDArray[np.uint8]]] = OrderedDict()  # by the frame's sequence
         self._lessons: deque[Lesson] = deque(maxlen=KEYS_REMEMBERED)  # the slow track's own
 
@@ -140,7 +146,7 @@ class Confidence:
         rights = torch.from_numpy(np.asarray(cv2.resize(right, evidence.grid[::-1], interpolation=cv2.INTER_AREA)))
         some = slice(None, None, THINNED)
         self._lessons.append(Lesson(evidence.features()[:, some, some].flatten(1).t(), rights[some, some].flatten()))
-        self.weights = fitted(self.weights, list(self._lessons))
+        self.weights = fitted(self.weights, list(self._lessons), self.prior)
 
     def _compared(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """At the size at which they are compared, in memory of their own."""
@@ -149,7 +155,7 @@ class Confidence:
         return np.asarray(cv2.resize(labels, self._input_size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
-def fitted(weights: Tensor, lessons: list[Lesson]) -> Tensor:
+def fitted(weights: Tensor, lessons: list[Lesson], of_before: Prior = PRIOR) -> Tensor:
     """The likeliest weights, from those before on: a few steps of Newton's method, in double precision.
 
     None moves a weight by more than ``LARGEST_STEP``. Where all guesses are near 0 or 1 there is next to no curvature,
@@ -157,7 +163,7 @@ def fitted(weights: Tensor, lessons: list[Lesson]) -> Tensor:
     """
     inputs = torch.cat([lesson.features for lesson in lessons]).double()
     rights = torch.cat([lesson.rights for lesson in lessons]).double()
-    prior, precision = torch.tensor(PRIOR).double(), torch.tensor(PRIOR_SPREAD).double() ** -2
+    prior, precision = torch.tensor(of_before).double(), torch.tensor(PRIOR_SPREAD).double() ** -2
     found = weights.double()
     for _ in range(STEPS):
         guess = torch.sigmoid(inputs @ found)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lowlat_seg_ros.errors import Error
+from lowlat_seg_ros.fast.confidence import PRIOR, Prior
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.slow.network import FeatureHead, SlowNetwork
@@ -30,6 +31,7 @@ class ClassifierState(NamedTuple):
 class Propagation(ABC):
     """One camera's. The slow track calls ``prepare`` and ``learn``, in its own thread; the fast track the others."""
 
+    confidence_prior: Prior = PRIOR  # how far its labels are to be believed before the first answer that tells
     needs_motion = False  # whether each frame is to come with the optical flow since its key frame
     classifier_state: ClassifierState | None = None  # of what it has learned, if it learns one
 

@@ -90,7 +90,7 @@ class StreamEngine:
         self._propagation = build_propagation(propagation, network, slow_track.network)
         self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._learn)
         self._input_size = input_size or network.config.input_size
-        self._confidence = Confidence(self._input_size)
+        self._confidence = Confidence(self._input_size, self._propagation.confidence_prior)
         self._deviation = CalibratedDeviation(network)
         self._preprocess = Preprocessor(self._input_size, self.device)
         self._motion: MotionBesideNetwork | None = None

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -27,9 +27,12 @@ from lowlat_seg_ros.training.run import Run, surveyed, train_stages
 from lowlat_seg_ros.training.run_state import RunError
 from lowlat_seg_ros.training.samples import EpochBatches, Samples, loader
 from lowlat_seg_ros.training.small import SmallStage
+from lowlat_seg_ros.training.start import IMAGENET, NOTHING
 
 FOLDS_FILE = "folds.json"
 FOLD_LENGTH = 0.4  # of the recipe's epochs: three folds of CamVid then take two cores about as long as the whole recipe
+
+FROM_NO_DRIVE: Final = (IMAGENET, NOTHING)
 
 Scores = dict[str, Any]
 
@@ -47,6 +50,7 @@ def cross_validate(run: Run, is_shortened: bool = True) -> Scores:
     summary = run.folder / FOLDS_FILE
     if summary.exists() and not run.goes_on:
         raise RunError(f"{run.folder} already holds folds; expected --resume to go on with them, or another --out")
+    require_unseen(run)
     drives = drives_of(run)
     plans = {stage: shortened(plan) if is_shortened else plan for stage, plan in run.plans.items()}
     folds: Scores = {}
@@ -60,6 +64,17 @@ def cross_validate(run: Run, is_shortened: bool = True) -> Scores:
         if run.hardware.processes.leads:
             atomic_write(summary, (json.dumps(scores, indent=1) + "\n").encode())
     return scores
+
+
+def require_unseen(run: Run) -> None:
+    """Raises PlanError where a fold would have seen what it is scored on, or would train on what was set aside."""
+    if run.start not in FROM_NO_DRIVE:
+        raise PlanError(
+            f"the folds would start from {run.start}, which may have seen the drives that they are scored on; "
+            f"expected --from {' or '.join(FROM_NO_DRIVE)}"
+        )
+    if run.data.hold_out is not None:
+        raise PlanError(f"hold_out is {run.data.hold_out}; expected none, since each fold holds out a drive of its own")
 
 
 def drives_of(run: Run) -> list[str]:
