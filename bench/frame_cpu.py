@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from lowlat_seg_ros import Segmenter
-from lowlat_seg_ros.runtime.steady_memory import keep_large_buffers
+from lowlat_seg_ros.runtime.steady_memory import prepare_for_timing
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help=f"of {FRAMES} frames each; default: 20")
     options = parser.parse_args()
-    keep_large_buffers()
+    prepare_for_timing()
     with ExitStack() as stack:
         segmenters = {
             name: stack.enter_context(

@@ -41,6 +41,7 @@ from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.fast.pictures import frame_size
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.steady_memory import prepare_for_timing
 from lowlat_seg_ros.stream.key_frames import KeyFramePolicy
 from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure_gpu(model: str, device: torch.device, card: str, size: GpuSize = FULL) -> dict[str, Any]:
     """All of it; ``card`` is the device's name in the results."""
+    prepare_for_timing()
     network, paper = load_checkpoint(model), network_of(str(PAPER_MODEL))
     clip = measured_clip()
     own = _resized(first_frames(clip, size.clip_frames), network.config.input_size)

@@ -21,6 +21,7 @@ from lowlat_seg_ros.evaluation.module_times import Size, round_times
 from lowlat_seg_ros.evaluation.report_text import table
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.steady_memory import prepare_for_timing
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--rounds", type=int, default=51)
     options = parser.parse_args()
+    prepare_for_timing()
     threads = thread_counts(0, 0).fast
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)

@@ -158,6 +158,7 @@ def fake_results() -> dict[str, Any]:
                 of("two tracks, low latency", "idle", calm),
                 of("two tracks, low latency", "busy", wild),
                 {**of("two tracks, low latency", "as scheduled", calm), "sh_ms": fake_spread(61, 62, 63)},
+                of("two tracks, low latency, adaptive", "as scheduled", fake_spread(11, 15, 16)),
                 {**of("two tracks, low latency", "no idle key frames", calm), "cpu_ms": 34.0},
             ],
             "key_frames": {"key": fake_spread(10.4, 12, 15), "other": calm},
@@ -195,7 +196,8 @@ def test_what_is_lost_is_looked_at_where_most_is_lost() -> None:
     [
         ("longest latency", 15 / 50, True),
         ("the same, the aim", 15 / 50, True),
-        ("p99 of the fast track", 30 / 12, False),
+        ("p99 of the fast track, slow track busy", 30 / 12, False),
+        ("p99 of the fast track, just in time", 12 / 15, True),
         ("median of key frames", 1.04, True),
         ("first frame after the warm-up / median of later", 1.2, True),
         ("the same / median of the frames", 6.0, False),

@@ -18,7 +18,7 @@ from lowlat_seg_ros.evaluation.per_frame_network import full_network, single_fra
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.runtime.choice import Place
-from lowlat_seg_ros.runtime.steady_memory import freeze_gc, keep_large_buffers
+from lowlat_seg_ros.runtime.steady_memory import prepare_for_timing
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.slow.registry import Tracks
@@ -120,9 +120,3 @@ def _single_frame_candidates(
                 for way, label in labellers.items()
             ]
     return candidates
-
-
-def prepare_for_timing() -> None:
-    """As the node's process does."""
-    keep_large_buffers()
-    freeze_gc()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from lowlat_seg_ros.commands.evaluate_latency import prepare_for_timing
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import Evaluation, EvaluationPlan
 from lowlat_seg_ros.evaluation.latency import LatencySettings
 from lowlat_seg_ros.evaluation.paper_tables import paper_table
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.fast.registry import AUTO
+from lowlat_seg_ros.runtime.steady_memory import prepare_for_timing
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 

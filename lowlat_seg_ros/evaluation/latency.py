@@ -29,6 +29,7 @@ from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
 
 TWO_TRACKS: Final = "two tracks"
+LOAD_AT_START: Final = os.getloadavg()[0]  # before this process has scored anything, which would be in it
 WARM_UP_CALLS: Final = 3
 
 
@@ -63,7 +64,7 @@ class LatencyReport:
 
     rows: tuple[LatencyRow, ...]
     machine: str
-    load: float  # of the last minute as the run began; above the number of cores something else was running
+    load: float  # of the last minute before the command began; above the number of cores something else was running
     rate_hz: float
     rounds: int
 
@@ -203,7 +204,7 @@ def measure_latency(
     latency is its own, without waiting.
     """
     timed = [_Timed(new_matrix()) for _ in candidates]
-    callers_threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    callers_threads = torch.get_num_threads()
     try:
         for _ in tqdm(range(settings.rounds), desc="latency", leave=False, disable=None):
             for candidate, record in zip(candidates, timed, strict=True):
@@ -213,7 +214,7 @@ def measure_latency(
         torch.set_num_threads(callers_threads)
     rows = tuple(_row(candidate, record, settings.rounds) for candidate, record in zip(candidates, timed, strict=True))
     machine = f"{cpu_model()} ({instruction_sets()}), {usable_cores()} cores, torch {torch.__version__}"
-    return LatencyReport(rows, machine, load, settings.rate_hz, settings.rounds)
+    return LatencyReport(rows, machine, LOAD_AT_START, settings.rate_hz, settings.rounds)
 
 
 def _run(candidate: Candidate, frames: Sequence[EvaluatedFrame], rate_hz: float, record: _Timed) -> None:

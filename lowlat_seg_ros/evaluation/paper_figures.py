@@ -45,9 +45,11 @@ from lowlat_seg_ros.evaluation.plots import (
 from lowlat_seg_ros.evaluation.policy_curves import policy_curves
 from lowlat_seg_ros.evaluation.published import FIGURE_1
 from lowlat_seg_ros.evaluation.rows import TrackSettings, in_engine
-from lowlat_seg_ros.models.checkpoint import load_checkpoint
+from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
+from lowlat_seg_ros.runtime.steady_memory import prepare_for_timing
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.stream.key_frames import DEFAULT_POLICY, FixedInterval, PredictedDeviation
+from lowlat_seg_ros.stream.networks import load_networks
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def draw(options: argparse.Namespace) -> None:
-    network = load_checkpoint(options.model)
+    network = load_networks(options.model, "default", torch.device("cpu")).fast
+    assert isinstance(network, SegmentationNetwork)
     drive = SyntheticStreet(frame_count=STREET_FRAMES)
     clip_of = partial(EvaluatedClip, network, propagation=PAPERS_PROPAGATION, rate_hz=CAMVID_HZ)
     clip = street = clip_of(drive[index] for index in range(len(drive)))
@@ -108,6 +111,7 @@ def draw(options: argparse.Namespace) -> None:
 
 def figure_1(clip: EvaluatedClip) -> bytes:
     """Accuracy against latency, of table 1."""
+    prepare_for_timing()
     settings = TrackSettings(INTERVAL, DEFAULT_POLICY, (1,))
     made = table_1(clip, settings, LatencySettings(CAMVID_HZ, 1), thread_counts(0, 0))
     return png_of(accuracy_against_latency(made.table))

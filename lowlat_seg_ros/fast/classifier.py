@@ -34,9 +34,7 @@ LEARNING_RATE: Final = 0.02
 WEIGHT_DECAY: Final = 1e-4
 GUIDANCE_SCALE: Final = 3.0  # of unit vectors, beside features of about that size
 WINDOW: Final = 5  # places, around each, over which F_l is averaged
-SMALLEST_SPREAD: Final = (
-    0.1  # of an input, of the mean one: what is still on the first key frame may move later
-)
+SMALLEST_SPREAD: Final = 0.1  # of an input, of the mean one: what is still on the first key frame may move later
 NO_CHANCE: Final = -20.0  # the logit of a class that was never seen
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.999, 1e-8  # Adam's
 

@@ -23,6 +23,7 @@ from lowlat_seg_ros.errors import shown, turning_all_into
 from lowlat_seg_ros.evaluation.per_frame_network import full_network, single_frame_network
 from lowlat_seg_ros.evaluation.rows import SettingsError
 from lowlat_seg_ros.fast.registry import AUTO
+from lowlat_seg_ros.runtime.steady_memory import prepare_for_timing
 from lowlat_seg_ros.runtime.threads import thread_counts
 from lowlat_seg_ros.slow.registry import Tracks
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -115,6 +116,7 @@ def measure_profile(
         timed_calls: of each network that runs alone.
         slow_runs: of Sh in the slow track, at least; the street goes on until it has done them.
     """
+    prepare_for_timing()
     config = tracks.fast.config
     images = list(SyntheticStreet(size=config.input_size, frame_count=min(frames, PAINTED_FRAMES)).frames())
     fast, key, slow = _two_tracks_ms(tracks, propagation, images, frames, slow_runs)
