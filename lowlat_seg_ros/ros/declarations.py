@@ -191,8 +191,8 @@ DECLARATIONS: Final = (
     Declaration(
         "slow_track_share",
         DEFAULT_SHARE,
-        "Share of the time that the slow track may be at work before it leaves out idle key frames and learns less from "
-        "each answer. Key frames that are due are never refused.",
+        "Share of the time that the slow track may be at work before it leaves out idle key frames and learns less "
+        "from each answer. Key frames that are due are never refused.",
         (0.0, 1.0),
     ),
     Declaration(
