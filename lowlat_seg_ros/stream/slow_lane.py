@@ -6,7 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -56,7 +56,7 @@ class SlowResult:
     key: KeyFrame | None
     error: str
     milliseconds: float
-    own: Answer | None = None  # the key frame's as the slow network gave it, not as it is carried
+    own: Answer | None = None  # as the slow network gave it, not as it is carried, where the caller waited
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,17 @@ class SlowLane(ABC):
 
     def run_in_place(self, job: SlowJob) -> SlowResult:
         """Run Sh in the caller's thread, on its current CUDA stream, and count it."""
-        result = run_slow_network(self.network, job, self.prepare)
+        given: list[Answer] = []  # kept for this call alone: a large network's logits are large
+
+        def prepare(answer: Answer, frame: SeenFrame) -> Answer:
+            given.append(answer)
+            return self.prepare(answer, frame)
+
+        result = run_slow_network(self.network, job, prepare)
         with self._changed:
             self._count(result)
         self.learn(result, may_go_on=lambda: False)  # the caller waits: one step
-        return result
+        return result if result.key is None else replace(result, own=given[0])
 
     @abstractmethod
     def watch(self) -> None:
@@ -251,14 +257,14 @@ def run_slow_network(
             the caller goes on with the same stream.
     """
     started = time.perf_counter_ns()
-    key, own, error = None, None, ""
+    key, error = None, ""
     try:
-        key, own = _accurate_key(network, job, prepare, stream)
+        key = _accurate_key(network, job, prepare, stream)
     except Exception as failure:
         # Contract 5: whatever goes wrong, out of memory included, is reported and the fast track goes on.
         # In words only: the exception itself would keep the network's tensors alive.
         error = describe_error(failure)
-    return SlowResult(key, error, (time.perf_counter_ns() - started) / 1e6, own)
+    return SlowResult(key, error, (time.perf_counter_ns() - started) / 1e6)
 
 
 def describe_error(error: Exception) -> str:
@@ -266,9 +272,7 @@ def describe_error(error: Exception) -> str:
     return printable(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _accurate_key(
-    network: SlowNetwork, job: SlowJob, prepare: Prepare, stream: TrackStream | None
-) -> tuple[KeyFrame, Answer]:
+def _accurate_key(network: SlowNetwork, job: SlowJob, prepare: Prepare, stream: TrackStream | None) -> KeyFrame:
     try:
         answer = network.answer(job.image(), job.frame.low.low)
         require_finite(answer)
@@ -276,7 +280,7 @@ def _accurate_key(
     finally:
         if stream is not None:
             stream.wait()  # also where it failed: kernels already queued still read the frame's tensors
-    return KeyFrame(job.frame, prepared, is_accurate=True), answer
+    return KeyFrame(job.frame, prepared, is_accurate=True)
 
 
 def require_finite(answer: Answer) -> None:
