@@ -557,6 +557,32 @@ def test_a_slow_run_ends_long_before_it_is_done(runtime: str, tmp_path: Path) ->
     assert time.monotonic() - started < max(1.0, seconds[0] / 2)
 
 
+HELPERS = """
+import os, sys
+from pathlib import Path
+import numpy as np, torch
+from test_runtimes import CPU, OnnxFile, InThread, RUNTIMES, busy_threads, seconds_of_threads
+torch.set_num_threads(2)
+run = InThread(OnnxFile(Path(sys.argv[1])), RUNTIMES["openvino"], "fp32", CPU)
+picture = np.zeros((1, 64, 256, 256), np.float32)
+while not (helpers := busy_threads(since={})):
+    run(picture)
+print({os.getpriority(os.PRIO_PROCESS, helper) for helper in helpers} == {os.getpriority(os.PRIO_PROCESS, 0)})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness of a thread is Linux's")
+@pytest.mark.skipif(machine.usable_cores() < 2, reason="nobody helps on one core")
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_who_helps_the_fast_track_is_no_nicer_than_it(tmp_path: Path) -> None:
+    """In a process of its own: OpenVINO keeps its threads, and earlier tests' may be of another niceness."""
+    command = [sys.executable, "-c", HELPERS, str(long_onnx(tmp_path / "ten.onnx", 10))]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False, timeout=150
+    )
+    assert done.stdout.split() == ["True"], done.stderr
+
+
 def long_onnx(path: Path, count: int) -> Path:
     """Convolutions of 2.4 billion multiplications each."""
     weights = numpy_helper.from_array(np.full((64, 64, 3, 3), 1e-3, np.float32), "weights")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.runtime.cache import CacheEntry
+from lowlat_seg_ros.runtime.machine import usable_cores
 from lowlat_seg_ros.runtime.onnx_program import CONVERTED_BY, Layers, OnnxFile, Shapes
 from lowlat_seg_ros.runtime.runtime import Session, lacks_instructions, make_room, why_not_installed
 from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
@@ -52,6 +53,8 @@ class OpenVino:
             "INFERENCE_PRECISION_HINT": _hint(precision),
             "ENABLE_CPU_PINNING": False,  # the tracks' threads share the cores with each other and with the camera
         }
+        if threads > 1 and stop_of_this_thread() is None:
+            _hire_helpers()
         with _compiling:
             of_network = _compiled.setdefault(network, {})
             key = f"{settings} {shapes}"
@@ -102,7 +105,8 @@ def _in_nice_thread(compile_it: Callable[[], Any]) -> Any:
     """What it gives, its threads being as nice as the one that made them.
 
     OpenVINO keeps them, and gives them to later networks: made by an ordinary thread, they would serve the slow track
-    as one. Only what may be stopped runs in them; a fast track's network runs in the thread that asks.
+    as one. What may be stopped runs in them alone; a fast track's network runs in the thread that asks, with those that
+    ``_hire_helpers`` made where it has several threads.
     """
 
     def nicely() -> Any:
@@ -115,6 +119,22 @@ def _in_nice_thread(compile_it: Callable[[], Any]) -> Any:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(nicely).result()
+
+
+@functools.cache
+def _hire_helpers() -> None:
+    """Let OpenVINO make all threads that help within an operator now, as nice as the caller.
+
+    It has one set of them for all networks. Made while a network is compiled they would be as nice as the slow track,
+    and with a program of ordinary niceness beside it the fast track would wait for them in every operator. What a slow
+    track of several threads gets of them instead is as quick as its own thread, which is nice.
+    """
+    operators = library().opset13
+    size = [1024, 1024]  # some milliseconds' work: little is not shared
+    matrix = operators.parameter(size, np.float32)
+    model = library().Model([operators.matmul(matrix, matrix, False, False)], [matrix])
+    settings = {"INFERENCE_NUM_THREADS": usable_cores(), "ENABLE_CPU_PINNING": False}
+    _core().compile_model(model, "CPU", settings).create_infer_request().infer([np.zeros(size, np.float32)])
 
 
 @functools.cache
