@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from lowlat_seg_ros.models.calibration import hash_of
+from lowlat_seg_ros.models.checkpoint import locate
 from lowlat_seg_ros.runtime.machine import cpu_model, instruction_sets, usable_cores
 from lowlat_seg_ros.runtime.threads import thread_counts
 
@@ -28,7 +30,7 @@ def machine_name(model: str | None = None, cores: int | None = None) -> str:
 
 
 def environment(model: str) -> dict[str, Any]:
-    """The machine, the versions and the commit; ``model`` is the name of the measured network."""
+    """The machine, the versions and the commit; ``model`` is the measured checkpoint."""
     threads = thread_counts(0, 0)
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
@@ -37,11 +39,17 @@ def environment(model: str) -> dict[str, Any]:
         "instruction_sets": instruction_sets(),
         "cores": usable_cores(),
         "threads": {"fast track": threads.fast, "slow track": threads.slow, "full network": usable_cores()},
-        "model": model,
+        "model": Path(model).name,
+        "weights": short_hash(model),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "load_average_at_start": round(os.getloadavg()[0], 2),
     }
+
+
+def short_hash(model: str) -> str:
+    """The first twelve digits of the SHA-256 of a checkpoint's weights."""
+    return hash_of(locate(model)[1])[:12]
 
 
 def commit() -> str:

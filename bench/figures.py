@@ -10,7 +10,6 @@ hash with the weights that ship.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import sys
@@ -24,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import latency_doc, two_tracks_picture
-from bench.environment import CAMVID, CHECKOUT, RESULTS, environment, machine_name
+from bench.environment import CAMVID, CHECKOUT, RESULTS, environment, machine_name, short_hash
 from bench.tracks import FULL, LOW_LATENCY, SMALL, Case
 from lowlat_seg_ros.cli import main as lowlat_seg
 from lowlat_seg_ros.data.atomic_write import atomic_write
 from lowlat_seg_ros.data.drawing import legend, overlay
 from lowlat_seg_ros.errors import Error
-from lowlat_seg_ros.models.checkpoint import SHIPPED_MODELS, WEIGHTS_FILE
+from lowlat_seg_ros.models.checkpoint import SHIPPED_MODELS
 from lowlat_seg_ros.segmenter import Segmenter
 from lowlat_seg_ros.street.synthetic_street import SyntheticStreet
 
@@ -65,11 +64,6 @@ AS_THE_NODE: Final = ("--analyses", "none", "--rows", "low-latency")
 
 class FiguresError(Error):
     """Figures that cannot be made or do not fit; the message says what was expected."""
-
-
-def shipped_weights() -> str:
-    """The first twelve digits of the SHA-256 of the shipped model's weights."""
-    return hashlib.sha256((SHIPPED_MODELS / "default" / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
 
 
 # --- What is measured ------------------------------------------------------------------------------------------------
@@ -114,7 +108,7 @@ def _evaluate(camvid: Path, *options: str) -> dict[str, Any]:
 
 
 def _made() -> dict[str, Any]:
-    return {"weights": shipped_weights(), "environment": environment("default")}
+    return {"weights": short_hash("default"), "environment": environment("default")}
 
 
 def draw_street() -> None:
@@ -252,7 +246,7 @@ def _accuracy_table(figures: Mapping[str, Any], results: Mapping[str, Any]) -> s
 def _test_split(figures: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     """The maintainers' scores on pictures that nobody here has seen, where they are of these weights."""
     split = figures["test_split"]
-    if split["weights"] != shipped_weights():
+    if split["weights"] != short_hash("default"):
         return f"These weights were not scored on CamVid's test split; those of {split['weights']} were."
     lines = ["| CamVid's test split, 233 stills | mIoU | PA | CA |", "|---|---:|---:|---:|"]
     for name, row in split["rows"].items():

@@ -101,7 +101,7 @@ def measure_gpu(model: str, device: torch.device, card: str, size: GpuSize = FUL
     large = _resized(own, size.large_size)
     on_device = load_checkpoint(model, device)
     return {
-        "environment": {**environment(network.config.name), "card": card, "cuda": torch.version.cuda},
+        "environment": {**environment(model), "card": card, "cuda": torch.version.cuda},
         "clip": name_of(clip),
         "labels": compare_labels(network, own, device),
         "overlap": [measure_overlap(paper, large, device, name, size.overlap_frames) for name in size.types],

@@ -50,6 +50,7 @@ class BenchSize:
 
 
 FULL: Final = BenchSize()
+VERSION: Final = ("commit", "weights", "torch")
 
 
 class ResultsError(Error):
@@ -63,7 +64,7 @@ def measure_all(model: str, names: Sequence[str], size: BenchSize = FULL) -> dic
         Error, OSError: in one sentence, what went wrong.
     """
     network, runtimes = as_the_node_has_it(model)
-    results: dict[str, Any] = {"environment": {**environment(network.config.name), "runtimes": runtimes}}
+    results: dict[str, Any] = {"environment": {**environment(model), "runtimes": runtimes}}
     scale = replace(size.scale, model=model, input_size=network.config.input_size)
     sections: dict[str, Callable[[], Any]] = {
         "modules": lambda: _modules(network, size),
@@ -84,7 +85,7 @@ def measure_soak_only(model: str, frames: int) -> dict[str, Any]:
     network, runtimes = as_the_node_has_it(model)
     clip = measured_clip()
     soak = measure_soak(network, first_frames(clip, clip.frame_count), frames, thread_counts(0, 0))
-    return {"environment": {**environment(network.config.name), "runtimes": runtimes}, "soak": soak}
+    return {"environment": {**environment(model), "runtimes": runtimes}, "soak": soak}
 
 
 def as_the_node_has_it(model: str) -> tuple[SegmentationNetwork, list[str]]:
@@ -147,19 +148,23 @@ def require_addable(folder: Path, model: str) -> None:
     """
     file = folder / f"{machine_name()}.json"
     earlier = _earlier(file)
-    facts = environment(load_checkpoint(model).config.name)
+    facts = environment(model)
     if earlier and not is_same_version(earlier, {"environment": facts}):
-        commit = earlier.get("environment", {}).get("commit", "unknown")
         raise ResultsError(
-            f"{file} is of commit {commit} and this is {facts['commit']}; "
-            "expected results of the same commit and model to add to: type 'make bench' first, or name another --out"
+            f"{file} is of {version_in_words(earlier.get('environment', {}))} and this is {version_in_words(facts)}; "
+            "expected results of the same to add to: type 'make bench' first, or name another --out"
         )
 
 
+def version_in_words(facts: Mapping[str, Any]) -> str:
+    """What tables never mix."""
+    return ", ".join(f"{key} {facts.get(key, 'unknown')}" for key in VERSION)
+
+
 def is_same_version(earlier: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
-    """Whether both are of the same commit, model and torch."""
+    """Whether both are of the same commit, weights and torch."""
     facts, earlier_facts = results["environment"], earlier.get("environment", {})
-    return all(earlier_facts.get(key) == facts[key] for key in ("commit", "model", "torch"))
+    return all(earlier_facts.get(key) == facts[key] for key in VERSION)
 
 
 def _earlier(file: Path) -> Mapping[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bench.chain import Chain, Play, figures_of
 from bench.clip import Frame, write_clip
-from bench.measuring import in_turn, rounded, spread_mapping
+from bench.measuring import rounded, spread_mapping
 from lowlat_seg_ros.ros.harness import NODE, Harness
 
 CLIP: Final = "clip"
@@ -33,11 +32,11 @@ class ScaleLoad:
 
 
 def measure_scale(frames: Sequence[Frame], load: ScaleLoad, folder: Path) -> dict[str, Any]:
-    """One node for each load, all started at once and played to in turn; an idle node takes no core.
+    """One node after the other, each alone: five idle ones beside it were seen to cost it a tenth of its images.
 
     Args:
         frames: of the clip.
-        load: of all nodes.
+        load: how much of what.
         folder: for the clip and the processes' logs; made if it is missing.
 
     Raises:
@@ -45,24 +44,25 @@ def measure_scale(frames: Sequence[Frame], load: ScaleLoad, folder: Path) -> dic
     """
     height, width = frames[0].shape[:2]
     clip = write_clip(list(frames), (width, height), folder / "clip")
-    loads = scale_loads(load)
     rounds = max(1, round(load.seconds_a_turn * load.rate_hz / len(frames)))
-    with Harness("bench", folder) as harness:
-        cases = {}
-        for one in loads:
-            width, height = one.input_size
-            parameters = [f"model:={load.model}", f"input_size:=[{width}, {height}]"]
-            chain = Chain(harness, one.name, NODE, parameters, one.cameras)
-            chain.add_players({CLIP: (clip, rounds)}, one.rate_hz)
-            cases[one] = partial(chain.play, CLIP)
-        harness.wait_until_connected()
-        plays = in_turn(cases, load.rounds)
+    plays = {one: _play(one, load, clip, rounds, folder) for one in scale_loads(load)}
     return {
         "rate_hz": load.rate_hz,
         "rounds": load.rounds,
         "seconds_a_turn": load.seconds_a_turn,
-        "rows": [_row(one, plays[one]) for one in loads],
+        "rows": [_row(one, plays[one]) for one in plays],
     }
+
+
+def _play(one: Load, load: ScaleLoad, clip: Path, rounds: int, folder: Path) -> list[Play]:
+    """What became of the images in each turn; ``rounds`` of the clip are one."""
+    width, height = one.input_size
+    parameters = [f"model:={load.model}", f"input_size:=[{width}, {height}]"]
+    with Harness("bench", folder) as harness:
+        chain = Chain(harness, one.name, NODE, parameters, one.cameras)
+        chain.add_players({CLIP: (clip, rounds)}, one.rate_hz)
+        harness.wait_until_connected()
+        return [chain.play(CLIP) for _ in range(load.rounds)]
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def fake_results() -> dict[str, Any]:
         }
 
     return {
-        "environment": environment("fake"),
+        "environment": environment("default"),
         "tracks": {
             "clip": "a made-up clip",
             "rounds": 2,

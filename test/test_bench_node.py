@@ -92,7 +92,7 @@ def test_a_part_is_added_to_the_same_version_and_never_replaces_the_whole_of_ano
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / f"{machine_name()}.json"
-    facts = environment("default")
+    facts = environment(model)
     require_addable(tmp_path, model)  # nothing is there yet
     write_results({"environment": facts, "soak": {"growth_mebibytes": 0.25}}, tmp_path)
     require_addable(tmp_path, model)
@@ -100,7 +100,7 @@ def test_a_part_is_added_to_the_same_version_and_never_replaces_the_whole_of_ano
     assert json.loads(file.read_text())["soak"] == {"growth_mebibytes": 0.25}
     assert "| 0.25 | yes |" in file.with_suffix(".md").read_text()
     file.write_text(json.dumps({"environment": {**facts, "commit": "0123456789ab"}}))
-    with pytest.raises(ResultsError, match="is of commit 0123456789ab and this is .*; expected results of the same"):
+    with pytest.raises(ResultsError, match="is of commit 0123456789ab, weights .* and this is .*; expected"):
         require_addable(tmp_path, model)
     write_results({"environment": facts}, tmp_path)  # a whole run replaces it
     assert "soak" not in json.loads(file.read_text())

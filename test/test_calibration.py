@@ -17,6 +17,7 @@ from torch import nn
 
 from lowlat_seg_ros import Segmenter
 from lowlat_seg_ros.cli import main
+from lowlat_seg_ros.data.classes import CAMVID_CLASSES
 from lowlat_seg_ros.errors import Error, ParameterError
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.evaluation.scores import ConfusionMatrix
@@ -174,19 +175,20 @@ def test_the_shipped_network_loses_little(precision: str) -> None:
 @takes_openvino
 @pytest.mark.slow
 def test_the_two_tracks_lose_little_as_a_whole() -> None:
-    """In the precisions that this CPU has, on a street that was not chosen by."""
-    street = SyntheticStreet(frame_count=24)
-    frames = [street[index] for index in range(24)]
+    """In the precisions that this CPU has, on streets that were not chosen by: on one it is 0.005 more or less."""
+    streets = [SyntheticStreet(frame_count=24, seed=seed) for seed in range(200, 206)]
     scores, labels = [], []
     for runtime, precision in (("torch", "fp32"), ("openvino", "auto")):
         where = {f"{track}_runtime": runtime for track in ("fast", "slow")}
         where |= {f"{track}_precision": precision for track in ("fast", "slow")}
-        with Segmenter(policy=FixedInterval(6), **where) as segmenter:  # type: ignore[arg-type]  # all are words
-            stamped = ((frame.image, index * 66_666_667) for index, frame in enumerate(frames))
-            found = [result.labels for _, result in segmenter.frames(stamped)]
-            matrix = ConfusionMatrix(len(segmenter.classes))
-        for one, frame in zip(found, frames, strict=True):
-            matrix.add(one, frame.labels)
+        found, matrix = [], ConfusionMatrix(len(CAMVID_CLASSES))
+        for street in streets:
+            frames = [street[index] for index in range(len(street))]
+            with Segmenter(policy=FixedInterval(6), **where) as segmenter:  # type: ignore[arg-type]  # all are words
+                stamped = ((frame.image, index * 66_666_667) for index, frame in enumerate(frames))
+                for (_, result), frame in zip(segmenter.frames(stamped), frames, strict=True):
+                    found.append(result.labels)
+                    matrix.add(result.labels, frame.labels)
         scores.append(matrix.mean_iou())
         labels.append(np.stack(found))
     assert scores[1] >= scores[0] - MOST_LOST

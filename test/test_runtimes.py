@@ -577,9 +577,7 @@ print({os.getpriority(os.PRIO_PROCESS, helper) for helper in helpers} == {os.get
 def test_who_helps_the_fast_track_is_no_nicer_than_it(tmp_path: Path) -> None:
     """In a process of its own: OpenVINO keeps its threads, and earlier tests' may be of another niceness."""
     command = [sys.executable, "-c", HELPERS, str(long_onnx(tmp_path / "ten.onnx", 10))]
-    done = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False, timeout=150
-    )
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False, timeout=150)
     assert done.stdout.split() == ["True"], done.stderr
 
 

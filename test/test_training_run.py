@@ -395,6 +395,7 @@ def test_each_drive_is_held_out_once_and_scored(tmp_path: Path, capsys: pytest.C
         values = [fold[name]["mean_iou"] for fold in scores["folds"].values()]
         assert all(0 <= value <= 1 for value in values)
         assert scores["mean"][name] == pytest.approx(sum(values) / 2, abs=1e-4)
+    assert scores["start"] == "nothing" and scores["model"]["classes"] and scores["torch"] == torch.__version__
     assert scores["recipe"]["base"]["epochs"] == 1  # 0.4 of 2, rounded up
     assert capsys.readouterr().out.splitlines()[-1].startswith("mean")
     for drive in "ab":

@@ -63,7 +63,7 @@ def _high_input(network: SegmentationNetwork, image: Tensor, low_input: Tensor) 
 def calibration_bytes(calibration: Calibration, weights_file: Path) -> bytes:
     """The file's content; it is of these weights alone."""
     tracks = {name: [list(pair) for pair in ranges] for name, ranges in calibration._asdict().items()}
-    return (json.dumps({"format": FORMAT, "version": 1, "weights": _hash_of(weights_file), **tracks}) + "\n").encode()
+    return (json.dumps({"format": FORMAT, "version": 1, "weights": hash_of(weights_file), **tracks}) + "\n").encode()
 
 
 def read_calibration(directory: Path, weights_file: Path) -> Calibration | None:
@@ -78,7 +78,7 @@ def read_calibration(directory: Path, weights_file: Path) -> Calibration | None:
     found = read_json(file, MOST_BYTES)
     if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (FORMAT, 1):
         raise DocumentError(f"{file} is no {FORMAT}, version 1")
-    if found.get("weights") != _hash_of(weights_file):
+    if found.get("weights") != hash_of(weights_file):
         logger.warning("%s is of other weights than %s, and is not used", file, weights_file.name)
         return None
     return Calibration(*(_checked(found.get(name), f"{name} of {file}") for name in Calibration._fields))
@@ -94,5 +94,6 @@ def _is_range(pair: Any) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and all(is_number(end) for end in pair) and pair[0] < pair[1]
 
 
-def _hash_of(file: Path) -> str:
+def hash_of(file: Path) -> str:
+    """SHA-256, in hexadecimal digits."""
     return hashlib.sha256(file.read_bytes()).hexdigest()

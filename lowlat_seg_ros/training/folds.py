@@ -60,7 +60,7 @@ def cross_validate(run: Run, is_shortened: bool = True) -> Scores:
             scores_epochs=False,
         )  # fmt: skip
         folds[drive] = fold_scores(fold)
-        scores = summary_of(folds, plans, in_words(run.hardware.processes))
+        scores = summary_of(folds, replace(run, plans=plans))
         if run.hardware.processes.leads:
             atomic_write(summary, (json.dumps(scores, indent=1) + "\n").encode())
     return scores
@@ -124,15 +124,18 @@ def in_json(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 4)
 
 
-def summary_of(folds: Mapping[str, Scores], plans: Mapping[str, StagePlan], machine: str) -> Scores:
+def summary_of(folds: Mapping[str, Scores], run: Run) -> Scores:
     mean = {
         name: round(sum(scores[name]["mean_iou"] for scores in folds.values()) / len(folds), 4)
         for name in ("full", "small")
     }
     return {
         "mean": mean,
-        "machine": machine,
-        "recipe": {name: asdict(plan) for name, plan in plans.items()},
+        "machine": in_words(run.hardware.processes),
+        "torch": torch.__version__,
+        "start": run.start,
+        "model": run.config.to_mapping(),
+        "recipe": {name: asdict(plan) for name, plan in run.plans.items()},
         "folds": folds,
     }
 
