@@ -7,8 +7,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,7 +27,7 @@ from stream_setup import (
 )
 from torch import Tensor
 
-from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
+from lowlat_seg_ros.fast.frames import Answer, SeenFrame
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
@@ -85,22 +83,6 @@ def test_lanes_with_work_take_turns() -> None:
         slow.let_through(4)
     order = [int(image.mean().round()) for image in slow.images[:9]]
     assert order == [0, 1, 2, 0, 1, 2, 0, 1, 2]
-
-
-def test_of_lanes_whose_jobs_come_together_each_learns_in_full_in_its_turn() -> None:
-    learned: list[tuple[int, bool]] = []  # which lane, and whether nobody waited for its lesson's end
-
-    def learn(number: int, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
-        learned.append((number, may_go_on()))
-
-    with ThreadedSlowTrack(stream_network(), share=1.0) as track:
-        lanes = [track.open_lane(learn=partial(learn, number)) for number in range(2)]
-        for turn in range(4):
-            with track._changed:
-                for lane in lanes:
-                    lane.submit(job(turn))
-            wait_until(lambda: not track.is_at_work, "both have learned")
-    assert learned == [(0, False), (1, True), (1, False), (0, True)] * 2
 
 
 def test_results_come_to_the_lane_that_asked() -> None:

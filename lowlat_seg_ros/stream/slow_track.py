@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -80,7 +81,7 @@ class ThreadedSlowTrack:
         self._niceness = niceness
         self._renew = renew
         self._changed = threading.Condition()
-        self._lanes: list[ThreadedLane] = []  # the one that was served last comes last
+        self._lanes: deque[ThreadedLane] = deque()  # the one whose turn it is comes first
         self._is_closing = False
         self._share = TimeShare(share, LEAST_SAVED)
         self._paid_until = 0  # monotonic nanoseconds: what was done before has been subtracted from the share
@@ -259,7 +260,6 @@ class ThreadedSlowTrack:
             self._pay(self._share.spend)
             self._note_run(worker)
             worker.is_at_work = False
-            lane.was_interrupted = self._has_waiting()
         return True
 
     def _note_run(self, worker: _Worker) -> None:
@@ -297,14 +297,12 @@ class ThreadedSlowTrack:
         return any(lane.has_waiting for lane in self._lanes)
 
     def _next_lane(self) -> ThreadedLane:
-        """The next in turn that has a job, those last whose last lesson had to end for another's key frame.
-
-        Of two cameras whose key frames come together the same one would otherwise never learn.
-        """
-        lane = min((each for each in self._lanes if each.has_waiting), key=lambda each: each.was_interrupted)
-        self._lanes.remove(lane)
-        self._lanes.append(lane)
-        return lane
+        """The next lane in turn that has a job; its turn comes again after all the others'."""
+        while True:
+            lane = self._lanes.popleft()
+            self._lanes.append(lane)
+            if lane.has_waiting:
+                return lane
 
     def _is_dismissed(self, worker: _Worker) -> bool:
         return self._is_closing or worker.is_abandoned
@@ -345,7 +343,6 @@ class ThreadedLane(SlowLane):
     def __init__(self, track: ThreadedSlowTrack, changed: threading.Condition, prepare: Prepare, learn: Learn) -> None:
         super().__init__(track.network, changed, prepare, learn)
         self._track = track
-        self.was_interrupted = False  # the last lesson, by somebody's key frame
 
     def submit(self, job: SlowJob) -> None:
         with self._changed:
