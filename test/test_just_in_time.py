@@ -204,6 +204,20 @@ def test_training_ends_with_the_step_after_which_it_may_not_go_on() -> None:
     assert isinstance(learned, Classifier) and len(asked) == 3 and learner._steps == 3
 
 
+def test_a_lesson_that_went_on_is_worth_a_whole_one() -> None:
+    learner, (key, probabilities) = Learner(), lesson(5, 4)
+    hardly_taught = learner.learn(key, probabilities, 0.75, lambda: False)
+    learned = learner.go_on(hardly_taught, always)
+    assert (hardly_taught.is_taught, learned.is_taught) == (False, True)
+    assert (learned.learned_from, learned.agreement, learned.ids) == (5, 0.75, hardly_taught.ids)
+    right = [
+        float((each(key.frame.low).argmax(1) == probabilities.argmax(1)).float().mean())
+        for each in (hardly_taught, learned)
+    ]
+    assert right[1] > max(right[0], 0.75)  # a guess is right in 0.25
+    assert len(learner._lessons) == 1
+
+
 @pytest.mark.parametrize("class_count", [11, 150, 255])
 def test_what_is_carried_of_many_classes_is_little_more_than_of_eleven(class_count: int) -> None:
     """Counted in numbers for each place of F_l, on the worst of pictures: noise that shows every class."""

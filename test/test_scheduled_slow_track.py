@@ -139,6 +139,19 @@ def test_training_goes_on_until_a_camera_waits() -> None:
     assert may_have_gone_on == [True, False]
 
 
+def test_a_lesson_that_a_key_frame_interrupted_goes_on_once_none_waits() -> None:
+    track, learned = slow_track(), list[str]()
+    first = track.open_lane(
+        learn=lambda key, may_go_on: learned.append(f"first, may go on: {may_go_on()}"),
+        learn_more=lambda may_go_on: learned.append(f"first again, may go on: {may_go_on()}"),
+    )
+    second = track.open_lane(learn=lambda key, may_go_on: learned.append(f"second, may go on: {may_go_on()}"))
+    hand_in(first, 0)
+    hand_in(second, 0)
+    track.advance(track.now + 4 * DURATION)
+    assert learned == ["first, may go on: False", "second, may go on: True", "first again, may go on: True"]
+
+
 def test_time_never_goes_back() -> None:
     track = slow_track()
     track.advance(5)

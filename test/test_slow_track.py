@@ -85,6 +85,21 @@ def test_lanes_with_work_take_turns() -> None:
     assert order == [0, 1, 2, 0, 1, 2, 0, 1, 2]
 
 
+def test_a_lesson_that_a_key_frame_interrupted_goes_on_once_none_waits() -> None:
+    learned: list[str] = []
+    with ThreadedSlowTrack(stream_network(), share=1.0) as track:
+        first = track.open_lane(
+            learn=lambda key, may_go_on: learned.append(f"first, may go on: {may_go_on()}"),
+            learn_more=lambda may_go_on: learned.append(f"first again, may go on: {may_go_on()}"),
+        )
+        second = track.open_lane(learn=lambda key, may_go_on: learned.append(f"second, may go on: {may_go_on()}"))
+        with track._changed:
+            first.submit(job(0))
+            second.submit(job(0))
+        wait_until(lambda: len(learned) == 3, "the first has learned again")
+    assert learned == ["first, may go on: False", "second, may go on: True", "first again, may go on: True"]
+
+
 def test_results_come_to_the_lane_that_asked() -> None:
     with ThreadedSlowTrack(stream_network()) as track:
         lanes = [track.open_lane() for _ in range(3)]

@@ -142,14 +142,23 @@ class Learner:
         # What no remembered key frame shows is forgotten: a stray pixel's class would stay for good.
         known = tuple(sorted(frozenset[int]().union(*(lesson.shown for lesson in self._lessons))))
         self._tell_apart(PARTS if PARTS * len(known) <= OUTPUTS else 1, inputs.shape[1])
-        weights = self._weights_of(known, inputs.shape[1])
+        learned = self._trained(known, inputs.shape[1], low.low, may_go_on)
+        return replace(learned, learned_from=key.frame.stamp, agreement=agreement)
+
+    def go_on(self, learned: Classifier, may_go_on: Callable[[], bool]) -> Classifier:
+        """More steps on what ``learned`` is of, which was the last that this one gave."""
+        inputs = len(learned.first)
+        better = self._trained(learned.ids, inputs, learned.first, may_go_on)
+        return replace(better, learned_from=learned.learned_from, agreement=learned.agreement)
+
+    def _trained(self, ids: tuple[int, ...], inputs: int, like: Tensor, may_go_on: Callable[[], bool]) -> Classifier:
+        weights = self._weights_of(ids, inputs)
         state = self._state[:, weights]
-        self._train(state, known, may_go_on)
+        self._train(state, ids, may_go_on)
         if not bool(torch.isfinite(state).all()):
             raise FloatingPointError("the just-in-time classifier's weights have become nan or infinite")
         self._state[:, weights] = state
-        learned = self._classifier(state[0], known, inputs.shape[1], low.low)
-        return replace(learned, learned_from=key.frame.stamp, is_taught=self.is_taught, agreement=agreement)
+        return replace(self._classifier(state[0], ids, inputs, like), is_taught=self.is_taught)
 
     @property
     def is_taught(self) -> bool:

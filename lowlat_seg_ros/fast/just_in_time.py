@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -159,15 +160,26 @@ class JustInTimePropagation(Propagation):
         """Train a new classifier, this key frame included, and swap it in. What shows nothing teaches nothing."""
         classes = torch.unique(key.answer.logits.argmax(dim=1))
         if key.frame.image.float().std() >= SMALLEST_CONTRAST and len(classes) > 1:
-            if not self._teaching.acquire(blocking=False):
-                raise RuntimeError("it has not finished with an earlier key frame")
-            try:
+            with self._lesson():
                 self._teach(key, may_go_on)
-            except FloatingPointError:
-                self._learner, self._classifier = Learner(), None
-                raise
-            finally:
-                self._teaching.release()
+
+    def learn_more(self, may_go_on: Callable[[], bool]) -> None:
+        with self._lesson():
+            if self._classifier is not None:
+                self._classifier = self._learner.go_on(self._classifier, may_go_on)
+
+    @contextmanager
+    def _lesson(self) -> Iterator[None]:
+        """One at a time; what spoils the weights costs all of them."""
+        if not self._teaching.acquire(blocking=False):
+            raise RuntimeError("it has not finished with an earlier key frame")
+        try:
+            yield
+        except FloatingPointError:
+            self._learner, self._classifier = Learner(), None
+            raise
+        finally:
+            self._teaching.release()
 
     def _teach(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         probabilities = key.answer.logits.float().exp()

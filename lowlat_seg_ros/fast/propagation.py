@@ -66,6 +66,9 @@ class Propagation(ABC):
         ``may_go_on`` is to be asked every few milliseconds; after the first false a key frame waits.
         """
 
+    def learn_more(self, may_go_on: Callable[[], bool]) -> None:  # noqa: B027
+        """Go on with what ``learn`` had to leave, now that no key frame waits."""
+
 
 class FeaturePropagation(Propagation):
     """One that carries F_h. It takes a slow network that gives a feature, on the grid of F_l."""

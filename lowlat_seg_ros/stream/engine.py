@@ -88,7 +88,7 @@ class StreamEngine:
         self._network = network
         self.propagation = propagation_in_use(propagation)
         self._propagation = build_propagation(propagation, network, slow_track.network)
-        self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._learn)
+        self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._learn, self._propagation.learn_more)
         self._input_size = input_size or network.config.input_size
         self._confidence = Confidence(self._input_size, self._propagation.confidence_prior)
         self._deviation = CalibratedDeviation(network)

@@ -12,11 +12,13 @@ from time import perf_counter_ns
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.stream.slow_lane import (
     Learn,
+    LearnMore,
     Prepare,
     SlowJob,
     SlowLane,
     SlowResult,
     as_it_is,
+    learn_no_more,
     learn_nothing,
     run_slow_network,
 )
@@ -48,9 +50,11 @@ class ScheduledSlowTrack:
         self._in_work: ScheduledLane | None = None
         self._done_at = 0  # when what is in work is done, or the last was
 
-    def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> ScheduledLane:
+    def open_lane(
+        self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing, learn_more: LearnMore = learn_no_more
+    ) -> ScheduledLane:
         """A place for one more camera."""
-        return ScheduledLane(self, prepare, learn)
+        return ScheduledLane(self, prepare, learn, learn_more)
 
     def add(self, lane: ScheduledLane) -> None:
         """Serve this lane too."""
@@ -70,6 +74,9 @@ class ScheduledSlowTrack:
             self._share.spend_on_run(self.duration, self._done_at)
             self._in_work = None
             self.begin_next(self._done_at)
+            for lane in self.lanes if self._in_work is None else ():
+                if lane.was_interrupted:
+                    lane.learn_more(lambda: True)
         self.now = now
 
     def has_idle_time(self) -> bool:
@@ -95,8 +102,8 @@ class ScheduledSlowTrack:
 class ScheduledLane(SlowLane):
     """A camera's place at a ``ScheduledSlowTrack``."""
 
-    def __init__(self, track: ScheduledSlowTrack, prepare: Prepare, learn: Learn) -> None:
-        super().__init__(track.network, threading.Condition(), prepare, learn)
+    def __init__(self, track: ScheduledSlowTrack, prepare: Prepare, learn: Learn, learn_more: LearnMore) -> None:
+        super().__init__(track.network, threading.Condition(), prepare, learn, learn_more)
         self._track = track
         track.add(self)
         self._handed_over: dict[int, int] = {}  # time by the frame's sequence, of what waits or is in work
@@ -116,6 +123,7 @@ class ScheduledLane(SlowLane):
         result = run_slow_network(self.network, self._in_work, self.prepare)
         self.finish(result)
         self.learn(result, may_go_on=lambda: not self._track.has_waiting())  # as the threaded track's yields to it
+        self.was_interrupted = self._track.has_waiting()
         self.delays.append(time - self._handed_over[sequence])
         # Lanes are served in order, so that what was handed over before this job was replaced and never comes.
         self._handed_over = {later: at for later, at in self._handed_over.items() if later > sequence}
@@ -153,10 +161,12 @@ class InlineSlowTrack:
         self._delay_frames = delay_frames
         self._share = share
 
-    def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> InlineLane:
+    def open_lane(
+        self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing, learn_more: LearnMore = learn_no_more
+    ) -> InlineLane:
         """A camera's place, at a track of its own."""
         track = ScheduledSlowTrack(self.network, self._delay_frames, hand_over_delay=0, share=self._share)
-        return InlineLane(track, prepare, learn)
+        return InlineLane(track, prepare, learn, learn_more)
 
 
 class InlineLane(ScheduledLane):

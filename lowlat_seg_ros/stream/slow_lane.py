@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,10 @@ Learn = Callable[[KeyFrame, Callable[[], bool]], None]
 """What it does with it afterwards, for as long as the second argument says that there is nothing better to do."""
 
 
+LearnMore = Callable[[Callable[[], bool]], None]
+"""Goes on with a lesson that had to end for a key frame, for as long as its argument says so."""
+
+
 def as_it_is(answer: Answer, frame: SeenFrame) -> Answer:
     """A ``Prepare``."""
     return answer
@@ -34,6 +39,10 @@ def as_it_is(answer: Answer, frame: SeenFrame) -> Answer:
 
 def learn_nothing(key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
     """A ``Learn``."""
+
+
+def learn_no_more(may_go_on: Callable[[], bool]) -> None:
+    """A ``LearnMore``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +85,20 @@ class SlowTrackCounts:
 class SlowLane(ABC):
     """At most one job in work and one, the newest, waiting (contract 4). An engine and the slow track share it."""
 
-    def __init__(self, network: SlowNetwork, changed: threading.Condition, prepare: Prepare, learn: Learn) -> None:
+    def __init__(
+        self,
+        network: SlowNetwork,
+        changed: threading.Condition,
+        prepare: Prepare,
+        learn: Learn,
+        learn_more: LearnMore,
+    ) -> None:
         """``changed`` guards every field; it is notified when there is work or a result."""
         self.network = network
         self.prepare = prepare
         self._learn = learn
+        self._learn_more = learn_more
+        self.was_interrupted = False  # the last lesson, for another camera's key frame
         self._changed = changed
         self._waiting: SlowJob | None = None
         self._in_work: SlowJob | None = None
@@ -209,11 +227,18 @@ class SlowLane(ABC):
 
         What goes wrong is told with the results; labels go on as they were.
         """
-        if result.key is None:
-            return
+        if result.key is not None:
+            self._guarded(partial(self._learn, result.key, may_go_on))
+
+    def learn_more(self, may_go_on: Callable[[], bool]) -> None:
+        """Go on with the lesson that was interrupted."""
+        self.was_interrupted = False
+        self._guarded(partial(self._learn_more, may_go_on))
+
+    def _guarded(self, lesson: Callable[[], None]) -> None:
         try:
             with torch.inference_mode():
-                self._learn(result.key, may_go_on)
+                lesson()
         except Exception as error:  # contract 5: whatever happens in the slow track, the fast track goes on
             self.notify(f"the propagation could not learn: {describe_error(error)}")
 
@@ -240,7 +265,9 @@ class SlowTrack(Protocol):
     @property
     def network(self) -> SlowNetwork: ...
 
-    def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> SlowLane:
+    def open_lane(
+        self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing, learn_more: LearnMore = learn_no_more
+    ) -> SlowLane:
         """A place for one more camera, with what its propagation does with each answer before and after it is there."""
         ...
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +26,7 @@ from lowlat_seg_ros.runtime.track_stream import SLOW_PRIORITY, TrackStream
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.stream.slow_lane import (
     Learn,
+    LearnMore,
     Prepare,
     SlowJob,
     SlowLane,
@@ -32,6 +34,7 @@ from lowlat_seg_ros.stream.slow_lane import (
     SlowTrackCounts,
     as_it_is,
     describe_error,
+    learn_no_more,
     learn_nothing,
     run_slow_network,
 )
@@ -93,9 +96,11 @@ class ThreadedSlowTrack:
         # Python ends daemon threads by force: one inside a torch operator would abort the whole process.
         atexit.register(self.close)
 
-    def open_lane(self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing) -> ThreadedLane:
+    def open_lane(
+        self, prepare: Prepare = as_it_is, learn: Learn = learn_nothing, learn_more: LearnMore = learn_no_more
+    ) -> ThreadedLane:
         """A place for one more camera, with what its propagation does with each answer before and after it is there."""
-        lane = ThreadedLane(self, self._changed, prepare, learn)
+        lane = ThreadedLane(self, self._changed, prepare, learn, learn_more)
         with self._changed:
             self._lanes.append(lane)
         return lane
@@ -249,17 +254,33 @@ class ThreadedSlowTrack:
             self._pay(self._share.spend_on_run)
             self._note_run(worker)
             lane.finish(result)
+        return self._teach(worker, lane, partial(lane.learn, result)) and self._finish_lessons(worker)
+
+    def _teach(self, worker: _Worker, lane: ThreadedLane, lesson: LearnMore) -> bool:
+        """Returns whether to go on."""
+        with self._changed:
             worker.begin(lane, "what the propagation learns")
         # However short time is, a lesson may take a part of the run's, or nothing would be learned where Sh is slow.
-        least = round(result.milliseconds * 1e6 * self._share.share * LEAST_LESSON)
-        ends = time.monotonic_ns() + least
-        lane.learn(result, lambda: self._may_go_on_learning(worker, ends))
+        ends = worker.began + round(lane.counts().last_milliseconds * 1e6 * self._share.share * LEAST_LESSON)
+        lesson(lambda: self._may_go_on_learning(worker, ends))
         with self._changed:
             if worker.is_abandoned:
                 return False
             self._pay(self._share.spend)
             self._note_run(worker)
             worker.is_at_work = False
+            lane.was_interrupted = self._has_waiting()
+        return True
+
+    def _finish_lessons(self, worker: _Worker) -> bool:
+        """Of two cameras whose key frames come together the first would otherwise never learn.
+
+        Returns whether to go on.
+        """
+        for lane in tuple(self._lanes):
+            is_its_time = lane.was_interrupted and not self._has_waiting()
+            if is_its_time and not self._teach(worker, lane, lane.learn_more):
+                return False
         return True
 
     def _note_run(self, worker: _Worker) -> None:
@@ -340,8 +361,15 @@ class _Worker:
 class ThreadedLane(SlowLane):
     """A camera's place at a ``ThreadedSlowTrack``."""
 
-    def __init__(self, track: ThreadedSlowTrack, changed: threading.Condition, prepare: Prepare, learn: Learn) -> None:
-        super().__init__(track.network, changed, prepare, learn)
+    def __init__(
+        self,
+        track: ThreadedSlowTrack,
+        changed: threading.Condition,
+        prepare: Prepare,
+        learn: Learn,
+        learn_more: LearnMore,
+    ) -> None:
+        super().__init__(track.network, changed, prepare, learn, learn_more)
         self._track = track
 
     def submit(self, job: SlowJob) -> None:
