@@ -161,8 +161,8 @@ def _sentence(figures: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     tracks, network = (_latency(results, case) for case in (AS_IN_THE_NODE, FULL_NETWORK))
     network_ms = f"{network['p50']:.0f} ms and up to {network['max']:.0f}"
     return (
-        f"**On {_cores(results)} every frame has its labels after {tracks['p50']:.0f} ms, the slowest after "
-        f"{tracks['max']:.0f}, with {share:.0%} of the accuracy (mIoU) of a network that takes {network_ms}.**"
+        f"**On {_cores(results)} half of the frames have their labels within {tracks['p50']:.0f} ms "
+        f"and the slowest within {tracks['max']:.0f}, with {share:.0%} of the accuracy (mIoU) of a network that takes {network_ms}.**"
     )
 
 
@@ -200,8 +200,10 @@ def _front_table(figures: Mapping[str, Any], results: Mapping[str, Any]) -> str:
             f"Labels: {_source(figures['accuracy'])}, the full network's answers {figures['accuracy']['frames_late']} "
             "frames late (19 of 20 came no later when the latencies were measured), "
             f"{defaults['key_frame_ratio']:.2f} of the frames key frames. Milliseconds: `make bench`, "
-            f"{_key_frame_share(results):.2f} of the frames key frames, {_where(results['environment'])}: "
-            f"{'; '.join(results['environment']['runtimes'])}.",
+            f"from a frame's being handed in to its labels, {_key_frame_share(results):.2f} of the frames key frames, "
+            f"{_where(results['environment'])}: "
+            f"{'; '.join(results['environment']['runtimes'])}. Through the node, with DDS both ways, it is more: "
+            "[latency](docs/latency.md#the-node).",
             *_where_the_full_network_is_better(results),
         ]
     )

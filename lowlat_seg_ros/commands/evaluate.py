@@ -120,7 +120,7 @@ def _add_track_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=DELAYS,
         metavar="N",
-        help="frames the slow network lags, a row of 'low-latency' and 'just-in-time' each; default: 1 2",
+        help="frames the slow network lags, a row of 'low-latency' each; default: 1 2",
     )
     late.add_argument(
         "--delay-ms",

@@ -27,7 +27,8 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
             "slow-track-share",
             DEFAULT_SHARE,
             "F",
-            "share of the time, 0 to 1, that it may be busy and still take such frames",
+            "share of the time, 0 to 1, that the slow track may be at work before it leaves out such frames and "
+            "learns less",
         ),
     ):
         text = f"{meaning}; the default is {default:g}"
