@@ -162,7 +162,8 @@ def _sentence(figures: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     network_ms = f"{network['p50']:.0f} ms and up to {network['max']:.0f}"
     return (
         f"**On {_cores(results)} half of the frames have their labels within {tracks['p50']:.0f} ms "
-        f"and the slowest within {tracks['max']:.0f}, with {share:.0%} of the accuracy (mIoU) of a network that takes {network_ms}.**"
+        f"and the slowest within {tracks['max']:.0f}, with {share:.0%} of the accuracy (mIoU) "
+        f"of a network that takes {network_ms}.**"
     )
 
 
