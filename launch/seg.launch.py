@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler, TimerAction
 from launch.event_handlers import OnProcessExit, OnProcessIO
@@ -38,6 +38,7 @@ ARGUMENTS = {
     ),
     "device": ("", "Overrides the parameter file's device: auto, cpu, cuda or cuda:N."),
     "use_sim_time": ("", "Overrides the parameter file's use_sim_time: true takes the time from /clock."),
+    "autostart": ("", "Overrides the parameter file's autostart: false leaves the lifecycle's transitions to others."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "respawn": ("true", "true: a node that dies once it was ready is started again."),
     "rviz": ("false", "true: show camera and overlay in RViz."),
@@ -69,12 +70,10 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     remappings = remapped(cameras, value)
     if is_true(value, "share_profile"):
         context.environment.setdefault(profile_variable(), str(SHARE / "config" / "fastdds.xml"))
-    started = supervised(value, remappings)
-    return (
-        [*started, rviz(f"{node}/{cameras[0]}".rstrip("/"), cameras[0], value, dict(remappings))]
-        if is_true(value, "rviz")
-        else started
-    )
+    is_true(value, "respawn")  # said now, and not when the node has died
+    outputs = f"{node}/{cameras[0]}".rstrip("/")
+    shown = [rviz(outputs, cameras[0], value, dict(remappings))] if is_true(value, "rviz") else []
+    return [*shown, *supervised(value, remappings)]
 
 
 def supervised(
@@ -96,7 +95,7 @@ def supervised(
         if not was_ready:
             raise LaunchError(f"seg_node ended with code {event.returncode} before it was ready; its log says why")
         if not is_true(value, "respawn"):
-            return None
+            raise LaunchError(f"seg_node ended with code {event.returncode}; its log says why")
         return [TimerAction(period=SECONDS_TO_RESPAWN, actions=supervised(value, remappings, was_ready=True))]
 
     output = OnProcessIO(target_action=node, on_stdout=note_output, on_stderr=note_output)
@@ -111,8 +110,7 @@ def segmentation_node(value: dict[str, str], remappings: list[tuple[str, str]]) 
     """The node's process."""
     # An argument that was not given must not hide what the parameter file says.
     overrides: dict[str, Any] = {name: value[name] for name in ("model", "device") if value[name]}
-    if value["use_sim_time"]:
-        overrides["use_sim_time"] = is_true(value, "use_sim_time")
+    overrides |= {name: is_true(value, name) for name in ("use_sim_time", "autostart") if value[name]}
     if value["cameras"]:
         overrides["cameras"] = as_list("cameras", value["cameras"])
     return Node(
@@ -142,6 +140,8 @@ def camera_names(value: dict[str, str], node: str) -> list[str]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise LaunchError(f"params_file {str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
     if value["cameras"]:
+        if not as_list("cameras", value["cameras"]):
+            raise LaunchError("cameras names no camera; expected one, or several in brackets, as in [front, rear]")
         return as_list("cameras", value["cameras"])
     names = [""]
     for parameters in sections_for(sections, node):
@@ -178,6 +178,8 @@ def beside(image: str) -> str:
 
 def rviz(outputs: str, camera: str, value: dict[str, str], remappings: dict[str, str]) -> Node:
     """RViz with its displays on one camera's topics, what is published of it being below `outputs`."""
+    if not has_package("rviz2"):
+        raise LaunchError("rviz is true, and there is no package rviz2; expected it to be installed, or rviz:=false")
     image = f"{camera}/image".lstrip("/")
     return Node(
         package="rviz2",
@@ -189,6 +191,15 @@ def rviz(outputs: str, camera: str, value: dict[str, str], remappings: dict[str,
             ("/lowlat_seg/overlay", f"{outputs}/overlay"),
         ],
     )
+
+
+def has_package(name: str) -> bool:
+    """Whether a package is installed."""
+    try:
+        get_package_prefix(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def is_true(value: dict[str, str], name: str) -> bool:

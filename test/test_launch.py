@@ -55,7 +55,7 @@ class Launched:
 
     @property
     def _session(self) -> int:
-        return os.getsid(self.process.pid)
+        return self.process.pid
 
     def end(self) -> int:
         if self.process.poll() is None:
@@ -87,6 +87,7 @@ def test_each_of_several_cameras_has_its_topic(tmp_path: Path, model: str) -> No
     given = ("cameras:=[front, rear]", "image:=[/a/image_raw, /b/image_raw]", "device:=cpu", model)
     with launched(tmp_path / "log", *given) as running:
         running.wait_for("images from /a/image_raw, /b/image_raw")
+        assert "parameter file" not in running.output()  # launch_ros writes the names in words of Python's
 
 
 def test_the_example_of_three_cameras(tmp_path: Path) -> None:
@@ -112,7 +113,9 @@ def test_a_node_that_dies_once_it_was_ready_is_started_again(tmp_path: Path, mod
         (("params_file:=/nope.yaml",), "params_file '/nope.yaml' cannot be read"),
         (("cameras:=[front, rear]", "image:=/x"), "image names 1 topic(s) for 2 camera(s) (front, rear)"),
         (("rviz:=maybe",), "rviz is 'maybe'; expected true or false"),
-        (("rviz:=True",), "rviz2"),  # not installed here: that it is looked for is what counts
+        (("rviz:=True",), "there is no package rviz2"),  # not installed here: that it is looked for is what counts
+        (("respawn:=maybe",), "respawn is 'maybe'; expected true or false"),
+        (("cameras:=[]",), "cameras names no camera"),
     ],
 )
 def test_what_cannot_be_started_ends_the_launch_with_an_error(
@@ -123,6 +126,14 @@ def test_what_cannot_be_started_ends_the_launch_with_an_error(
     running = Launched(tmp_path / "log", *arguments)
     assert running.process.wait(PATIENCE) != 0
     assert sentence in running.output()
+    wait_until(lambda: not running.nodes(), "the end of every node")
+
+
+def test_without_autostart_the_node_waits_to_be_configured(tmp_path: Path, model: str) -> None:
+    with launched(tmp_path / "log", "autostart:=False", "device:=cpu", model) as running:
+        state = ["ros2", "lifecycle", "get", "/lowlat_seg"]
+        wait_until(lambda: "unconfigured" in subprocess.run(state, capture_output=True, text=True).stdout, "its state")
+        assert "ready on" not in running.output()
 
 
 @pytest.mark.parametrize("content", ["lowlat_seg: 3", "- a", "/**: {ros__parameters: {cameras: front}}"])

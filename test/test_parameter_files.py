@@ -40,6 +40,12 @@ def test_a_file_for_this_node_is_heard(tmp_path: Path, section: str) -> None:
     assert heard(file) == ""
 
 
+def test_a_list_as_ros2_launch_writes_it_is_heard(tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_bytes(b"/**:\n  ros__parameters:\n    cameras: !!python/tuple\n    - front\n    - rear\n")
+    assert heard(file) == ""
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -28,7 +28,8 @@ MOST_VALUES: Final = 100_000
 LONGEST_NUMBER: Final = 100  # characters
 
 NO_WORDS: Final = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null"))
-TAGS: Final = (None, "!", *NO_WORDS, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")))
+TAGS: Final = (None, "!", *NO_WORDS, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map", "python/tuple")))
+"""The last is of a sequence, as ros2 launch writes lists."""
 
 Parser: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 

@@ -32,7 +32,7 @@ def _trouble(file: Path, node: str) -> str:
     try:
         names = [name for name, _ in _sections(read_yaml(file, MOST_BYTES))]
     except DocumentError as error:
-        return f"nothing of the parameter file is used: {error}"
+        return f"whether the parameter file is for this node is not known: {error}"
     if any(_pattern(name).fullmatch(node) for name in names):
         return ""
     more = ", …" if len(names) > MOST_NAMED else ""
