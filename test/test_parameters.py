@@ -152,7 +152,14 @@ def test_another_device_is_refused(device: str) -> None:
 
 @pytest.mark.parametrize(
     ("cores", "given", "threads"),
-    [(1, (0, 0), (1, 1)), (2, (0, 0), (1, 1)), (4, (0, 0), (2, 1)), (16, (0, 0), (11, 4)), (16, (2, 1), (2, 1))],
+    [
+        (1, (0, 0), (1, 1)),
+        (2, (0, 0), (1, 1)),
+        (4, (0, 0), (2, 1)),
+        (12, (0, 0), (8, 3)),
+        (16, (2, 1), (2, 1)),
+        (64, (0, 0), (8, 8)),
+    ],
 )
 def test_threads_are_chosen_by_cores_unless_given(cores: int, given: tuple[int, int], threads: tuple[int, int]) -> None:
     assert thread_counts(*given, cores=cores) == threads

@@ -103,6 +103,17 @@ def test_without_any_room_images_travel_by_udp(environment: pytest.MonkeyPatch, 
     assert "udp" in transports and "shared_memory_for_images<" not in transports
 
 
+def test_without_a_folder_for_temporary_files_the_profile_stays_as_it_is(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def missing() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    environment.setattr("tempfile.gettempdir", missing)
+    profile = CHECKOUT / "config" / "fastdds.xml"
+    assert process_setup.fitting_profile(profile, 1 << 20) == profile
+
+
 def test_threads_sleep_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
     unset(monkeypatch, "GOMP_SPINCOUNT")
     unset(monkeypatch, "OMP_WAIT_POLICY")

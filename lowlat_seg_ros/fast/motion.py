@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple
 
 import cv2
@@ -217,8 +218,9 @@ def keep_off_this_core(thread_id: int) -> None:
     if sys.platform != "linux":
         return
     others = os.sched_getaffinity(0) - {_c_library().sched_getcpu()}
-    if others:
-        os.sched_setaffinity(thread_id, others)
+    with suppress(OSError):  # a container may forbid it, or have moved the process since: it is only quicker so
+        if others:
+            os.sched_setaffinity(thread_id, others)
 
 
 @functools.cache

@@ -120,8 +120,8 @@ def fitting_profile(profile: Path, segment: int) -> Path:
         assert transports is not None
         for transport in [each for each in transports if each.text == _SHARED_MEMORY_TRANSPORT]:
             transports.remove(transport)
-    folder = Path(tempfile.gettempdir(), f"lowlat_seg_ros-{os.getuid()}")
     try:
+        folder = Path(tempfile.gettempdir(), f"lowlat_seg_ros-{os.getuid()}")
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
             return profile  # another user's trap, or accident

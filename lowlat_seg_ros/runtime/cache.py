@@ -27,11 +27,14 @@ SUFFIX: Final = ".cached"
 _HEADER: Final = b"lowlat_seg_ros cache 1\n"
 
 
-def cache_folder() -> Path:
-    """``lowlat_seg_ros`` in the user's cache directory, as the XDG specification has it."""
+def cache_folder() -> Path | None:
+    """``lowlat_seg_ros`` in the user's cache directory, as the XDG specification has it; None where there is none."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative path is to be ignored, by the specification.
-    return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "lowlat_seg_ros"
+    try:
+        # A relative path is to be ignored, by the specification.
+        return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "lowlat_seg_ros"
+    except RuntimeError:
+        return None
 
 
 class CacheEntry:
@@ -44,15 +47,20 @@ class CacheEntry:
             made_from: all that decides what is in it, but for the packages and this computer.
             packages: distributions whose versions decide it, too.
         """
-        self._file = cache_folder() / f"{what}-{_key([*made_from, *map(_with_version, packages)])}{SUFFIX}"
+        self._name = f"{what}-{_key([*made_from, *map(_with_version, packages)])}{SUFFIX}"
 
     def read(self) -> bytes | None:
         """What was written; None where that is not there, or not whole."""
-        return _read(self._file)
+        folder = cache_folder()
+        return None if folder is None else _read(folder / self._name)
 
     def write(self, content: bytes) -> None:
         """Keep it for the next start, where that can be done."""
-        _write(self._file, content)
+        folder = cache_folder()
+        if folder is None:
+            logger.warning("there is no home directory for a cache, so that each start takes longer")
+        else:
+            _write(folder / self._name, content)
 
 
 def _key(parts: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import importlib
 import io
 import logging
 import os
+import platform
 import sys
 import threading
 from collections.abc import Callable
@@ -24,12 +25,14 @@ from lowlat_seg_ros.runtime.machine import usable_cores
 from lowlat_seg_ros.runtime.onnx_program import CONVERTED_BY, Layers, OnnxFile, Shapes
 from lowlat_seg_ros.runtime.runtime import Session, lacks_instructions, make_room, why_not_installed
 from lowlat_seg_ros.runtime.stopping import stop_of_this_thread
+from lowlat_seg_ros.runtime.threads import make_own_thread_nice
 
 logger = logging.getLogger(__name__)
 
 REMEDY: Final = "pip install openvino"
+X86_64: Final = ("x86_64", "AMD64")
 NICENESS: Final = 10  # added to the process's own, as the slow track's, in threads whose runs may be stopped
-MAXIMUM_NICENESS: Final = 19
+MOST_TRIES: Final = 20
 _HINTS: Final = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # int8: of what is not in int8
 
 
@@ -42,6 +45,8 @@ class OpenVino:
     def refusal(self, precision: str, device: torch.device) -> str:
         if device.type != "cpu":
             return f"openvino runs on the CPU here, and the device is {device}"
+        if precision == "bf16" and platform.machine() not in X86_64:
+            return "openvino computes in bf16 on x86-64 alone"
         return why_not_installed("openvino", REMEDY, library) or lacks_instructions(precision)
 
     def open(
@@ -97,7 +102,7 @@ def _compile_layers(layers: Layers, settings: dict[str, Any]) -> Any:
 
 def _hint(precision: str) -> str:
     if precision == "int8":
-        precision = "fp32" if lacks_instructions("bf16") else "bf16"
+        precision = "bf16" if platform.machine() in X86_64 and not lacks_instructions("bf16") else "fp32"
     return _HINTS[precision]
 
 
@@ -110,11 +115,7 @@ def _in_nice_thread(compile_it: Callable[[], Any]) -> Any:
     """
 
     def nicely() -> Any:
-        if sys.platform == "linux":
-            wanted = min(os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS, MAXIMUM_NICENESS)
-            # No less than its own: only root may lower that.
-            niceness = max(wanted, os.getpriority(os.PRIO_PROCESS, 0))
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+        make_own_thread_nice(NICENESS, than=os.getpriority(os.PRIO_PROCESS, os.getpid()))
         return compile_it()
 
     with ThreadPoolExecutor(1) as pool:
@@ -133,8 +134,23 @@ def _hire_helpers() -> None:
     size = [1024, 1024]  # some milliseconds' work: little is not shared
     matrix = operators.parameter(size, np.float32)
     model = library().Model([operators.matmul(matrix, matrix, False, False)], [matrix])
-    settings = {"INFERENCE_NUM_THREADS": usable_cores(), "ENABLE_CPU_PINNING": False}
-    _core().compile_model(model, "CPU", settings).create_infer_request().infer([np.zeros(size, np.float32)])
+    settings = {
+        "INFERENCE_NUM_THREADS": usable_cores(),
+        "INFERENCE_PRECISION_HINT": "f32",  # otherwise bf16 where the CPU has it, which is done too soon
+        "ENABLE_HYPER_THREADING": True,  # all logical cores
+        "ENABLE_CPU_PINNING": False,
+    }
+    request = _core().compile_model(model, "CPU", settings).create_infer_request()
+    wanted = _count_threads() + usable_cores() - 1
+    for _ in range(MOST_TRIES):
+        request.infer([np.zeros(size, np.float32)])
+        if _count_threads() >= wanted:
+            break
+
+
+def _count_threads() -> int:
+    """Of this process, those that are not Python's included; Linux only."""
+    return len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 0
 
 
 @functools.cache

@@ -8,9 +8,49 @@ import platform
 from pathlib import Path
 
 
-def usable_cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0))
+def usable_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has.
+
+    Of a quota (``docker --cpus``, a limit of Kubernetes, ``CPUQuota``) its whole cores: more threads use it up in a
+    part of each tenth of a second and then stand still, the fast track's too.
+
+    Args:
+        root: of the file system, where the kernel tells.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *map(int, _quotas(root))]))
+
+
+def _quotas(root: Path) -> list[float]:
+    """Cores that each control group of this process grants; none where it grants all."""
+    found = []
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        mounted = root / "sys/fs/cgroup"
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounted = mounted / controllers if controllers else mounted
+        own = Path(path.lstrip("/"))
+        # A container sees its own group as the root, by whatever path it is called outside.
+        for group in {mounted / own, *(mounted / parent for parent in own.parents), mounted}:
+            found += _quota_of(group)
+    return found
+
+
+def _quota_of(group: Path) -> list[float]:
+    if granted := _text(group / "cpu.max"):  # version 2
+        quota, period = [*granted.split(), "100000"][:2]
+    else:
+        quota, period = _text(group / "cpu.cfs_quota_us").strip(), _text(group / "cpu.cfs_period_us").strip()
+    is_limited = quota.isdigit() and period.isdigit() and int(period) > 0
+    return [int(quota) / int(period)] if is_limited else []  # "max", -1 or nothing
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, ValueError):
+        return ""
 
 
 # As Linux names them, for x86-64 and for aarch64; one of each suffices.
@@ -39,8 +79,5 @@ def instruction_sets() -> str:
 
 def _of_cpu(field: str) -> str:
     """The first processor's line of that name in ``/proc/cpuinfo``."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
+    lines = _text(Path("/proc/cpuinfo")).splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.split("\t")[0] == field), "")

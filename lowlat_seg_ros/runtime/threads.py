@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import NamedTuple
+import sys
+from typing import Final, NamedTuple
 
 from lowlat_seg_ros.runtime.machine import usable_cores
+
+logger = logging.getLogger(__name__)
+
+MOST: Final = 8  # threads of an operator: a feature has some dozens of rows to share out
+MAXIMUM_NICENESS: Final = 19
 
 
 class ThreadCounts(NamedTuple):
@@ -23,9 +30,30 @@ def thread_counts(fast: int = 0, slow: int = 0, cores: int | None = None) -> Thr
     both cores of a 2-core machine, Sl of the default model took 47 ms on one thread and 980 ms on two.
     """
     cores = cores or usable_cores()
-    slow = slow or max(1, cores // 4)
-    fast = fast or max(1, cores - slow - 1)
+    slow = slow or min(MOST, max(1, cores // 4))
+    fast = fast or min(MOST, max(1, cores - slow - 1))
     return ThreadCounts(fast, slow)
+
+
+def make_own_thread_nice(by: int, than: int | None = None) -> None:
+    """Let the calling thread give way to others, from now on. Linux only: elsewhere a thread has no niceness.
+
+    Where a sandbox forbids it, a warning says so.
+
+    Args:
+        by: added to the niceness, up to 19.
+        than: the niceness that it is added to; the thread's own unless given. It never falls: only root may lower it.
+    """
+    if sys.platform != "linux":
+        return
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):  # to which niceness means nothing
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        # 0, not the thread's id: some sandboxes let a thread change itself alone.
+        os.setpriority(os.PRIO_PROCESS, 0, max(own, min((own if than is None else than) + by, MAXIMUM_NICENESS)))
+    except OSError as error:
+        logger.warning("the slow track is no nicer than the fast one: %s", error)
 
 
 def let_threads_sleep() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import math
-import os
-import sys
 import threading
 import time
 import traceback
@@ -22,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from lowlat_seg_ros.errors import printable
 from lowlat_seg_ros.runtime.stopping import Stop, stopped_by
+from lowlat_seg_ros.runtime.threads import MAXIMUM_NICENESS, make_own_thread_nice
 from lowlat_seg_ros.runtime.track_stream import SLOW_PRIORITY, TrackStream
 from lowlat_seg_ros.slow.network import SlowNetwork
 from lowlat_seg_ros.stream.slow_lane import (
@@ -40,7 +39,6 @@ from lowlat_seg_ros.stream.slow_lane import (
 )
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE, TimeShare
 
-MAXIMUM_NICENESS = 19
 HANG_RUNS = 3  # of the longest one's time: no run that takes less hangs
 SECONDS_BETWEEN_LOOKS = 0.2  # at the thread, while the warm-up waits for it
 LEAST_SAVED = 200_000_000  # nanoseconds of credit: some times what training takes
@@ -147,7 +145,11 @@ class ThreadedSlowTrack:
             if self._is_closing or self.given_up:
                 return
             if not worker.thread.is_alive():
-                self._replace(f"the slow track's thread has died ({worker.death})", self.network)
+                died = f"the slow track's thread has died ({worker.death})"
+                if worker.lane is None:  # as it started: the next one would, too
+                    self._give_up(died)
+                else:
+                    self._replace(died, self.network)
             elif worker.is_at_work and self._hangs(worker):
                 seconds = (time.monotonic_ns() - worker.began) / 1e9
                 self._abandon(f"{worker.doing} has hung for {seconds:.0f} s and is abandoned")
@@ -161,23 +163,31 @@ class ThreadedSlowTrack:
     def _abandon(self, what: str) -> None:
         """Leave a run that hangs alone, with its thread and network; the first time, both are there anew."""
         if self._renew is None or self._has_renewed:
-            self._release_job(what)
-            self._worker.is_abandoned = True
-            self.given_up = f"{what}; the fast track goes on alone"
-            for lane in self._lanes:
-                lane.give_up(self.given_up)
-            self._changed.notify_all()
+            self._give_up(what)
         else:
             self._has_renewed = True
             self._replace(what, None)
 
+    def _give_up(self, why: str) -> None:
+        self._release_job(why)
+        self._worker.is_abandoned = True
+        self.given_up = f"{why}; the fast track goes on alone"
+        for lane in self._lanes:
+            lane.give_up(self.given_up)
+        self._changed.notify_all()
+
     def _replace(self, why: str, network: SlowNetwork | None) -> None:
+        try:
+            successor = self._hire(network)
+        except RuntimeError as error:  # this process may have no more threads
+            self._give_up(f"{why}, and cannot be started again ({error})")
+            return
         self._release_job(why)
         self._worker.is_abandoned = True
         self.restarts += 1
         for lane in self._lanes:
             lane.notify(f"{why}; it is started again")
-        self._worker = self._hire(network)
+        self._worker = successor
 
     def _release_job(self, why: str) -> None:
         lane = self._worker.lane
@@ -197,10 +207,10 @@ class ThreadedSlowTrack:
 
     def _work(self, worker: _Worker) -> None:
         try:
-            self._settle()
-        finally:
-            worker.is_settled.set()
-        try:
+            try:
+                self._settle()
+            finally:
+                worker.is_settled.set()
             if worker.network is None:
                 self._load_anew(worker)
             with (
@@ -216,9 +226,7 @@ class ThreadedSlowTrack:
 
     def _settle(self) -> None:
         _set_own_thread_count(self._intra_op_threads)
-        if sys.platform == "linux":
-            own = os.getpriority(os.PRIO_PROCESS, 0)
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + self._niceness, MAXIMUM_NICENESS))
+        make_own_thread_nice(self._niceness)
 
     def _load_anew(self, worker: _Worker) -> None:
         assert self._renew is not None
@@ -250,6 +258,7 @@ class ThreadedSlowTrack:
         result = run_slow_network(worker.network, job, lane.prepare, worker.stream)
         with self._changed:
             if worker.is_abandoned:
+                self._note_run(worker)  # it was slow and did not hang: a later one may take as long
                 return False  # too late: the run was reported as failed, and its answer is dropped
             self._pay(self._share.spend_on_run)
             self._note_run(worker)
