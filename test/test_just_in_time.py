@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from lowlat_seg_ros.fast.frames import Answer, KeyFrame, LowFeatures, SeenFrame
 from lowlat_seg_ros.fast.just_in_time import COMPILED_FOR, NUMBERS_A_PLACE, STALE_AFTER, JustInTimePropagation
 from lowlat_seg_ros.fast.motion import enlarge
 from lowlat_seg_ros.fast.pictures import label_image
-from lowlat_seg_ros.slow.network import FeatureHead
+from lowlat_seg_ros.slow.network import FeatureHead, SlowNetwork
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import FixedInterval
 from lowlat_seg_ros.stream.result import SegmentationResult
@@ -215,7 +216,8 @@ def test_a_lesson_that_went_on_is_worth_a_whole_one() -> None:
         for each in (hardly_taught, learned)
     ]
     assert right[1] > max(right[0], 0.75)  # a guess is right in 0.25
-    assert len(learner._lessons) == 1
+    assert len(learner._lessons) == 1 and learner._steps == classifier.STEPS
+    assert learner.go_on(learned, always) is learned  # nothing of it is left
 
 
 @pytest.mark.parametrize("class_count", [11, 150, 255])
@@ -295,14 +297,42 @@ def propagation_of(engine: StreamEngine) -> JustInTimePropagation:
     return engine._propagation
 
 
-def test_a_covered_lens_teaches_nothing() -> None:
+@pytest.mark.parametrize("colour", [(0, 0, 0), (200, 30, 10)], ids=["black", "a finger"])
+def test_a_covered_lens_teaches_nothing(colour: tuple[int, int, int]) -> None:
     engine = engine_of(Stranger())
     for stamp, frame in enumerate(moving_frames(4)):
         engine.segment(frame, stamp)
-    before = propagation_of(engine)._classifier
-    covered = [engine.segment(plain_frame(0), 10 + stamp) for stamp in range(6)]
+    before, weights = propagation_of(engine)._classifier, engine._confidence.weights
+    frame = np.full_like(plain_frame(0), colour)
+    covered = [engine.segment(frame, 10 + stamp) for stamp in range(6)]
     assert before is not None and propagation_of(engine)._classifier is before
-    assert (covered[-1].labels == 0).all()  # nor does it leave stale labels
+    assert engine._confidence.weights is weights
+    assert (covered[-1].labels == covered[-1].labels[0, 0]).all()  # nor does it leave stale labels
+
+
+def test_a_covered_lens_teaches_nothing_though_the_slow_network_sees_two_things_there() -> None:
+    stranger = Stranger(2)
+    engine = engine_of(stranger)
+    for stamp, frame in enumerate(moving_frames(4)):
+        engine.segment(frame, stamp)
+    before = propagation_of(engine)._classifier
+    stranger.answer = lambda image, low: Answer(halves())  # type: ignore[method-assign]
+    for stamp in range(3):
+        engine.segment(np.full_like(plain_frame(0), (200, 30, 10)), 10 + stamp)
+    assert before is not None and propagation_of(engine)._classifier is before
+
+
+def test_answers_are_learned_from_in_the_frames_order() -> None:
+    """One that was waited for while the slow track was at an earlier frame's comes first."""
+    engine = engine_of(Stranger())
+    image = torch.from_numpy(moving_frames(1)[0]).permute(2, 0, 1)[None]
+    for sequence in (3, 2, 4):
+        key = key_frame(small_low(sequence), halves().log().clamp(min=-4), stamp=sequence)
+        frame = replace(key.frame, sequence=sequence, image=image)
+        engine._lessons.learn(replace(key, frame=frame), always)
+    assert len(propagation_of(engine)._learner._lessons) == 2
+    state = propagation_of(engine).classifier_state
+    assert state is not None and state.stamp == 4
 
 
 def test_another_scene_starts_it_anew_and_it_tells_how_well_it_agreed() -> None:
@@ -351,7 +381,7 @@ def test_a_classifier_that_is_exchanged_under_a_frames_hands_labels_it_with_its_
 
     class Exchanging:
         def __init__(self, held: Classifier) -> None:
-            self.held, self.ids = held, held.ids
+            self.held, self.ids, self.is_taught = held, held.ids, True
 
         def __call__(self, low: LowFeatures) -> Tensor:
             propagation._classifier = other
@@ -365,7 +395,7 @@ def test_a_classifier_that_is_exchanged_under_a_frames_hands_labels_it_with_its_
 
 def test_a_lesson_that_never_ends_is_told_by_the_next_ones() -> None:
     engine = engine_of(Stranger())
-    assert propagation_of(engine)._teaching.acquire(blocking=False)  # as a thread that hangs in it does
+    assert engine._lessons._at_work.acquire(blocking=False)  # as a thread that hangs in it does
     warnings = [
         warning
         for number, frame in enumerate(moving_frames(6))
@@ -424,7 +454,7 @@ def own_propagation() -> JustInTimePropagation:
 
 def seen_at(stamp: int, low: LowFeatures) -> SeenFrame:
     image = torch.zeros(1, 3, INPUT_SIZE[1], INPUT_SIZE[0], dtype=torch.uint8)
-    return SeenFrame(1, stamp, image, low)
+    return SeenFrame(1, stamp, image, low, time=stamp)
 
 
 def key_of_two_classes() -> KeyFrame:
@@ -464,6 +494,79 @@ def test_who_was_hardly_taught_or_hears_nothing_of_the_road_is_not_asked(may_go_
     seen = seen_at(stamp, key.frame.low)
     alone = propagation._alone(seen, everything, lambda: torch.zeros(0))
     assert alone is not None and torch.equal(alone, propagation._by_sl(seen, everything))
+
+
+@torch.inference_mode()
+def test_a_class_that_was_hardly_seen_is_told_by_sls_own_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "ENOUGH_SEEN", 0.01)  # one place of so small a picture is 0.005
+    key = key_of_two_classes()
+    logits = key.answer.logits.clone()
+    logits[0, :, 0, 0] = -9
+    logits[0, 5, 0, 0] = 0  # a stray place
+    propagation, everything = taught_by(replace(key, answer=Answer(logits))), tuple(range(len(OWN_CLASSES)))
+    seen = seen_at(STEP, key.frame.low)
+    alone = propagation._alone(seen, everything, lambda: torch.zeros(0))
+    learned = propagation._classifier
+    assert alone is not None and learned is not None and 5 in learned.ids
+    assert torch.equal(alone[:, 5], propagation._by_sl(seen, everything)[:, 5])
+
+
+@pytest.mark.parametrize("is_taught", [False, True])
+def test_a_network_of_the_same_classes_that_also_says_void_is_carried(is_taught: bool) -> None:
+    """As the published CamVid networks of twelve outputs do."""
+
+    class WithVoid(Stranger):
+        classes = OWN_CLASSES
+
+        def __init__(self) -> None:
+            self.colours = stream_network().colours
+
+        def answer(self, image: Tensor, low: Tensor) -> Answer:
+            logits = super().answer(image, low).logits
+            void = torch.full_like(logits[:, :1], -9)
+            void[..., :2] = 9
+            return Answer(torch.cat([logits, void], dim=1), ids=(*range(len(OWN_CLASSES)), 255))
+
+    engine = engine_of(WithVoid())
+    engine.warm_up()
+    for number, frame in enumerate((8 if is_taught else 3) * moving_frames(1)):
+        result = engine.segment(frame, number * STEP)
+        assert not result.warnings and not result.unlabelled_reason
+    assert (result.labels[:, :2] == 255).all() and (result.labels[:, 8:] != 255).all()
+
+
+@torch.inference_mode()
+def test_a_stranger_who_was_hardly_learned_from_leaves_a_frame_without_labels() -> None:
+    propagation, (key, _) = JustInTimePropagation(stream_network(), Stranger()), lesson(0, 4)
+    propagation.learn(replace(key, answer=Answer(key.answer.logits.log())), lambda: False)
+    seen = seen_at(STEP, key.frame.low)
+    assert propagation.answer_without_key(seen) is None
+    propagation.learn_more(always)
+    assert propagation.answer_without_key(seen) is not None
+
+
+def test_a_slow_network_of_half_precision_is_carried() -> None:
+    plain, stranger = Stranger(), Stranger()
+    stranger.answer = lambda image, low: Answer(plain.answer(image, low).logits.half())  # type: ignore[method-assign]
+    engine = engine_of(stranger)
+    engine.warm_up()
+    results = [engine.segment(frame, number * STEP) for number, frame in enumerate(moving_frames(8))]
+    assert not any(result.warnings or result.unlabelled_reason for result in results[1:])
+    assert propagation_of(engine)._classifier is not None
+
+
+@pytest.mark.parametrize("slow", [stream_network, Stranger])
+def test_the_warm_up_asks_the_classifier(slow: Callable[[], SlowNetwork], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    plain = Classifier.__call__
+
+    def noted(self: Classifier, low: LowFeatures) -> Tensor:
+        asked.append(threading.get_ident())
+        return plain(self, low)
+
+    monkeypatch.setattr(Classifier, "__call__", noted)
+    StreamEngine(stream_network(), InlineSlowTrack(slow()), FixedInterval(2), propagation="just_in_time").warm_up()
+    assert threading.get_ident() in asked
 
 
 @torch.inference_mode()

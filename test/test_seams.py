@@ -100,9 +100,10 @@ def test_a_slow_network_from_outside_labels_every_frame(from_outside: None) -> N
 
 def test_a_propagation_from_outside_labels_and_learns(from_outside: None) -> None:
     engine = StreamEngine(stream_network(), InlineSlowTrack(LightOrDark()), FixedInterval(2), propagation="inverting")
-    light = np.full((48, 64, 3), 255, np.uint8)
-    results = [engine.segment(light, stamp) for stamp in range(4)]
-    assert [int(result.labels.max()) for result in results] == [255, 0, 0, 0]
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:, 32:] = 255
+    results = [engine.segment(frame, stamp) for stamp in range(4)]
+    assert [result.labels[0, [0, -1]].tolist() for result in results] == [[255, 255], *3 * [[1, 0]]]
     propagation = engine._propagation
     assert isinstance(propagation, Inverting) and propagation.learned == [0, 2]
 

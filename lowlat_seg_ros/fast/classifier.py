@@ -7,7 +7,7 @@ whole network learns. Here it is a perceptron on Sl's feature, which every frame
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -35,6 +35,7 @@ WEIGHT_DECAY: Final = 1e-4
 GUIDANCE_SCALE: Final = 3.0  # of unit vectors, beside features of about that size
 WINDOW: Final = 5  # places, around each, over which F_l is averaged
 SMALLEST_SPREAD: Final = 0.1  # of an input, of the mean one: what is still on the first key frame may move later
+ENOUGH_SEEN: Final = 0.003  # of all remembered key frames: what fills less is known better by others (docs/design.md)
 NO_CHANCE: Final = -20.0  # the logit of a class that was never seen
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.999, 1e-8  # Adam's
 
@@ -59,7 +60,9 @@ class Classifier:
     second: Tensor  # (HIDDEN, parts * classes), each part's classes side by side
     second_bias: Tensor
     ids: tuple[int, ...]  # of the classes, in the order of the channels
+    sure_of: frozenset[int] = frozenset()  # of them, those that it has seen enough of
     learned_from: int = 0  # the stamp of the newest key frame behind it, nanoseconds
+    learned_at: int = 0  # that frame's time on the stream's clock, nanoseconds
     is_taught: bool = True  # it has had a whole lesson's steps
     agreement: float = math.nan  # of the one before it with that key frame's answer, a share of places; nan: none was
 
@@ -98,6 +101,7 @@ class Lesson(NamedTuple):
     targets: Tensor  # (h * w, PARTS, classes), probabilities
     ids: tuple[int, ...]  # of the classes
     shown: frozenset[int]  # of those that are the likeliest somewhere
+    support: Counter[int]  # of ids: in how many parts of places they are
 
 
 class Learner:
@@ -113,6 +117,7 @@ class Learner:
         self._mean = self._spread = torch.empty(0)
         self._state = torch.empty(0)  # (3, weights): the weights of all classes, and the gradient's two moments
         self._steps = 0
+        self._steps_left = 0  # of the last lesson
         self._parts = PARTS  # of a place that are told apart
 
     def learn(
@@ -138,18 +143,33 @@ class Learner:
             some = torch.from_numpy(self._random.choice(len(inputs), PLACES_REMEMBERED, replace=False))
             inputs, targets = inputs[some], targets[some]
         shown = frozenset(ids[channel] for channel in torch.unique(key.answer.logits.argmax(dim=1)).tolist())
-        self._lessons.append(Lesson(inputs, targets, ids, shown))
+        self._lessons.append(Lesson(inputs, targets, ids, shown, support_of(targets, ids)))
         # What no remembered key frame shows is forgotten: a stray pixel's class would stay for good.
         known = tuple(sorted(frozenset[int]().union(*(lesson.shown for lesson in self._lessons))))
         self._tell_apart(PARTS if PARTS * len(known) <= OUTPUTS else 1, inputs.shape[1])
+        self._steps_left = STEPS
         learned = self._trained(known, inputs.shape[1], low.low, may_go_on)
-        return replace(learned, learned_from=key.frame.stamp, agreement=agreement)
+        support = sum((lesson.support for lesson in self._lessons), Counter[int]())
+        return replace(
+            learned,
+            sure_of=frozenset(label for label in known if support[label] >= ENOUGH_SEEN * support.total()),
+            learned_from=key.frame.stamp,
+            learned_at=key.frame.time,
+            agreement=agreement,
+        )
 
     def go_on(self, learned: Classifier, may_go_on: Callable[[], bool]) -> Classifier:
-        """More steps on what ``learned`` is of, which was the last that this one gave."""
-        inputs = len(learned.first)
-        better = self._trained(learned.ids, inputs, learned.first, may_go_on)
-        return replace(better, learned_from=learned.learned_from, agreement=learned.agreement)
+        """The rest of the lesson behind ``learned``, which was the last that this one gave."""
+        if not self._steps_left:
+            return learned
+        better = self._trained(learned.ids, len(learned.first), learned.first, may_go_on)
+        return replace(
+            better,
+            sure_of=learned.sure_of,
+            learned_from=learned.learned_from,
+            learned_at=learned.learned_at,
+            agreement=learned.agreement,
+        )
 
     def _trained(self, ids: tuple[int, ...], inputs: int, like: Tensor, may_go_on: Callable[[], bool]) -> Classifier:
         weights = self._weights_of(ids, inputs)
@@ -215,7 +235,8 @@ class Learner:
             first += len(lesson.inputs)
         if self._parts == 1:
             targets = targets.mean(dim=1, keepdim=True)
-        for _ in range(STEPS):
+        while self._steps_left:
+            self._steps_left -= 1
             chosen = torch.from_numpy(self._random.integers(len(inputs), size=PLACES))
             self._steps += 1
             step(inputs, targets, chosen, state, self._steps)
@@ -232,6 +253,12 @@ class Learner:
             second_bias=second_bias.to(like, copy=True),
             ids=ids,
         )
+
+
+def support_of(targets: Tensor, ids: tuple[int, ...]) -> Counter[int]:
+    """In how many parts each class is the likeliest. ``targets``: (places, parts, classes)."""
+    channels, counts = torch.unique(targets.argmax(dim=2), return_counts=True)
+    return Counter({ids[channel]: count for channel, count in zip(channels.tolist(), counts.tolist(), strict=True)})
 
 
 def layers_of(weights: Tensor, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,16 +7,16 @@ seen, a classifier that the slow track trains on its own last answers (``fast.cl
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lowlat_seg_ros.fast.classifier import FINENESS, Classifier, Learner
+from lowlat_seg_ros.fast.classifier import FINENESS, NO_CHANCE, Classifier, Learner
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
 from lowlat_seg_ros.fast.motion import carry, enlarge, fold, is_another_scene, unfold
 from lowlat_seg_ros.fast.network import FastNetwork
@@ -26,9 +26,8 @@ from lowlat_seg_ros.slow.network import SlowNetwork
 NUMBERS_A_PLACE: Final = 256  # of logits, at the most, that are carried for each place of F_l
 FINEST: Final = 4  # logits a side of such a place
 LEAST_LOGARITHM: Final = -4.0  # of a probability: with a lower one a thin thing drowns in its certain surroundings
-COMPILED_FOR: Final = (16, 24, 12, 18, 9)  # channels: a GPU's kernel is another one for each power of two in them
+COMPILED_FOR: Final = (16, 24, 12, 18, 9, 1)  # channels: a GPU's kernel is another one for each power of two in them
 EARNEST: Final = 1.5  # power of the doubt: what the classifier takes over has to be doubted in earnest
-SMALLEST_CONTRAST: Final = 2.0  # grey levels, standard deviation: less is a covered lens and teaches nothing
 LEAST_AGREEMENT: Final = 0.5  # of the classifier with the next answer; below, what it knows is of another scene
 STALE_AFTER: Final = 10_000_000_000  # nanoseconds without an answer, after which Sl's own classifier is trusted more
 
@@ -45,7 +44,6 @@ class JustInTimePropagation(Propagation):
         self._learner = Learner()  # the slow track's own
         self._classifier: Classifier | None = None  # swapped by the slow track, in one piece
         self._in_use: Classifier | None = None  # keeps its memory until the frame that it labels is done
-        self._teaching = threading.Lock()  # a key frame that waits for Sh in place may come while the slow track learns
 
     def prepare(self, answer: Answer, frame: SeenFrame) -> Answer:
         """Log-probabilities of the classes that are there, on a grid whose places divide those of F_l.
@@ -59,7 +57,7 @@ class JustInTimePropagation(Propagation):
         while fineness > 1 and len(channels) * fineness**2 > NUMBERS_A_PLACE:
             fineness -= 1
         carried = resampled(probabilities[:, channels], (fineness * height, fineness * width))
-        logits = carried.log().clamp_(min=LEAST_LOGARITHM).to(answer.logits.dtype)
+        logits = carried.log().clamp_(min=LEAST_LOGARITHM).to(frame.low.low.dtype)
         logits = logits.contiguous(memory_format=torch.channels_last)
         return Answer(logits, fold(logits, fineness), tuple(answer.class_ids()[channel] for channel in channels))
 
@@ -103,7 +101,7 @@ class JustInTimePropagation(Propagation):
         if classifier is None or not classifier.is_taught or self._is_stale(classifier, seen):
             return self._by_sl(seen, ids) if self._sl_knows_classes else None
         alone = classifier.of_classes(ids)(seen.low)
-        unknown = [channel for channel, label in enumerate(ids) if label not in classifier.ids]
+        unknown = [channel for channel, label in enumerate(ids) if label not in classifier.sure_of]
         if unknown:
             others = resampled(self._by_sl(seen, ids) if self._sl_knows_classes else carried(), alone.shape[-2:])
             for channel in unknown:
@@ -111,7 +109,7 @@ class JustInTimePropagation(Propagation):
         return alone
 
     def _is_stale(self, classifier: Classifier, seen: SeenFrame) -> bool:
-        return self._sl_knows_classes and seen.stamp - classifier.learned_from > STALE_AFTER
+        return self._sl_knows_classes and seen.time - classifier.learned_at > STALE_AFTER
 
     @property
     def _sl_knows_classes(self) -> bool:
@@ -123,7 +121,10 @@ class JustInTimePropagation(Propagation):
         logits = self.fast.classify_low(seen.low.low)
         step = max(1, logits.shape[-1] // grid[1])
         some = logits[..., step // 2 :: step, step // 2 :: step]  # finer ones cost milliseconds
-        told = torch.log_softmax(some.float().contiguous(), dim=1)[:, list(ids)]  # quick with places innermost
+        told = torch.log_softmax(some.float().contiguous(), dim=1)  # quick with places innermost
+        told = functional.pad(told, (0, 0, 0, 0, 0, 1), value=NO_CHANCE)[
+            :, [min(label, told.shape[1]) for label in ids]
+        ]
         return resampled(told, grid).to(seen.low.low.dtype).contiguous(memory_format=torch.channels_last)
 
     def answer_without_key(self, seen: SeenFrame) -> Answer | None:
@@ -132,9 +133,11 @@ class JustInTimePropagation(Propagation):
         return self._classified(seen) if answer is None else answer
 
     def _classified(self, seen: SeenFrame) -> Answer | None:
-        """By what was learned alone; None before anything was."""
+        """By what was learned alone; None before that was a whole lesson."""
         classifier = self._newest()
-        return None if classifier is None else Answer(classifier(seen.low), ids=classifier.ids)
+        if classifier is None or not classifier.is_taught:
+            return None
+        return Answer(classifier(seen.low), ids=classifier.ids)
 
     def _newest(self) -> Classifier | None:
         """The fast track's classifier until it asks again: the slow track may exchange it at any time."""
@@ -149,6 +152,8 @@ class JustInTimePropagation(Propagation):
     def warm_up(self, key: KeyFrame, seen: SeenFrame) -> None:
         other = JustInTimePropagation(self.fast, self.slow)
         other._teach(key, lambda: False)
+        assert other._classifier is not None
+        other._classifier = replace(other._classifier, is_taught=True)
         other.answer(key, seen)
         low = key.frame.low
         height, width = low.low.shape[-2:]
@@ -157,38 +162,31 @@ class JustInTimePropagation(Propagation):
             self.fast.move(folded, low, seen.low)
 
     def learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
-        """Train a new classifier, this key frame included, and swap it in. What shows nothing teaches nothing."""
-        classes = torch.unique(key.answer.logits.argmax(dim=1))
-        if key.frame.image.float().std() >= SMALLEST_CONTRAST and len(classes) > 1:
-            with self._lesson():
-                self._teach(key, may_go_on)
+        """Train a new classifier, this key frame included, and swap it in."""
+        with self._dropped_if_spoilt():
+            self._teach(key, may_go_on)
 
     def learn_more(self, may_go_on: Callable[[], bool]) -> None:
-        with self._lesson():
+        with self._dropped_if_spoilt():
             if self._classifier is not None:
                 self._classifier = self._learner.go_on(self._classifier, may_go_on)
 
     @contextmanager
-    def _lesson(self) -> Iterator[None]:
-        """One at a time; what spoils the weights costs all of them."""
-        if not self._teaching.acquire(blocking=False):
-            raise RuntimeError("it has not finished with an earlier key frame")
+    def _dropped_if_spoilt(self) -> Iterator[None]:
         try:
             yield
         except FloatingPointError:
             self._learner, self._classifier = Learner(), None
             raise
-        finally:
-            self._teaching.release()
 
     def _teach(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
         probabilities = key.answer.logits.float().exp()
         grid = tuple(FINENESS * size for size in key.frame.low.low.shape[-2:])
         targets = functional.normalize(resampled(probabilities, grid), p=1.0, dim=1)
         agreement = self._agreement(key, targets)
-        if agreement < LEAST_AGREEMENT and self._learner.is_taught:
-            self._learner = Learner()
-        self._classifier = self._learner.learn(key, targets, agreement, may_go_on)
+        is_of_another_scene = agreement < LEAST_AGREEMENT and self._learner.is_taught
+        learner = Learner() if is_of_another_scene else self._learner
+        self._classifier, self._learner = learner.learn(key, targets, agreement, may_go_on), learner
 
     def _agreement(self, key: KeyFrame, targets: Tensor) -> float:
         """The share of places where the classifier says what the slow network then said; nan before there is one."""

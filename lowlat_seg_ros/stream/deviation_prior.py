@@ -47,6 +47,10 @@ class CalibratedDeviation:
         self._last: tuple[int, NDArray[np.uint8]] | None = None  # the newest answer, and its frame's sequence
         self._pairs: deque[tuple[float, float]] = deque(maxlen=PAIRS_REMEMBERED)  # odds, and what had changed
 
+    def begin(self) -> None:
+        """A frame's decision begins, for which nothing was asked yet."""
+        self._odds = None
+
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         """As the fast network's, (1,), moved by what has been learned."""
         predicted = self._network.predicted_deviation(key, current)

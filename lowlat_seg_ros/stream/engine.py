@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ from lowlat_seg_ros.stream.key_frames import (
     PredictedDeviation,
     StreamClock,
 )
+from lowlat_seg_ros.stream.lessons import Lessons
 from lowlat_seg_ros.stream.result import SegmentationResult, StageTimes
 from lowlat_seg_ros.stream.slow_lane import SlowJob, SlowResult, SlowTrack, describe_error, run_slow_network
 
@@ -88,10 +88,11 @@ class StreamEngine:
         self._network = network
         self.propagation = propagation_in_use(propagation)
         self._propagation = build_propagation(propagation, network, slow_track.network)
-        self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._learn, self._propagation.learn_more)
         self._input_size = input_size or network.config.input_size
         self._confidence = Confidence(self._input_size, self._propagation.confidence_prior)
         self._deviation = CalibratedDeviation(network)
+        self._lessons = Lessons(self._propagation, self._confidence, self._deviation, self._input_size)
+        self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._lessons.learn, self._lessons.learn_more)
         self._preprocess = Preprocessor(self._input_size, self.device)
         self._motion: MotionBesideNetwork | None = None
         if self._propagation.needs_motion:
@@ -161,6 +162,7 @@ class StreamEngine:
             return NO_KEY_YET if self.slow_lane.owes_result else FIRST_FRAME
         since_key = self._cache.since_key(seen.sequence, self._clock.now)
         has_idle_time = self._slow_track_has_idle_time
+        self._deviation.begin()
         decision = self.policy.decide(self._deviation, key.frame.low, seen.low, since_key, has_idle_time)
         if decision.is_key_frame and decision.reason != "idle":
             self._accuracy.key_due()
@@ -276,13 +278,6 @@ class StreamEngine:
         )
 
     # --- the slow track's side ---------------------------------------------------------------------------------------
-
-    def _learn(self, key: KeyFrame, may_go_on: Callable[[], bool]) -> None:
-        """In the slow track's thread, once its answer has been handed over."""
-        truth = label_image(key.answer.logits, self._input_size, self._input_size, key.answer.ids)
-        self._confidence.judge(key.frame.sequence, truth)
-        self._deviation.learn(key.frame.sequence, truth)
-        self._propagation.learn(key, may_go_on)
 
     def _collect_slow_track(self) -> None:
         self.slow_lane.watch()
