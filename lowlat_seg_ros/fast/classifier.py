@@ -35,7 +35,7 @@ WEIGHT_DECAY: Final = 1e-4
 GUIDANCE_SCALE: Final = 3.0  # of unit vectors, beside features of about that size
 WINDOW: Final = 5  # places, around each, over which F_l is averaged
 SMALLEST_SPREAD: Final = 0.1  # of an input, of the mean one: what is still on the first key frame may move later
-ENOUGH_SEEN: Final = 0.003  # of all remembered key frames: what fills less is known better by others (docs/design.md)
+ENOUGH_SEEN: Final = 0.0003  # of all remembered key frames: what fills less is known better by others (docs/design.md)
 NO_CHANCE: Final = -20.0  # the logit of a class that was never seen
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.999, 1e-8  # Adam's
 
