@@ -36,6 +36,7 @@ struct MatchSizes { int64_t height, width, guidance_channels, reach; float sharp
 struct Moved { const float* feature; float* result; int64_t channels; };
 struct CarriedSizes { int64_t height, width, classes, coarse_height, coarse_width, fineness; };
 struct TrainingSizes { int64_t inputs, parts, classes, batch, step; float learning_rate, weight_decay; };
+struct FlowSize { int64_t height, width; };
 struct LogitSizes { int64_t classes, height, width, class_stride, row_stride, column_stride; };
 
 extern "C" {
@@ -47,7 +48,9 @@ void feature_gradient_float(const float*, const float*, float*, ConvolutionSizes
 void feature_gradient_double(const double*, const double*, double*, ConvolutionSizes, int);
 void kernel_gradient_float(const float*, const float*, float*, ConvolutionSizes, int);
 void kernel_gradient_double(const double*, const double*, double*, ConvolutionSizes, int);
-void matched_transport(const float*, const float*, const float*, const Moved*, int64_t, MatchSizes, int);
+void matched_transport(
+    const float*, const float*, const float*, const Moved*, int64_t, const float*, float*, MatchSizes, int);
+void find_flow(const uint8_t*, const uint8_t*, float*, FlowSize);
 void carry_logits(
     const float*, const float*, const float*, const float*, const float*, const float*, float*, CarriedSizes, int);
 void step_classifier(const float*, const float*, const int64_t*, float*, float*, float*, TrainingSizes);
@@ -165,6 +168,26 @@ Doubles matching_kernels(const MatchSizes& size, const std::vector<float>& key, 
   return kernels;
 }
 
+// 0 where the moved guidance of the key frame is the current one, towards 1 the more they differ.
+Doubles gate_of(const MatchSizes& size, const Doubles& kernels, const std::vector<float>& key,
+                const std::vector<float>& current, const std::vector<float>& sensitivity) {
+  const int64_t channels = size.guidance_channels, taps = (2 * size.reach + 1) * (2 * size.reach + 1);
+  Doubles gate;
+  for (int64_t place = 0; place < size.height * size.width; ++place) {
+    double difference = 0;
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      double moved = 0;
+      for_each_tap(size.height, size.width, size.reach, place / size.width, place % size.width,
+                   [&](int64_t tap, int64_t neighbour) {
+        moved += kernels[place * taps + tap] * key[neighbour * channels + channel];
+      });
+      difference += sensitivity[channel] * std::abs(current[place * channels + channel] - moved);
+    }
+    gate.push_back(1 - std::exp(-difference));
+  }
+  return gate;
+}
+
 void check_matched_transport(int threads) {
   const MatchSizes size{5, 19, 3, 2, 6.0f};
   const int64_t places = size.height * size.width, taps = 25, channels[] = {1, 17, 123};
@@ -180,7 +203,11 @@ void check_matched_transport(int threads) {
   for (size_t index = 0; index < features.size(); ++index) {
     moved.push_back({features[index].data(), results[index].data(), channels[index]});
   }
-  matched_transport(key.data(), current.data(), prior.data(), moved.data(), moved.size(), size, threads);
+  const auto sensitivity = random_numbers(size.guidance_channels, 0, 2);
+  std::vector<float> gate(places, 7);
+  matched_transport(key.data(), current.data(), prior.data(), moved.data(), moved.size(), sensitivity.data(),
+                    gate.data(), size, threads);
+  compare("matched_transport, the gate", gate, gate_of(size, kernels, key, current, sensitivity));
   for (size_t index = 0; index < features.size(); ++index) {
     Doubles expected(features[index].size());
     for (int64_t place = 0; place < places; ++place) {
@@ -317,7 +344,7 @@ void check_labels(int64_t classes, bool are_classes_side_by_side, int threads) {
   report("labels_from_logits sees a nan", is_seen ? 0 : 1, 0);
 }
 
-// --- A camera's picture, and MobileNetV2's block ----------------------------------------------------------------------
+// --- A camera's picture, what moved in it, and a step of training -------------------------------------------------------
 
 void check_halved_image(int threads) {
   const int64_t height = 6, width = 34;
@@ -336,6 +363,33 @@ void check_halved_image(int threads) {
   std::vector<float> result(expected.size(), 7);
   halve_image(image.data(), height, width, mean, deviation, result.data(), threads);
   compare("halve_image", result, expected);
+}
+
+// A smooth picture moved by a part of a pixel; at its edge, which comes into sight, nobody knows the motion.
+void check_flow() {
+  const FlowSize size{64, 80};
+  const int64_t edge = 16;
+  const double x_shift = 1.5, y_shift = -0.75;
+  std::vector<uint8_t> current, key;
+  const auto grey = [](double x, double y) {
+    return static_cast<uint8_t>(128.5 + 60 * std::sin(0.31 * x + 0.2 * y) + 40 * std::sin(0.17 * x - 0.29 * y + 1));
+  };
+  for (int64_t y = 0; y < size.height; ++y) {
+    for (int64_t x = 0; x < size.width; ++x) {
+      current.push_back(grey(x, y));
+      key.push_back(grey(x - x_shift, y - y_shift));
+    }
+  }
+  std::vector<float> flow(2 * size.height * size.width, 0);
+  find_flow(current.data(), key.data(), flow.data(), size);
+  double error = 0;
+  for (int64_t y = edge; y < size.height - edge; ++y) {
+    for (int64_t x = edge; x < size.width - edge; ++x) {
+      const float* found = &flow[2 * (y * size.width + x)];
+      error = std::max({error, std::abs(found[0] - x_shift), std::abs(found[1] - y_shift)});
+    }
+  }
+  report("find_flow", error, 0.1);
 }
 
 // The first step of Adam goes by the learning rate against the sign of the gradient, whose moments are in proportion.
@@ -405,6 +459,7 @@ void check_all(int threads) {
   }
   check_halved_image(threads);
   check_classifier_step(11);
+  check_flow();
 }
 
 }  // namespace

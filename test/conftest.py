@@ -28,7 +28,8 @@ claimed_domain = use_own_domain() if "PYTEST_XDIST_WORKER" in os.environ else No
 
 def pytest_configure(config: pytest.Config) -> None:
     """What runtimes compile is kept beside pytest's own cache, and none of it in the user's."""
-    os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("compiled")) if config.cache else ""
+    cache = getattr(config, "cache", None)  # there is none with -p no:cacheprovider
+    os.environ["XDG_CACHE_HOME"] = str(cache.mkdir("compiled")) if cache else ""
 
 
 def pytest_sessionstart() -> None:
