@@ -109,8 +109,10 @@ def test_a_thread_that_dies_as_it_starts_is_not_started_for_ever(monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(ThreadedSlowTrack, "_settle", fail)
         with two_tracks(FixedInterval(2)) as tracks:
-            result = tracks.engine.segment(moving_frames(1)[0], 0)
-            assert "RuntimeError in fail: it may not" in result.slow_track.given_up
+            stamps = iter(range(1_000_000))
+            frame = moving_frames(1)[0]
+            wait_until(lambda: bool(tracks.engine.segment(frame, next(stamps)).slow_track.given_up), "its end")
+            assert "RuntimeError in fail: it may not" in tracks.engine.slow_lane.counts().given_up
             with pytest.raises(RuntimeError, match="it may not"):
                 tracks.engine.warm_up()
 
