@@ -43,7 +43,7 @@ replay: setup ## play a drive from a bag, simulated and live, and write a page f
 test: setup ## the tests, seven minutes on two quiet cores
 	@exec $(PYTEST) -m "not slow" test
 
-test-all: test ## adds the slow ones, Jazzy, the numeric ones as other CPUs run them, and a minute of fuzz
+test-all: test ## half an hour: adds the slow ones, Jazzy, the numeric ones as other CPUs run them, a minute of fuzz
 	@$(PYTEST) -m slow test
 	@$(MAKE) --no-print-directory test-jazzy
 	@$(MAKE) --no-print-directory test-numeric
