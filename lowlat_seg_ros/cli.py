@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("lowlat-seg: there is not enough memory for this", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("lowlat-seg: stopped", file=sys.stderr)
         return 130
     return 0
 

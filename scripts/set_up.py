@@ -41,7 +41,7 @@ BUILD = CHECKOUT / f"build{BESIDE}"
 INSTALL = CHECKOUT / f"install{BESIDE}"
 STAMPS = ENVIRONMENT / "stamps"
 REQUIREMENTS = CHECKOUT / "requirements"
-LARGE_DOWNLOAD = re.compile(r"Downloading (\S+?)-.* (\(\d{2,}\.\d MB\))")
+LARGE_DOWNLOAD = re.compile(r"Downloading (?:\S*/)?([^/\s]+?)-\S* (\((?:\d{2,}(?:\.\d)? MB|[\d.]+ GB)\))")
 
 
 def main() -> int:
@@ -58,7 +58,8 @@ def main() -> int:
         check_machine(sourced)
         make_environment(sourced, asked_for.python)
         install_requirements(sourced, wants_cpu=asked_for.torch == "cpu")
-        build_package(sourced)
+        if build_package(sourced):
+            say("done; look at it work with `make demo`")
     except SetUpError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
@@ -180,8 +181,11 @@ def require_free_disk(gigabytes: float) -> None:
         )
 
 
-def build_package(sourced: list[str]) -> None:
-    """Build the messages and install the package, Python files as links: editing one needs no build, a new one does."""
+def build_package(sourced: list[str]) -> bool:
+    """Build the messages and install the package, Python files as links: editing one needs no build, a new one does.
+
+    Returns whether there was anything to build.
+    """
     built_from = [CHECKOUT / "CMakeLists.txt", CHECKOUT / "package.xml"]
     for files in ("msg/*.msg", "scripts/*.in", "src/*.[ch]pp"):
         built_from += sorted(CHECKOUT.glob(files))
@@ -194,7 +198,7 @@ def build_package(sourced: list[str]) -> None:
     environment_stamps = [(STAMPS / name).read_text() for name in ("environment", "requirements")]
     made_from = digest([*(file.read_bytes() for file in built_from), *linked, *environment_stamps])
     if is_current("package", made_from) and INSTALL.is_dir():
-        return
+        return False
     say("building the package and its messages")
     shutil.rmtree(INSTALL, ignore_errors=True)  # colcon leaves there what is no longer installed
     variables = dict(os.environ, PATH=f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}")
@@ -207,6 +211,7 @@ def build_package(sourced: list[str]) -> None:
     link_kernels()
     check_package()
     leave_stamp("package", made_from)
+    return True
 
 
 def link_kernels() -> None:
@@ -238,6 +243,8 @@ def run(command: list[str | Path], name: str, variables: dict[str, str] | None =
         output.append(line)
         if download := LARGE_DOWNLOAD.search(line):
             print("   downloading", *download.groups(), flush=True)
+        if line.startswith("WARNING:"):  # pip's, as of an index that does not answer, which it tries for minutes
+            print("  ", line.strip(), flush=True)
     if process.wait() != 0:
         print("".join(output[-40:]), file=sys.stderr)
         raise SetUpError(f"{name} failed: {cause(''.join(output))}")

@@ -47,7 +47,7 @@ def test_documents_say_what_was_measured(document: Path, figures: dict[str, Any]
 def test_a_test_split_of_other_weights_is_not_shown_as_these(figures: dict[str, Any]) -> None:
     place = "<!-- figures: test split -->\nold\n<!-- /figures -->"
     other = {**figures, "test_split": {**figures["test_split"], "weights": "000000000000"}}
-    assert "These weights were not scored" in filled(place, other, {})
+    assert "have not scored these weights" in filled(place, other, {})
     with pytest.raises(FiguresError, match="there is no table 'asked'"):
         filled(place.replace("test split", "asked"), other, {})
 

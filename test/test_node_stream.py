@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +51,18 @@ def picture(number: int = 0, width: int = 96, height: int = 72, channels: int = 
     """Coarse blocks of colour, another for every number."""
     blocks = np.random.default_rng(number).integers(0, 256, (height // 12 + 1, width // 12 + 1, channels), np.uint8)
     return np.ascontiguousarray(blocks.repeat(12, axis=0).repeat(12, axis=1)[:height, :width])
+
+
+def test_the_example_that_watches_says_what_comes(camera: FakeCamera) -> None:
+    example = Path(__file__).parents[1] / "examples" / "watch_labels.py"
+    command = [sys.executable, str(example), f"{own_namespace('stream')}/lowlat_seg", "--seconds", "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        while watching.poll() is None:
+            camera.segment(picture())
+        assert watching.stdout is not None
+        lines = watching.stdout.read().splitlines()
+    assert watching.returncode == 0
+    assert any("labels a second, the newest in" in line and "%" in line for line in lines), lines
 
 
 def test_labels_carry_the_images_header_and_size(camera: FakeCamera) -> None:

@@ -75,7 +75,7 @@ class LabelOutputs:
         atomic_write(self.folder / CLASSES, (json.dumps(classes) + "\n").encode())
         # A line at a time: what a killed run has written is known to the next one.
         table = (self.folder / FRAMES).open("w", buffering=1, newline="", encoding="utf-8")
-        self._table = csv.writer(self._open.enter_context(table))
+        self._table = csv.writer(self._open.enter_context(table), lineterminator="\n")
         self._table.writerow(HEADER)
         return self
 

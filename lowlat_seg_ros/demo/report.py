@@ -84,9 +84,9 @@ def table(report: Mapping[str, Any]) -> str:
         *(
             (name, _milliseconds(report["latency_ms"][key]))
             for name, key in (
-                ("frames before the first key frame", "before_the_first_key_frame"),
-                ("key frames after", "key_frames"),
-                ("other frames", "other_frames"),
+                ("frames before the first answer of Sh", "before_the_first_key_frame"),
+                ("key frames after that", "key_frames"),
+                ("other frames after that", "other_frames"),
             )
         ),
         ("full network on every frame", _milliseconds(report["full_network_ms"])),

@@ -71,7 +71,7 @@ def train(
     is_leader = hardware.processes.leads
     first = state.finished_epochs
     with (
-        shown_progress(first, plan.epochs, steps, hardware.processes.device, is_leader) as bar,
+        shown_progress(folder.path.name, first, plan.epochs, steps, hardware.processes.device, is_leader) as bar,
         kept_curves(folder.path, first * steps, is_leader) as curves,
     ):
         for epoch in range(first, plan.epochs):

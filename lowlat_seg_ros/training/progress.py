@@ -18,11 +18,11 @@ SHOWN_STEPS = 20  # of the mean loss in the bar
 class Bar:
     """One bar over all steps of a stage, so that the time left is the stage's."""
 
-    def __init__(self, bar: tqdm[NoReturn], epochs: int, device: torch.device) -> None:
-        self._bar, self._epochs, self._device = bar, epochs, device
+    def __init__(self, bar: tqdm[NoReturn], stage: str, epochs: int, device: torch.device) -> None:
+        self._bar, self._stage, self._epochs, self._device = bar, stage, epochs, device
 
     def begin_epoch(self, epoch: int) -> None:
-        self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}")
+        self._bar.set_description(f"{self._stage}, epoch {epoch + 1}/{self._epochs}")
 
     def step(self, losses: list[float]) -> None:
         shown = losses[-SHOWN_STEPS:]
@@ -34,12 +34,12 @@ class Bar:
 
 @contextmanager
 def shown_progress(
-    finished_epochs: int, epochs: int, steps_per_epoch: int, device: torch.device, is_shown: bool
+    stage: str, finished_epochs: int, epochs: int, steps_per_epoch: int, device: torch.device, is_shown: bool
 ) -> Iterator[Bar]:
     """The bar of a stage, already at the epochs that are done; hidden in all processes but one."""
     total, done = epochs * steps_per_epoch, finished_epochs * steps_per_epoch
-    with tqdm(total=total, initial=done, unit="step", mininterval=5, disable=not is_shown) as bar:
-        yield Bar(bar, epochs, device)
+    with tqdm(total=total, initial=done, desc=stage, unit="step", mininterval=5, disable=not is_shown) as bar:
+        yield Bar(bar, stage, epochs, device)
 
 
 def memory_gib(device: torch.device) -> float:
