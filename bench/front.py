@@ -3,7 +3,7 @@
 Trained once, from the shipped weights, is Sh on smaller pictures; the full network at 320x240 and Sl alone are
 there. Each is timed on a paced clip in every runtime, on both cores, in turn with the two tracks as the node has
 them. In the front are those whose longest frame (the median of the rounds' longest ones) takes no longer than the two
-tracks'; the nearest one outside is printed, too. Half an hour.
+tracks'; the nearest one outside is printed, too. Forty minutes for each of three conditions.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             train(options.camvid)
             return 0
         for each in conditions(options.camvid / "val"):
-            print(f"{each.name} at {CLIP_RATE_HZ / each.every:g} Hz\n\n{front_table(measure(each))}\n")
+            print(f"{each.name} at {CLIP_RATE_HZ / each.every:g} Hz\n\n{front_table(measure(each))}\n", flush=True)
     except Error as error:
         print(f"bench.front: {error}", file=sys.stderr)
         return 1
