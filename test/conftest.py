@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ torch.set_num_threads(1)
 # Tests call make and pytest, which must not take part in the run that called them.
 for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTEST_ADDOPTS"):
     os.environ.pop(inherited, None)
+
+# A shell's background jobs ignore it, and tests interrupt what they test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Workers of one run must not see each other's cameras and nodes.
 claimed_domain = use_own_domain() if "PYTEST_XDIST_WORKER" in os.environ else None
