@@ -95,9 +95,9 @@ def test_a_nice_thread_is_no_real_time_one(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "sched_getscheduler", lambda thread: os.SCHED_FIFO)
     monkeypatch.setattr(os, "sched_setscheduler", lambda *given: done.append(given[:2]))
     monkeypatch.setattr(os, "setpriority", lambda *given: done.append(given))
-    monkeypatch.setattr(os, "getpriority", lambda *given: 12)
+    monkeypatch.setattr(os, "getpriority", lambda kind, thread: 12 if thread == 0 else 0)
     make_own_thread_nice(10)
-    make_own_thread_nice(3, than=0)
+    make_own_thread_nice(3, than_process=True)
     ordinary = (0, os.SCHED_OTHER)
     assert done == [ordinary, (os.PRIO_PROCESS, 0, threads.MAXIMUM_NICENESS), ordinary, (os.PRIO_PROCESS, 0, 12)]
 

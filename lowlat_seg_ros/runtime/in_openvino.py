@@ -115,7 +115,7 @@ def _in_nice_thread(compile_it: Callable[[], Any]) -> Any:
     """
 
     def nicely() -> Any:
-        make_own_thread_nice(NICENESS, than=os.getpriority(os.PRIO_PROCESS, os.getpid()))
+        make_own_thread_nice(NICENESS, than_process=True)
         return compile_it()
 
     with ThreadPoolExecutor(1) as pool:

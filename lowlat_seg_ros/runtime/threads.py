@@ -35,23 +35,25 @@ def thread_counts(fast: int = 0, slow: int = 0, cores: int | None = None) -> Thr
     return ThreadCounts(fast, slow)
 
 
-def make_own_thread_nice(by: int, than: int | None = None) -> None:
+def make_own_thread_nice(by: int, than_process: bool = False) -> None:
     """Let the calling thread give way to others, from now on. Linux only: elsewhere a thread has no niceness.
 
     Where a sandbox forbids it, a warning says so.
 
     Args:
         by: added to the niceness, up to 19.
-        than: the niceness that it is added to; the thread's own unless given. It never falls: only root may lower it.
+        than_process: it is added to the process's niceness, not to the thread's own, which never falls: only root may
+            lower it.
     """
     if sys.platform != "linux":
         return
     own = os.getpriority(os.PRIO_PROCESS, 0)
+    base = os.getpriority(os.PRIO_PROCESS, os.getpid()) if than_process else own
     try:
         if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):  # to which niceness means nothing
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         # 0, not the thread's id: some sandboxes let a thread change itself alone.
-        os.setpriority(os.PRIO_PROCESS, 0, max(own, min((own if than is None else than) + by, MAXIMUM_NICENESS)))
+        os.setpriority(os.PRIO_PROCESS, 0, max(own, min(base + by, MAXIMUM_NICENESS)))
     except OSError as error:
         logger.warning("the slow track is no nicer than the fast one: %s", error)
 
