@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from lowlat_seg_ros.evaluation.evaluated_clip import EvaluatedClip
 from lowlat_seg_ros.evaluation.evaluation import Evaluation
 from lowlat_seg_ros.evaluation.latency import (
@@ -107,16 +110,34 @@ def add_latency(
 def _single_frame_candidates(
     tracks: Tracks, compared: ComparedNetworks, threads: int
 ) -> Sequence[SingleFrameCandidate]:
-    """The full network of each, and of ours Sl with a classifier of its own, in every place."""
+    """The full network of each, and of ours Sl with a classifier of its own, each once, in every place."""
     candidates = []
+    small_ones: list[SegmentationNetwork] = []
     for name, places in compared.items():
+        own = next((network for network in places.values() if isinstance(network, SegmentationNetwork)), None)
+        has_new_small = own is not None and not any(have_same_small(own, other) for other in small_ones)
+        small_ones += [own] if own is not None and has_new_small else []
         for place, network in places.items():
             fast = network if isinstance(network, SegmentationNetwork) else tracks.fast
             labellers = {name: full_network(Tracks(network, fast))}
-            if fast is network:
+            if has_new_small:
                 labellers[f"{name}'s Sl"] = single_frame_network(fast)
             candidates += [
-                SingleFrameCandidate(f"{way} in {' '.join(place)}", label, fast.config.input_size, threads)
+                SingleFrameCandidate(f"{way} in {' '.join(place)}", label, fast.config.input_size, threads, way)
                 for way, label in labellers.items()
             ]
     return candidates
+
+
+def have_same_small(first: SegmentationNetwork, second: SegmentationNetwork) -> bool:
+    """Whether two networks' Sl, with its classifier, is one on pictures of one size."""
+    if first.config.input_size != second.config.input_size:
+        return False
+    small = [
+        {**nn.ModuleList(network.tracks.low_parts()).state_dict(), **network.fast_classifier.state_dict()}
+        for network in (first, second)
+    ]
+    has_small = bool(first.tracks.low_parts())
+    return (
+        has_small and small[0].keys() == small[1].keys() and all(map(torch.equal, *(each.values() for each in small)))
+    )

@@ -29,6 +29,7 @@ from lowlat_seg_ros.stream.slow_track import ThreadedSlowTrack
 from lowlat_seg_ros.stream.time_share import DEFAULT_SHARE
 
 TWO_TRACKS: Final = "two tracks"
+HOPELESS: Final = 1.5  # times as long as the same network elsewhere: it is not timed after the first round
 LOAD_AT_START: Final = os.getloadavg()[0]  # before this process has scored anything, which would be in it
 WARM_UP_CALLS: Final = 3
 
@@ -81,6 +82,7 @@ class Candidate(Protocol):
     """A way to label the clip that can be timed."""
 
     name: str
+    network: str  # of several candidates that are one network in several runtimes
     threads: int  # of PyTorch, in the calling thread
     threads_in_words: str  # all that it has
 
@@ -98,10 +100,15 @@ class SingleFrameCandidate:
     """A network that looks at one frame at a time."""
 
     def __init__(
-        self, name: str, label: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], input_size: Size, threads: int
+        self,
+        name: str,
+        label: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+        input_size: Size,
+        threads: int,
+        network: str = "",
     ) -> None:
         """``label``: a picture's class ids; ``input_size`` (width, height) is that of those which warm it up."""
-        self.name = name
+        self.name, self.network = name, network or name
         self.threads = threads
         self.threads_in_words = str(threads)
         self._input_size = input_size
@@ -140,7 +147,7 @@ class TwoTracksCandidate:
         slow_track_share: float = DEFAULT_SHARE,
     ) -> None:
         """``rate_hz``: of the frames' stamps. What waits for Sh has all threads for itself."""
-        self.name = name
+        self.name = self.network = name
         self.threads = threads.fast if low_latency else threads.fast + threads.slow
         self.threads_in_words = f"{threads.fast} + {threads.slow}" if low_latency else str(self.threads)
         self._tracks = tracks
@@ -184,11 +191,11 @@ class TwoTracksCandidate:
 
 
 @dataclass
-class _Timed:
-    """What one candidate has done in all rounds."""
+class Timed:
+    """What one candidate has done so far."""
 
     matrix: ConfusionMatrix
-    milliseconds: list[float] = field(default_factory=list)
+    rounds: list[list[float]] = field(default_factory=list)  # milliseconds of each one's frames
 
 
 def measure_latency(
@@ -201,29 +208,42 @@ def measure_latency(
 
     So whatever else the machine does falls on all alike, and each one finds the caches as its neighbours left them and
     the pauses between frames that a camera leaves. A candidate that is slower than the camera goes on at once; its
-    latency is its own, without waiting.
+    latency is its own, without waiting. A network that is much quicker in another runtime is not timed after the first
+    round.
     """
-    timed = [_Timed(new_matrix()) for _ in candidates]
+    timed = [Timed(new_matrix()) for _ in candidates]
+    left = list(zip(candidates, timed, strict=True))
     callers_threads = torch.get_num_threads()
     try:
         for _ in tqdm(range(settings.rounds), desc="latency", leave=False, disable=None):
-            for candidate, record in zip(candidates, timed, strict=True):
+            for candidate, record in left:
                 torch.set_num_threads(candidate.threads)
                 _run(candidate, frames, settings.rate_hz, record)
+            left = without_hopeless(left)
     finally:
         torch.set_num_threads(callers_threads)
-    rows = tuple(_row(candidate, record, settings.rounds) for candidate, record in zip(candidates, timed, strict=True))
+    rows = tuple(_row(candidate, record) for candidate, record in zip(candidates, timed, strict=True))
     machine = f"{cpu_model()} ({instruction_sets()}), {usable_cores()} cores, torch {torch.__version__}"
     return LatencyReport(rows, machine, LOAD_AT_START, settings.rate_hz, settings.rounds)
 
 
-def _run(candidate: Candidate, frames: Sequence[EvaluatedFrame], rate_hz: float, record: _Timed) -> None:
+def without_hopeless(timed: Sequence[tuple[Candidate, Timed]]) -> list[tuple[Candidate, Timed]]:
+    """Those that took no more than ``HOPELESS`` times as long in the last round as their network at its quickest."""
+    medians = [float(np.median(record.rounds[-1])) for _, record in timed]
+    quickest: dict[str, float] = {}
+    for (candidate, _), median in zip(timed, medians, strict=True):
+        quickest[candidate.network] = min(median, quickest.get(candidate.network, median))
+    return [each for each, median in zip(timed, medians, strict=True) if median <= HOPELESS * quickest[each[0].network]]
+
+
+def _run(candidate: Candidate, frames: Sequence[EvaluatedFrame], rate_hz: float, record: Timed) -> None:
+    record.rounds.append([])
     with candidate.start() as label:
         for arrival, frame in _paced(frames, rate_hz):
             labels = label(frame)
             milliseconds = (time.perf_counter() - arrival) * 1000
             record.matrix.add(labels, frame.truth)
-            record.milliseconds.append(milliseconds)
+            record.rounds[-1].append(milliseconds)
 
 
 def _paced(frames: Sequence[EvaluatedFrame], rate_hz: float) -> Iterator[tuple[float, EvaluatedFrame]]:
@@ -234,16 +254,16 @@ def _paced(frames: Sequence[EvaluatedFrame], rate_hz: float) -> Iterator[tuple[f
         yield time.perf_counter(), frame
 
 
-def _row(candidate: Candidate, record: _Timed, rounds: int) -> LatencyRow:
-    median, p99, longest = np.percentile(record.milliseconds, (50, 99, 100)).tolist()
+def _row(candidate: Candidate, record: Timed) -> LatencyRow:
+    by_round = np.asarray(record.rounds)
+    median, p99, longest = np.percentile(by_round, (50, 99, 100)).tolist()
     slow = candidate.slow_track_ms()
-    by_round = np.reshape(record.milliseconds, (rounds, -1))
     return LatencyRow(
         name=candidate.name,
         threads=candidate.threads_in_words,
         mean_iou=record.matrix.mean_iou(),
-        frames=len(record.milliseconds),
-        mean_ms=float(np.mean(record.milliseconds)),
+        frames=by_round.size,
+        mean_ms=float(by_round.mean()),
         median_ms=median,
         p99_ms=p99,
         max_ms=longest,

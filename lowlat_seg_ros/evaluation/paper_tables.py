@@ -188,7 +188,8 @@ class GatedFlowCandidate:
     """GRFP(5) to be timed; every run through the clip starts afresh."""
 
     def __init__(self, name: str, network: SegmentationNetwork, units: GatedUnits, threads: int) -> None:
-        self.name, self.threads, self.threads_in_words = name, threads, str(threads)
+        self.name = self.network = name
+        self.threads, self.threads_in_words = threads, str(threads)
         self._network, self._units = network, units
 
     @contextmanager
