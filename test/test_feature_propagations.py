@@ -46,7 +46,7 @@ def seen(network: SegmentationNetwork, index: int, flow: tuple[float, float] | N
     field = (
         None
         if flow is None
-        else Motion(np.full((height, width, 2), flow, np.float32), np.zeros((height, width), np.float32))
+        else Motion(torch.tensor(flow).expand(height, width, 2).contiguous(), torch.zeros(height, width))
     )
     motion = already_found(FoundMotion(np.zeros((height, width, 3), np.uint8), field))
     return SeenFrame(index, index, image, network.low_features(image), motion)
@@ -71,7 +71,7 @@ def test_the_feature_moves_by_whole_elements_where_the_flow_does() -> None:
 
 def test_between_two_places_the_flow_takes_a_share_of_both() -> None:
     picture = torch.arange(12.0).view(1, 1, 3, 4)
-    half = Motion(np.full((3, 4, 2), (0.5, 0), np.float32), np.zeros((3, 4), np.float32))
+    half = Motion(torch.tensor([0.5, 0.0]).expand(3, 4, 2).contiguous(), torch.zeros(3, 4))
     torch.testing.assert_close(along(half, picture)[..., :-1], picture[..., :-1] + 0.5)
 
 

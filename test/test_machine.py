@@ -15,6 +15,7 @@ from stream_setup import moving_frames, plain_frame, two_tracks, wait_until
 from test_slow_track_watched import watched
 
 from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
+from lowlat_seg_ros.fast.pictures import as_image
 from lowlat_seg_ros.runtime import cache, in_openvino, machine, threads
 from lowlat_seg_ros.runtime.choice import Place, refusal_here
 from lowlat_seg_ros.runtime.machine import usable_cores
@@ -83,7 +84,7 @@ def test_both_tracks_run_where_no_thread_may_be_changed(
         results = [tracks.engine.segment(frame, stamp) for stamp, frame in enumerate(moving_frames(4))]
         assert not any(result.unlabelled_reason or result.slow_track.restarts for result in results)
     beside = MotionBesideNetwork(MotionEstimator((64, 48)))
-    assert beside.begin(plain_frame(0), None).result().motion is None
+    assert beside.begin(as_image(plain_frame(0), torch.device("cpu")), None).result().motion is None
     beside.close()
     assert "the slow track is no nicer than the fast one: Operation not permitted" in caplog.text
 

@@ -52,7 +52,7 @@ def each_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("each_search")
 def test_the_flow_leads_back_to_where_things_were() -> None:
     motion = between(scene(), scene(right=8, down=-4))
-    inside = motion.flow[20:-20, 20:-20]  # half the size: 4 pixels to the left, 2 down
+    inside = motion.flow.numpy()[20:-20, 20:-20]  # half the size: 4 pixels to the left, 2 down
     assert np.abs(np.median(inside, axis=(0, 1)) - (-4, 2)).max() < 0.25
     assert np.percentile(np.abs(inside - (-4, 2)), 95) < 0.75
     assert motion.doubt[20:-20, 20:-20].mean() < 0.05
@@ -92,18 +92,22 @@ def test_a_small_thing_that_has_moved_far_is_found_from_where_it_was_a_frame_ago
     assert abs(np.median(at_once.flow[of_thing][..., 0]) - -24) > 10
 
 
-def test_a_part_of_a_pixel_is_found_as_well_as_by_opencv() -> None:
-    """Of a turned and enlarged picture, where each place has another motion that is known."""
+def turned_scene() -> tuple[Frame, Frame, NDArray[np.float32]]:
+    """A picture, the same turned and enlarged, and its flow: each place has another motion that is known."""
     coarse = np.random.default_rng(0).integers(0, 256, (30, 40), dtype=np.uint8)
     key = np.asarray(cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC), np.uint8)
     back = cv2.getRotationMatrix2D((80, 60), 2.0, 1.03)  # from a place to where it was
     turned = cv2.warpAffine(key, back, (160, 120), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    current = np.asarray(turned, np.uint8)
     rows, columns = np.mgrid[:120, :160].astype(np.float32)
     places = np.stack([columns, rows], axis=-1)
     expected = np.append(places, np.ones((120, 160, 1)), axis=-1) @ back.T - places
+    return key, np.asarray(turned, np.uint8), expected.astype(np.float32)
+
+
+def test_a_part_of_a_pixel_is_found_as_well_as_by_opencv() -> None:
+    key, current, expected = turned_scene()
     ours, theirs = (
-        np.linalg.norm(find(current, key, np.zeros_like(places)) - expected, axis=-1)[16:-16, 16:-16].mean()
+        np.linalg.norm(find(current, key, np.zeros_like(expected)) - expected, axis=-1)[16:-16, 16:-16].mean()
         for find in (cpp.find_flow, flow_by_opencv)
     )
     assert ours < 0.2 and ours < theirs + 0.02
@@ -156,7 +160,7 @@ def test_only_a_model_that_says_so_carries_logits() -> None:
 
 def test_what_the_propagation_doubts_is_not_carried() -> None:
     key, current = torch.randn(2, 1, 3, 4, 6).unbind()
-    still = Motion(np.zeros((4, 6, 2), np.float32), np.full((4, 6), 0.25, np.float32))
+    still = Motion(torch.zeros(4, 6, 2), torch.full((4, 6), 0.25))
     doubt = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
     result = carry(key, current, still, doubt)
     torch.testing.assert_close(result[..., 0], 0.75 * key[..., 0] + 0.25 * current[..., 0])

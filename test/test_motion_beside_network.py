@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from test_motion import SIZE, Frame, scene
 
 from lowlat_seg_ros.fast.motion import Motion, MotionBesideNetwork, MotionEstimator, keep_off_this_core
+from lowlat_seg_ros.fast.pictures import as_image
+
+CPU = torch.device("cpu")
 
 
 class NotedSearches:
@@ -43,7 +47,7 @@ class NotedSearches:
 
     def motion(self, frame: Frame, key: Frame) -> Motion:
         """Found in the thread."""
-        search = self.beside.begin(frame, key)
+        search = self.beside.begin(as_image(frame, CPU), key)
         assert search._is_done.wait(10)
         motion = search.result().motion
         assert motion is not None
@@ -63,7 +67,7 @@ def picture(frame: Frame) -> Frame:
 
 
 def test_a_frame_before_the_first_key_frame_has_a_picture_and_no_motion(searches: NotedSearches) -> None:
-    found = searches.beside.begin(scene(), None).result()
+    found = searches.beside.begin(as_image(scene(), CPU), None).result()
     assert found.motion is None and searches.threads == []
     assert np.array_equal(found.picture, picture(scene()))
 
@@ -91,7 +95,7 @@ def test_a_thread_that_gets_no_core_is_not_waited_for(searches: NotedSearches) -
     searches.may_go_on.clear()
     for frame in frames[1:]:
         motion = by_hand.between(key, picture(frame), motion)
-        found = searches.beside.begin(frame, key).result().motion
+        found = searches.beside.begin(as_image(frame, CPU), key).result().motion
         assert found is not None and np.array_equal(found.flow, motion.flow)
     assert searches.threads.count(searches.caller) == 3
     searches.may_go_on.set()
@@ -103,11 +107,12 @@ def test_a_thread_that_gets_no_core_is_not_waited_for(searches: NotedSearches) -
 def test_the_picture_that_a_key_frame_was_given_first_stays_its_own(searches: NotedSearches) -> None:
     """The thread, held up, ends after the caller has done its work; later frames' motions begin with the last one's."""
     searches.may_go_on.clear()
-    becomes_key = searches.beside.begin(scene(), picture(scene(seed=2)))
+    becomes_key = searches.beside.begin(as_image(scene(), CPU), picture(scene(seed=2)))
     while not searches.threads:
         threading.Event().wait(0.001)
     key = becomes_key.result().picture
     searches.may_go_on.set()
+    assert isinstance(key, np.ndarray)
     searches.motion(scene(right=1), key)  # the same thread: it is done with the first search
     assert becomes_key.result().picture is key
 
@@ -121,10 +126,10 @@ def test_what_goes_wrong_comes_out_where_the_motion_is_wanted(
     key = picture(scene())
     with monkeypatch.context() as patch:
         patch.setattr(MotionEstimator, "between", fail)
-        failed = searches.beside.begin(scene(), key)
+        failed = searches.beside.begin(as_image(scene(), CPU), key)
         with pytest.raises(MemoryError, match="no room for a flow"):
             failed.result()
-    assert searches.beside.begin(scene(), key).result().motion is not None
+    assert searches.beside.begin(as_image(scene(), CPU), key).result().motion is not None
 
 
 def test_the_thread_ends_with_its_camera_even_in_the_middle_of_a_search() -> None:
@@ -141,7 +146,7 @@ def test_the_thread_ends_with_its_camera_even_in_the_middle_of_a_search() -> Non
     before = set(threading.enumerate())
     beside = MotionBesideNetwork(Held(SIZE))
     (thread,) = set(threading.enumerate()) - before
-    search = beside.begin(scene(), picture(scene()))
+    search = beside.begin(as_image(scene(), CPU), picture(scene()))
     assert begun.wait(10)
     search.result()
     del beside, search

@@ -30,7 +30,7 @@ from lowlat_seg_ros.stream.scheduled_slow_track import InlineSlowTrack
 PACKAGE = Path(lowlat_seg_ros.__file__).parent
 # Every frame looks after the slow track's thread (contract 5), in stream/slow_track.py. What carries any network's
 # labels is two files more than what carries ours (just in time and its classifier), and asks for their ids.
-MOST_FILES = 19
+MOST_FILES = 20
 
 
 class LightOrDark(PlainSlowNetwork):

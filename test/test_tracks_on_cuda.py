@@ -11,6 +11,7 @@ import pytest
 import torch
 from stream_setup import INPUT_SIZE, STEP, key_of, moving_frames, stream_network, wait_until
 
+from lowlat_seg_ros.fast.motion_on_gpu import MotionOnGpu
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import PredictedDeviation
 from lowlat_seg_ros.stream.result import SegmentationResult
@@ -23,6 +24,9 @@ def segment_on(device: str) -> list[SegmentationResult]:
     policy = PredictedDeviation(1.0, maximum_interval=3)
     with ThreadedSlowTrack(network, device) as track:
         engine = StreamEngine(network, track, policy, device=device)
+        assert engine.motion is not None
+        engine.motion.close()
+        engine.motion = MotionOnGpu(INPUT_SIZE)  # on either device
         engine.warm_up(INPUT_SIZE)
         results = []
         for i, frame in enumerate(moving_frames(60)):

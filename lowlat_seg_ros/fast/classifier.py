@@ -20,6 +20,7 @@ from torch.nn import functional
 from lowlat_seg_ros.fast.frames import KeyFrame, LowFeatures
 from lowlat_seg_ros.fast.motion import fold, unfold
 from lowlat_seg_ros.kernels import cpp
+from lowlat_seg_ros.runtime.captured import captured
 
 HIDDEN: Final = 64  # units; src/classifier_steps.cpp is compiled for so many
 KEYS_REMEMBERED: Final = 6
@@ -40,14 +41,14 @@ NO_CHANCE: Final = -20.0  # the logit of a class that was never seen
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.999, 1e-8  # Adam's
 
 
-def describe_places(low: LowFeatures) -> Tensor:
+def describe_places(low: Tensor, guidance: Tensor) -> Tensor:
     """What the classifier looks at, (h * w, inputs): F_l, what matching sees, where it is, and F_l around it."""
-    height, width = low.low.shape[-2:]
-    rows, columns = (torch.linspace(-1, 1, size, device=low.low.device) for size in (height, width))
+    height, width = low.shape[-2:]
+    rows, columns = (torch.linspace(-1, 1, size, device=low.device) for size in (height, width))
     y, x = torch.meshgrid(rows, columns, indexing="ij")
-    place = torch.stack([x, y, y * y, x * y])[None].to(low.low.dtype)
-    around = functional.avg_pool2d(low.low, WINDOW, 1, WINDOW // 2)
-    seen = torch.cat([low.low, GUIDANCE_SCALE * low.kernel_guidance, place, around], dim=1)
+    place = torch.stack([x, y, y * y, x * y])[None].to(low.dtype)
+    around = functional.avg_pool2d(low, WINDOW, 1, WINDOW // 2)
+    seen = torch.cat([low, GUIDANCE_SCALE * guidance, place, around], dim=1)
     return seen[0].flatten(1).t()
 
 
@@ -85,13 +86,21 @@ class Classifier:
 
     def __call__(self, low: LowFeatures) -> Tensor:
         """Log-probabilities (1, classes, h, w), or of twice that size, channels last in memory."""
-        height, width = low.low.shape[-2:]
-        hidden = torch.addmm(self.first_bias, describe_places(low), self.first).relu_()
-        # Places innermost: along a dimension as short as the classes torch's softmax takes ten times as long.
-        scores = torch.addmm(self.second_bias[:, None], self.second.t(), hidden.t())
-        told = torch.log_softmax(scores.unflatten(0, (self.parts, -1)), dim=1)
-        told = unfold(told.view(1, -1, height, width), round(self.parts**0.5))
-        return told.contiguous(memory_format=torch.channels_last)
+        layers = self.first, self.first_bias, self.second, self.second_bias
+        return _told(low.low, low.kernel_guidance, *layers, parts=self.parts)
+
+
+@captured
+def _told(
+    low: Tensor, guidance: Tensor, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor, *, parts: int
+) -> Tensor:
+    height, width = low.shape[-2:]
+    hidden = torch.addmm(first_bias, describe_places(low, guidance), first).relu_()
+    # Places innermost: along a dimension as short as the classes torch's softmax takes ten times as long.
+    scores = torch.addmm(second_bias[:, None], second.t(), hidden.t())
+    told = torch.log_softmax(scores.unflatten(0, (parts, -1)), dim=1)
+    told = unfold(told.view(1, -1, height, width), round(parts**0.5))
+    return told.contiguous(memory_format=torch.channels_last)
 
 
 class Lesson(NamedTuple):
@@ -132,7 +141,7 @@ class Learner:
             may_go_on: asked between two steps of some milliseconds; after the first false it ends with what it has.
         """
         low, ids = key.frame.low, key.answer.class_ids()
-        inputs = describe_places(low).float().cpu()
+        inputs = describe_places(low.low, low.kernel_guidance).float().cpu()
         if not bool(torch.isfinite(inputs).all()):
             raise FloatingPointError("the key frame's F_l holds values that are nan or infinite")
         if not self._steps:

@@ -67,7 +67,7 @@ class Evidence:
             doubt = enlarge(self.answer.doubt.float(), self.grid)[0, 0].cpu()
         motion = None if self.seen.motion is None else self.seen.motion.result().motion
         if motion is not None:
-            of_flow = cv2.resize(motion.doubt, self.grid[::-1], interpolation=cv2.INTER_AREA)
+            of_flow = cv2.resize(motion.doubt.cpu().numpy(), self.grid[::-1], interpolation=cv2.INTER_AREA)
             doubt = torch.maximum(doubt, torch.from_numpy(np.asarray(of_flow, np.float32)))
         inherited = self._inherited()
         return doubt if inherited is None else torch.maximum(doubt, inherited)

@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.fast.pictures import Size
 from lowlat_seg_ros.kernels import cpp
+from lowlat_seg_ros.runtime.captured import captured
 
 PICTURE_SCALE = 0.5  # of the network's input
 SMALLEST_PICTURE = 16  # pixels a side, below which DIS has no two scales
@@ -37,11 +38,21 @@ UNEXPLAINED = 0.65  # mean doubt of a propagation beyond which the key frame is 
 NO_MAP = np.empty(0, np.float32)  # for OpenCV's remap, which takes the places in one map or in two
 
 
+Picture = NDArray[np.uint8] | Tensor
+"""What motion is looked for in: (h, w, 3) uint8 on the CPU, (1, 3, h, w) float32 on a GPU."""
+
+
 class Motion(NamedTuple):
     """From each place of the current picture to where it was in the key frame's."""
 
-    flow: NDArray[np.float32]  # (h, w, 2), x and y in pixels of the picture
-    doubt: NDArray[np.float32]  # (h, w): 0 where the key frame shows there what the current one shows here, towards 1
+    flow: Tensor  # (h, w, 2) float32, x and y in pixels of the picture
+    doubt: Tensor  # (h, w) float32: 0 where the key frame shows there what the current one shows here, towards 1
+
+
+def picture_size(input_size: Size) -> Size:
+    """(width, height) of the pictures that motion is looked for in, for a network's input of such a size."""
+    width, height = (max(SMALLEST_PICTURE, round(PICTURE_SCALE * pixels)) for pixels in input_size)
+    return width, height
 
 
 class MotionEstimator:
@@ -54,7 +65,7 @@ class MotionEstimator:
     def __init__(self, input_size: Size) -> None:
         """``input_size``: (width, height) in pixels of the network's input."""
         self.usual_seconds = 0.0  # of a core, that the last search took
-        self._size = tuple(max(SMALLEST_PICTURE, round(PICTURE_SCALE * pixels)) for pixels in input_size)
+        self._size = picture_size(input_size)
         columns, rows = np.meshgrid(*(np.arange(pixels, dtype=np.float32) for pixels in self._size))
         self._places = np.stack([columns, rows], axis=-1)
         difference = np.arange(256, dtype=np.float32)
@@ -82,10 +93,11 @@ class MotionEstimator:
                 far is found by many small steps where one large one would miss it.
         """
         key_grey, grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (key, current))
-        first_flow = np.zeros_like(self._places) if start is None else start.flow
+        first_flow = np.zeros_like(self._places) if start is None else start.flow.numpy()
         find = cpp.find_flow if cpp.can_run() else flow_by_opencv
         flow = find(np.asarray(grey, np.uint8), np.asarray(key_grey, np.uint8), first_flow)
-        return Motion(flow, self._doubt(key, current, self._places + flow))
+        doubt = self._doubt(key, current, self._places + flow)
+        return Motion(torch.from_numpy(flow), torch.from_numpy(doubt))
 
     def _doubt(
         self, key: NDArray[np.uint8], current: NDArray[np.uint8], sources: NDArray[np.float32]
@@ -111,7 +123,7 @@ def flow_by_opencv(
 class FoundMotion(NamedTuple):
     """What is made of a frame beside the network."""
 
-    picture: NDArray[np.uint8]  # what later frames' motion is found from, if this one becomes a key frame
+    picture: Picture  # what later frames' motion is found from, if this one becomes a key frame
     motion: Motion | None  # since the key frame; None without one
 
 
@@ -185,8 +197,10 @@ class MotionBesideNetwork:
         blank = estimator.picture(np.zeros((1, 1, 3), np.uint8))
         estimator.between(blank, blank)  # OpenCV's first search takes longer
 
-    def begin(self, frame: NDArray[np.uint8], key: NDArray[np.uint8] | None) -> MotionSearch:
-        """Start to look for the motion of a frame, (H, W, 3) uint8 RGB, since the key frame of that picture."""
+    def begin(self, image: Tensor, key: Picture | None) -> MotionSearch:
+        """Start to look for the motion of a frame, (1, 3, H, W) uint8 RGB, since the key frame of that picture."""
+        assert key is None or isinstance(key, np.ndarray), "expected the picture of a key frame that was seen here"
+        frame = image[0].permute(1, 2, 0).numpy()
         # Linux may wake a thread on the core of the one that wakes it, another being idle: the network would wait.
         keep_off_this_core(self._thread_id)
         search = MotionSearch(self._estimator, frame, key, self._start_for(key))
@@ -245,7 +259,7 @@ def carry(
         alone: (1, classes, h', w'), what takes the current frame's place by that doubt.
     """
     height, width = key_logits.shape[-2:]
-    flow, doubts = (torch.from_numpy(array).to(logits.device) for array in motion_on_grid(motion, (width, height)))
+    flow, doubts = (each.to(logits.device) for each in motion_on_grid(motion, (width, height)))
     return carried_logits(key_logits, logits, flow, doubts, doubt, alone)
 
 
@@ -267,9 +281,17 @@ def motion_on_grid(motion: Motion, grid: Size) -> Motion:
     height, width = motion.doubt.shape
     if grid == (width, height):
         return motion
-    flow, doubt = (np.asarray(cv2.resize(array, grid, interpolation=cv2.INTER_AREA), np.float32) for array in motion)
-    scale = np.asarray([grid[0] / width, grid[1] / height], np.float32)
-    return Motion(scale * flow, doubt)
+    flow, doubt = (_averaged(each, grid) for each in motion)
+    return Motion(torch.stack([flow[..., 0] * (grid[0] / width), flow[..., 1] * (grid[1] / height)], dim=-1), doubt)
+
+
+def _averaged(picture: Tensor, grid: Size) -> Tensor:
+    """(h, w) or (h, w, C) on another grid of (width, height): each place the mean of what it covers."""
+    if picture.device.type == "cpu":
+        return torch.from_numpy(np.asarray(cv2.resize(picture.numpy(), grid, interpolation=cv2.INTER_AREA), np.float32))
+    planes = picture.unsqueeze(-1) if picture.dim() == 2 else picture
+    found = functional.adaptive_avg_pool2d(planes.permute(2, 0, 1)[None], grid[::-1])[0].permute(1, 2, 0)
+    return found[..., 0] if picture.dim() == 2 else found
 
 
 def carried_logits(
@@ -317,6 +339,7 @@ def carried_logits(
     return carry(key_logits, logits, flow, doubt, coarse_doubt, alone)
 
 
+@captured
 def carry_in_torch(
     key_logits: Tensor,
     logits: Tensor,
@@ -333,18 +356,29 @@ def carry_in_torch(
         doubt = torch.maximum(doubt, enlarged[0, 0])
         if alone is not None:
             logits = torch.lerp(logits, enlarge(alone, (height, width)), enlarged.to(logits.dtype))
-    ends = torch.tensor([width - 1, height - 1], device=flow.device)
-    rows, columns = (torch.arange(size, device=flow.device) for size in (height, width))
-    source = flow + torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-    is_inside = ((source >= 0) & (source <= ends)).all(dim=-1)
-    # grid_sample's positions run from -1 to 1 over the picture; its corners are the first and the last place.
-    positions = 2 * torch.where(is_inside[..., None], source, 0) / ends.clamp(min=1) - 1
+    source = sources(flow)
+    x, y = source.unbind(-1)
+    is_inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    positions = positions_of(torch.where(is_inside[..., None], source, 0))
     exact = torch.promote_types(key_logits.dtype, torch.float32)  # a position in half precision is places off
     carried = functional.grid_sample(
         key_logits.to(exact), positions[None].to(exact), mode="bicubic", padding_mode="border", align_corners=True
     ).to(logits.dtype)
     share = torch.where(is_inside, 1 - doubt, 0).to(logits.dtype)
     return (1 - share) * logits + share * carried
+
+
+def sources(flow: Tensor) -> Tensor:
+    """Where each place of a picture comes from, (h, w, 2), x and y in places."""
+    rows, columns = (torch.arange(size, device=flow.device) for size in flow.shape[:2])
+    return flow + torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+
+
+def positions_of(source: Tensor) -> Tensor:
+    """Places (h, w, 2) as ``grid_sample`` wants them: from -1 to 1, which are the outermost ones."""
+    height, width = source.shape[:2]
+    x, y = source.unbind(-1)
+    return torch.stack([2 * x / max(1, width - 1) - 1, 2 * y / max(1, height - 1) - 1], dim=-1)
 
 
 def enlarge(picture: Tensor, grid: tuple[int, ...]) -> Tensor:

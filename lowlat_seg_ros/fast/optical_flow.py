@@ -5,14 +5,14 @@ The flow is that of ``fast.motion``, where the source has a network of its own, 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lowlat_seg_ros.fast.adaptive import feature_of
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
-from lowlat_seg_ros.fast.motion import Motion, motion_on_grid
+from lowlat_seg_ros.fast.motion import Motion, motion_on_grid, positions_of, sources
 from lowlat_seg_ros.fast.propagation import FeaturePropagation
+from lowlat_seg_ros.runtime.captured import captured
 
 
 class OpticalFlowPropagation(FeaturePropagation):
@@ -32,10 +32,10 @@ class OpticalFlowPropagation(FeaturePropagation):
 def along(motion: Motion, picture: Tensor) -> Tensor:
     """Anything that lies on the key frame's picture, (1, C, h, w), bilinearly; beyond its border the border goes on."""
     height, width = picture.shape[-2:]
-    flow = torch.from_numpy(motion_on_grid(motion, (width, height)).flow).to(picture.device)
-    columns, rows = (torch.arange(size, device=picture.device) for size in (width, height))
-    source = flow + torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-    ends = torch.tensor([width - 1, height - 1], device=picture.device).clamp(min=1)
-    # grid_sample's positions run from -1 to 1 over the picture; its corners are the first and the last place.
-    positions = (2 * source / ends - 1)[None].to(picture.dtype)
+    return _moved(picture, motion_on_grid(motion, (width, height)).flow.to(picture.device))
+
+
+@captured
+def _moved(picture: Tensor, flow: Tensor) -> Tensor:
+    positions = positions_of(sources(flow))[None].to(picture.dtype)
     return functional.grid_sample(picture, positions, padding_mode="border", align_corners=True)

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from lowlat_seg_ros.data.classes import UNLABELLED
 from lowlat_seg_ros.kernels import cpp
+from lowlat_seg_ros.runtime.captured import captured
+from lowlat_seg_ros.runtime.track_stream import to_device, to_host
 
 Size = tuple[int, int]  # (width, height) in pixels, as OpenCV and the model's config order them
 NOT_FINITE = "the logits hold values that are nan or infinite"
@@ -53,7 +55,7 @@ class Preprocessor:
 
 def as_image(frame: NDArray[np.uint8], device: torch.device) -> Tensor:
     """(H, W, 3) to (1, 3, H, W), uint8 RGB, channels last in memory; on the CPU mostly the frame's own."""
-    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).unsqueeze(0).to(device)
+    return to_device(frame, device).permute(2, 0, 1).unsqueeze(0)
 
 
 def label_image(logits: Tensor, input_size: Size, size: Size, ids: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
@@ -94,12 +96,19 @@ def label_in_torch(logits: Tensor, input_size: Size) -> NDArray[np.uint8]:
     Raises:
         FloatingPointError: a logit is nan or infinite.
     """
-    if not bool(torch.isfinite(logits).all()):
+    labels, are_finite = (to_host(found) for found in _labels(logits, size=input_size))
+    if not are_finite:
         raise FloatingPointError(NOT_FINITE)
-    width, height = input_size
+    return labels
+
+
+@captured
+def _labels(logits: Tensor, *, size: Size) -> tuple[Tensor, Tensor]:
+    """(height, width) uint8 of ``size``, and whether all logits are finite."""
+    width, height = size
     upsampled = functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
     # max, not argmax: the same indices, the first of equals, at a quarter of the cost (docs/latency.md).
-    return upsampled.max(dim=1).indices[0].to(torch.uint8).cpu().numpy()
+    return upsampled.max(dim=1).indices[0].to(torch.uint8), torch.isfinite(logits).all()
 
 
 def unlabelled_image(size: Size) -> NDArray[np.uint8]:

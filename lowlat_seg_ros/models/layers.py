@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lowlat_seg_ros.fast.adaptive import pointwise
 from lowlat_seg_ros.kernels import cpp
+from lowlat_seg_ros.runtime.captured import captured
 
 Grid = tuple[int, int]  # (height, width) of the features
 
@@ -43,11 +44,16 @@ class Normalising(nn.Module):
             return scaled(image, scale)
         if scale == 0.5 and self._can_halve_in_cpp(image):
             return cpp.halved_image(image, self.mean, self.std)
-        return scaled((image.to(self.mean.dtype) - self.mean) / self.std, scale)
+        return _normalised(image, self.mean, self.std, scale=scale)
 
     def _can_halve_in_cpp(self, image: Tensor) -> bool:
         are_even = image.shape[-2] % 2 == image.shape[-1] % 2 == 0
         return are_even and image.device.type == "cpu" and cpp.can_run(self.mean)
+
+
+@captured
+def _normalised(image: Tensor, mean: Tensor, std: Tensor, *, scale: float) -> Tensor:
+    return scaled((image.to(mean.dtype) - mean) / std, scale)
 
 
 def scaled(image: Tensor, scale: float) -> Tensor:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from lowlat_seg_ros.errors import Error, in_one_line
 from lowlat_seg_ros.models.calibration import CALIBRATION_FILE
@@ -23,6 +24,7 @@ from lowlat_seg_ros.models.steps import (
     StepLayers,
     Tensors,
 )
+from lowlat_seg_ros.runtime.captured import captured
 from lowlat_seg_ros.runtime.choice import (
     AS_LOADED,
     RUNTIMES,
@@ -90,8 +92,6 @@ class Placer:
     def _runner(self, track: Track, wish: Wish | None) -> tuple[Runner | None, Choice | None]:
         if wish is None:
             return None, None
-        if wish.is_open and self._device.type != "cpu":
-            return None, Choice(wish.track, AS_LOADED)  # nothing else has been measured on a GPU
         failed: dict[Place, str] = {}
         while True:
             choice = choose(wish, lambda place: failed.get(place) or self.refuse(place))
@@ -102,11 +102,11 @@ class Placer:
 
     def runner_in(self, track: Track, place: Place) -> Runner | None:
         """Opened for the size that is to come, so that what cannot run there says so now; raises Error."""
-        if place == AS_LOADED:
+        if place == AS_LOADED and self._device.type == "cpu":
             return None
         network = with_runners(self._network, Runners())
         if place.runtime == TORCH:
-            return _torch_runner(network, place.precision)
+            return torch_runner(network, place.precision)
         runtime = RUNTIMES[place.runtime]
         runner = LayersInRuntime[Step](_layers(network, place.precision), runtime, place.precision, self._device)
         try:
@@ -140,16 +140,23 @@ def _layers(network: SegmentationNetwork, precision: str) -> Callable[[Step, Gri
     return layers_of
 
 
-def _torch_runner(network: SegmentationNetwork, precision: str) -> Runner:
+def torch_runner(network: SegmentationNetwork, precision: str) -> Runner:
+    """Steps in torch in a precision, as they are on a CPU and replayed on a GPU."""
     made: dict[tuple[Step, Grid], torch.nn.Module] = {}
 
     def run(step: Step, grid: Grid, inputs: Tensors) -> Tensors:
         if (step, grid) not in made:
             made[step, grid] = in_precision(StepLayers(network, step, grid), precision)
-        found = made[step, grid](*(picture.permute(0, 2, 3, 1) for picture in inputs))
+        found = _computed(*(picture.permute(0, 2, 3, 1) for picture in inputs), layers=made[step, grid])
         return tuple(picture.permute(0, 3, 1, 2) for picture in found)
 
     return run
+
+
+@captured
+def _computed(*pictures: Tensor, layers: torch.nn.Module) -> Tensors:
+    found: Tensors = layers(*pictures)
+    return found
 
 
 def with_runners(network: SegmentationNetwork, runners: Runners) -> SegmentationNetwork:

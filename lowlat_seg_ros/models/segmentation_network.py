@@ -40,6 +40,7 @@ from lowlat_seg_ros.models.steps import (
 )
 from lowlat_seg_ros.models.tracks import Tracks
 from lowlat_seg_ros.models.two_networks import TwoNetworks
+from lowlat_seg_ros.runtime.captured import captured
 from lowlat_seg_ros.slow.network import FeatureHead
 
 if TYPE_CHECKING:
@@ -138,14 +139,15 @@ class SegmentationNetwork(nn.Module):
 
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         """devS(k, t), (B,): the fraction of pixels expected to carry another label than in the key frame."""
-        return self.deviation_predictor(key.deviation_guidance, current.deviation_guidance)
+        guidances = key.deviation_guidance, current.deviation_guidance
+        return _predicted_deviation(*guidances, predictor=self.deviation_predictor)
 
     def transport(self, key_high: Tensor, key: LowFeatures, current: LowFeatures) -> Tensor:
         """The key frame's F_h moved to the current frame by equation 1, (B, C_h, h, w)."""
         return self._moved([key_high], key, current)[0]
 
-    def _moved(self, features: Sequence[Tensor], key: LowFeatures, current: LowFeatures) -> list[Tensor]:
-        return self.kernel_predictor.transport(features, key.kernel_guidance, current.kernel_guidance)
+    def _moved(self, features: Sequence[Tensor], key: LowFeatures, current: LowFeatures) -> Tensors:
+        return _moved(key.kernel_guidance, current.kernel_guidance, *features, predictor=self.kernel_predictor)
 
     def fuse(self, propagated: Tensor, current: LowFeatures, moved_guidance: Tensor) -> Propagated:
         """A moved F_h completed by what AdaptNet sees in the current frame.
@@ -174,7 +176,7 @@ class SegmentationNetwork(nn.Module):
         """Anything on the grid moved as F_h is, and the doubt of what came of it, (B, 1, h, w)."""
         guidances = key.kernel_guidance, current.kernel_guidance
         if isinstance(self.fusion, GatedFusion) and isinstance(self.kernel_predictor, CorrelationKernels):
-            return self.kernel_predictor.transport_and_compare(picture, *guidances, self.fusion)
+            return _moved_and_compared(picture, *guidances, predictor=self.kernel_predictor, fusion=self.fusion)
         moved, guidance = self._moved([picture, key.kernel_guidance], key, current)
         if isinstance(self.fusion, GatedFusion):
             return moved, self._gate(guidance, current)
@@ -198,6 +200,24 @@ class SegmentationNetwork(nn.Module):
         """A step in its track's runtime, else here."""
         runner = self.runners.fast if step.track == "fast" else self.runners.slow
         return step.compute(self, grid, *inputs) if runner is None else runner(step, grid, inputs)
+
+
+@captured
+def _predicted_deviation(key: Tensor, current: Tensor, *, predictor: nn.Module) -> Tensor:
+    found: Tensor = predictor(key, current)
+    return found
+
+
+@captured
+def _moved(key: Tensor, current: Tensor, *features: Tensor, predictor: KernelPredictor | CorrelationKernels) -> Tensors:
+    return tuple(predictor.transport(features, key, current))
+
+
+@captured
+def _moved_and_compared(
+    picture: Tensor, key: Tensor, current: Tensor, *, predictor: CorrelationKernels, fusion: GatedFusion
+) -> tuple[Tensor, Tensor]:
+    return predictor.transport_and_compare(picture, key, current, fusion)
 
 
 def relative_difference(first: Tensor, second: Tensor) -> Tensor:

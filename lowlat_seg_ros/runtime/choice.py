@@ -33,6 +33,8 @@ class Place(NamedTuple):
 
 AS_LOADED: Final = Place(TORCH, "fp32")
 """Where every network of torch's is loaded."""
+ON_GPU: Final = Place(TORCH, "fp16")
+"""Where our own networks run on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ Refuse = Callable[[Place], str]
 def preferred(track: Track) -> list[Place]:
     """Every place, the best first, as ``docs/runtimes.md`` lists them; after torch's those that are to be asked for."""
     low = ["int8", "bf16"] if track == "slow" else ["bf16", "int8"]
-    best = [*(Place("openvino", precision) for precision in (*low, "fp32")), AS_LOADED]
+    on_cpu = [Place("openvino", precision) for precision in (*low, "fp32")]
+    best = [*on_cpu, ON_GPU, AS_LOADED]
     return [*best, *(place for place in _all_places() if place not in best)]
 
 

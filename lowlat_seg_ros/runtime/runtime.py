@@ -52,9 +52,9 @@ class Runtime(Protocol):
         ...
 
 
-def make_room(kept: dict[Any, Any]) -> None:
-    """For one more: the oldest goes where there are ``SIZES_KEPT``. A folder of photographs has hundreds of sizes."""
-    if len(kept) >= SIZES_KEPT:
+def make_room(kept: dict[Any, Any], limit: int = SIZES_KEPT) -> None:
+    """For one more: the oldest goes where there are ``limit``. A folder of photographs has hundreds of sizes."""
+    if len(kept) >= limit:
         del kept[next(iter(kept))]
 
 

@@ -1,10 +1,18 @@
-"""The CUDA stream a track runs on, so that neither track waits for the other's kernels."""
+"""The CUDA stream a track runs on, so that neither track waits for the other's kernels, and what is copied on it.
+
+Arrays go to a GPU and back by pinned memory, which the GPU reads and writes itself; PyTorch keeps such memory and gives
+it out again once a copy is done.
+"""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 FAST_PRIORITY = -1  # lower is more urgent; a hint to the GPU's scheduler, which preempts nothing already running
 SLOW_PRIORITY = 0
@@ -34,8 +42,30 @@ class TrackStream:
             self._stream.wait_event(mark)
 
     def wait(self) -> None:
-        """Return once everything on this stream is done. The thread sleeps meanwhile: it takes no core and no GIL."""
+        """Return once everything on this stream is done, as ``wait_for_stream`` does."""
         if self._stream is not None:
-            done = torch.cuda.Event(blocking=True)
-            done.record(self._stream)
-            done.synchronize()
+            with torch.cuda.stream(self._stream):
+                wait_for_stream(self._stream.device)
+
+
+def wait_for_stream(device: torch.device) -> None:
+    """Return once all of a GPU's current stream is done. The thread sleeps meanwhile: it takes no core and no GIL."""
+    done = torch.cuda.Event(blocking=True)
+    done.record(torch.cuda.current_stream(device))
+    done.synchronize()
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """The array on a device; on the CPU mostly its own memory. What the current stream is given next finds it there."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(tensor: Tensor) -> NDArray[Any]:
+    """What the current stream has made of it, as an array; on the CPU its own memory. Waits without taking a core."""
+    if tensor.device.type == "cpu":
+        return tensor.numpy()
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    pinned.copy_(tensor, non_blocking=True)
+    wait_for_stream(tensor.device)
+    return pinned.numpy().copy()  # whoever keeps it keeps no pinned memory

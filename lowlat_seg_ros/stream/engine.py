@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from lowlat_seg_ros.fast.confidence import Confidence, Evidence
 from lowlat_seg_ros.fast.frames import Answer, KeyFrame, SeenFrame
-from lowlat_seg_ros.fast.motion import MotionBesideNetwork, MotionEstimator
+from lowlat_seg_ros.fast.motion import Picture
+from lowlat_seg_ros.fast.motion_on_gpu import motion_finder
 from lowlat_seg_ros.fast.network import FastNetwork
 from lowlat_seg_ros.fast.pictures import Preprocessor, Size, check_frame, frame_size, label_image, unlabelled_image
 from lowlat_seg_ros.fast.propagation import ClassifierState
 from lowlat_seg_ros.fast.registry import AUTO, PropagationKind, build_propagation, propagation_in_use
+from lowlat_seg_ros.runtime.captured import calls_to_warm_up
 from lowlat_seg_ros.runtime.track_stream import FAST_PRIORITY, TrackStream
 from lowlat_seg_ros.stream.deviation_prior import CalibratedDeviation
 from lowlat_seg_ros.stream.key_frames import (
@@ -94,10 +96,8 @@ class StreamEngine:
         self._lessons = Lessons(self._propagation, self._confidence, self._deviation, self._input_size)
         self.slow_lane = slow_track.open_lane(self._propagation.prepare, self._lessons.learn, self._lessons.learn_more)
         self._preprocess = Preprocessor(self._input_size, self.device)
-        self._motion: MotionBesideNetwork | None = None
-        if self._propagation.needs_motion:
-            self._motion = MotionBesideNetwork(MotionEstimator(self._input_size))
-        self._stream = TrackStream(self.device, FAST_PRIORITY)
+        self.motion = motion_finder(self._input_size, self.device) if self._propagation.needs_motion else None
+        self.stream = TrackStream(self.device, FAST_PRIORITY)
         self._cache = KeyFrameCache()
         self._clock = StreamClock(self.slow_lane.now)
         self._sequence = 0
@@ -124,7 +124,7 @@ class StreamEngine:
         self._reset_where_stream_breaks(frame, stamp)
         self._clock.advance(stamp)
         self._accuracy.frame_arrived(self.slow_lane.now())
-        with torch.inference_mode(), self._stream.in_use():
+        with torch.inference_mode(), self.stream.in_use():
             self._collect_slow_track()
             try:
                 result = self._fast_track(frame, stamp, clock)
@@ -150,9 +150,8 @@ class StreamEngine:
 
     def _see(self, frame: NDArray[np.uint8], stamp: int, key: KeyFrame | None) -> SeenFrame:
         """Sl, with the search for the motion since the key frame begun beside it."""
-        resized = self._preprocess.resized(frame)
-        motion = None if self._motion is None else self._motion.begin(resized, _picture_of(key))
-        image = self._preprocess.image(resized)
+        image = self._preprocess(frame)
+        motion = None if self.motion is None else self.motion.begin(image, _picture_of(key))
         low = self._network.low_features(image)
         return SeenFrame(self._sequence, stamp, image, low, motion, self.slow_lane.now(), self._clock.now)
 
@@ -236,7 +235,7 @@ class StreamEngine:
         whole = self._whole(frame)
         if whole is not None and not self._owns_frames:
             whole = whole.copy()
-        self.slow_lane.submit(SlowJob(seen, self._stream.mark(), whole))
+        self.slow_lane.submit(SlowJob(seen, self.stream.mark(), whole))
         return True
 
     def _whole(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -315,7 +314,7 @@ class StreamEngine:
 
     def forget(self) -> None:
         """As before the first frame: no key frame, nothing in the slow track, any stamp and size may come."""
-        self._stream.wait()  # a dropped feature's memory goes back to the slow stream: no kernel may still read it
+        self.stream.wait()  # a dropped feature's memory goes back to the slow stream: no kernel may still read it
         self._cache.clear()
         self.slow_lane.reset()
         self._accuracy.clear()
@@ -359,30 +358,34 @@ class StreamEngine:
         """
         size = size or self._input_size
         frame = np.zeros((size[1], size[0], 3), np.uint8)
-        with torch.inference_mode(), self._stream.in_use():
-            seen = self._see(frame, stamp=0, key=None)
-            job = SlowJob(seen, self._stream.mark(), self._whole(frame))
-            in_slow_track = self.slow_lane.warm_up(job)
-            in_place = run_slow_network(self.slow_lane.network, job, self._propagation.prepare)
-            for result in (in_slow_track, in_place):
-                if result.key is None:
-                    raise RuntimeError(f"Sh failed on a black frame: {result.error}")
-                self._label(result.key.answer, size)
-                later = self._see(frame, stamp=0, key=result.key)
-                self._label(self._propagation.answer(result.key, later), size)
-                self._propagation.warm_up(result.key, later)
-            self._label(self._propagation.answer_without_key(seen), size)
-            for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):
-                policy.measure(self._network, seen.low, seen.low)
+        with torch.inference_mode(), self.stream.in_use():
+            for _ in range(calls_to_warm_up(self.device)):
+                self._run_every_path(frame, size)
+
+    def _run_every_path(self, frame: NDArray[np.uint8], size: Size) -> None:
+        seen = self._see(frame, stamp=0, key=None)
+        job = SlowJob(seen, self.stream.mark(), self._whole(frame))
+        in_slow_track = self.slow_lane.warm_up(job)
+        in_place = run_slow_network(self.slow_lane.network, job, self._propagation.prepare)
+        for result in (in_slow_track, in_place):
+            if result.key is None:
+                raise RuntimeError(f"Sh failed on a black frame: {result.error}")
+            self._label(result.key.answer, size)
+            later = self._see(frame, stamp=0, key=result.key)
+            self._label(self._propagation.answer(result.key, later), size)
+            self._propagation.warm_up(result.key, later)
+        self._label(self._propagation.answer_without_key(seen), size)
+        for policy in (PredictedDeviation(threshold=0.0), FeatureDifference(threshold=0.0)):
+            policy.measure(self._network, seen.low, seen.low)
 
     def close(self) -> None:
         """End the engine's own thread and give up what is in the slow track; no frame may come afterwards."""
         self.slow_lane.reset()
-        if self._motion is not None:
-            self._motion.close()
+        if self.motion is not None:
+            self.motion.close()
 
 
-def _picture_of(key: KeyFrame | None) -> NDArray[np.uint8] | None:
+def _picture_of(key: KeyFrame | None) -> Picture | None:
     """What the motion since a key frame is found from; waits for it."""
     return None if key is None or key.frame.motion is None else key.frame.motion.result().picture
 
