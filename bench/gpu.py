@@ -27,13 +27,13 @@ from bench.report import SPREAD_HEADINGS, SPREAD_NOTE, spread_cells, table
 from bench.slow_work import WatchedSlowNetwork
 from bench.soak import STAMP_STEP, memory_samples
 from bench.tracks import AS_SCHEDULED, CPU, FIRST_STAMP, NO_KEY_FRAMES, begin_stream, see_frame
-from lowlat_seg_ros.errors import Error, ParameterError
+from lowlat_seg_ros.errors import Error, ParameterError, in_one_line
 from lowlat_seg_ros.evaluation.module_times import network_of
 from lowlat_seg_ros.fast.motion_on_gpu import MotionOnGpu
 from lowlat_seg_ros.fast.pictures import frame_size
 from lowlat_seg_ros.models.checkpoint import load_checkpoint
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
-from lowlat_seg_ros.runtime.captured import nothing_captured
+from lowlat_seg_ros.runtime.captured import failures, nothing_captured
 from lowlat_seg_ros.runtime.choice import ON_GPU
 from lowlat_seg_ros.runtime.steady_memory import prepare_for_timing
 from lowlat_seg_ros.stream.engine import StreamEngine
@@ -47,6 +47,7 @@ LEAST_EQUAL: Final = {  # of the pixels: labels must not change. What is learned
     "just_in_time": {"fp32": 0.99, "fp16": 0.98},
 }
 WAYS: Final[tuple[How, ...]] = ("as it is", "captured")
+RUNS_TO_WARM_UP: Final = 10  # of Sh, those of the engine's own warm-up among them
 SLOW_TRACK: Final = ("idle", "busy", "as scheduled")
 
 
@@ -98,6 +99,7 @@ def measure_gpu(model: str, device: torch.device, card: str, size: GpuSize = FUL
     own = _resized(first_frames(clip, size.clip_frames), network.config.input_size)
     large = _resized(own, size.large_size)
     auto = placed_on(network, device, "fp32" if device.type == "cpu" else ON_GPU.precision, frame_size(own[0]))
+    memory = measure_memory(auto, own, device, size.memory_frames)  # before others' is there
     return {
         "environment": {**environment(model), "card": card, "cuda": torch.version.cuda},
         "clip": name_of(clip),
@@ -109,7 +111,7 @@ def measure_gpu(model: str, device: torch.device, card: str, size: GpuSize = FUL
             for name in PRECISIONS
             for row in measure_engine(measured, frames, device, name, size)
         ],
-        "memory": measure_memory(auto, own, device, size.memory_frames),
+        "memory": memory,
     }
 
 
@@ -165,12 +167,18 @@ def measure_engine(
     """
     case = {"model": network.config.name, "size": list(frame_size(frames[0])), "type": precision}
     try:
-        placed = placed_on(network, device, precision, frame_size(frames[0]))
-    except ParameterError as error:
-        return [{**case, "problem": str(error)}]
+        rows = _measured_engine(placed_on(network, device, precision, frame_size(frames[0])), frames, device, size)
+    except (ParameterError, RuntimeError) as error:  # PyTorch's, as without memory
+        return [{**case, "problem": in_one_line(error)}]
+    return [{**case, **row} for row in rows]
+
+
+def _measured_engine(
+    placed: SegmentationNetwork, frames: Sequence[Frame], device: torch.device, size: GpuSize
+) -> list[dict[str, Any]]:
     slow = WatchedSlowNetwork(placed)
     with begun_engine(slow, placed, frames[0], device) as (engine, slow_track):
-        seen = see_frame(placed, frames[0], device)
+        seen = see_frame(placed, frames[0], device, frame_size(frames[0]))
 
         def turn_of(how: How, slow_work: str) -> Callable[[int], list[float]]:
             def turn(number: int) -> list[float]:
@@ -189,10 +197,17 @@ def measure_engine(
 
             return turn
 
+        with slow.busy(slow_track, seen):  # its first runs take longer
+            while len(slow.runs) < RUNS_TO_WARM_UP:
+                time.sleep(0.001)
         cases = {(how, slow_work): turn_of(how, slow_work) for how in WAYS for slow_work in SLOW_TRACK}
         turns = in_turn(cases, size.rounds)
     return [
-        {**case, "how": how, "slow_track": slow_work, "latency_ms": spread_mapping(each)}
+        {
+            "how": how if how != "captured" or not failures() else f"captured, but for {', '.join(failures())}",
+            "slow_track": slow_work,
+            "latency_ms": spread_mapping(each),
+        }
         for (how, slow_work), each in turns.items()
     ]
 
@@ -214,7 +229,7 @@ def measure_overlap(
     moments = []
     with begun_engine(slow, placed, frames[0], device) as (engine, slow_track):
         engine.policy = NO_KEY_FRAMES
-        seen = see_frame(placed, frames[0], device)
+        seen = see_frame(placed, frames[0], device, frame_size(frames[0]))
         base = now(device)
         with slow.busy(slow_track, seen):
             for number in range(count):

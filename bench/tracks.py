@@ -22,7 +22,7 @@ from bench.measuring import in_turn, rounded, spread_mapping
 from bench.slow_work import ShRun, WatchedSlowNetwork
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork, single_frame_network
 from lowlat_seg_ros.fast.frames import SeenFrame
-from lowlat_seg_ros.fast.pictures import Preprocessor, frame_size
+from lowlat_seg_ros.fast.pictures import Preprocessor, Size, frame_size
 from lowlat_seg_ros.fast.registry import AUTO
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.replay.settings import PolicySettings
@@ -266,9 +266,11 @@ def _timed(label: Callable[[Frame, int], SegmentationResult | None], frame: Fram
 
 
 @torch.inference_mode()
-def see_frame(network: SegmentationNetwork, frame: Frame, device: torch.device = CPU) -> SeenFrame:
-    """A frame that Sl has seen; ``network`` lies on ``device``."""
-    image = Preprocessor(network.config.input_size, device)(frame)
+def see_frame(
+    network: SegmentationNetwork, frame: Frame, device: torch.device = CPU, size: Size | None = None
+) -> SeenFrame:
+    """A frame that Sl has seen, at its own size unless another one is given; ``network`` lies on ``device``."""
+    image = Preprocessor(size or network.config.input_size, device)(frame)
     seen = SeenFrame(0, 0, image, network.low_features(image))
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # before any frame: the slow track's stream will read it

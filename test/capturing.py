@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
@@ -69,9 +68,8 @@ def recorded_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Traces:
     """Record on the CPU too, where torch's operators then do what the C++ does otherwise, as on a GPU."""
     traces = Traces()
 
-    def recorder_for(device: torch.device) -> Any:
-        return traces if torch.is_inference_mode_enabled() else None
-
-    monkeypatch.setattr(captured, "recorder_for", recorder_for)
+    monkeypatch.setattr(captured, "recorder_on", lambda device: traces)
+    monkeypatch.setattr(captured, "_here", captured._OfThread())
+    monkeypatch.setattr(captured, "_failures", {})
     monkeypatch.setattr(cpp, "can_run", lambda *operands, **kinds: False)
     return traces

@@ -5,15 +5,17 @@ The trace has what a graph has: the branches of then, the memory of then, and no
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 
 import pytest
 import torch
 from capturing import Traces, recorded_on_the_cpu
-from torch import Tensor
+from torch import Tensor, nn
 
-from lowlat_seg_ros.runtime.captured import CALLS_TO_RECORD, captured, nothing_captured
+from lowlat_seg_ros.runtime import captured as captured_module
+from lowlat_seg_ros.runtime.captured import CALLS_TO_RECORD, KEPT, captured, failures, nothing_captured
 
 
 @pytest.fixture
@@ -84,6 +86,48 @@ def test_what_the_host_would_bring_is_not_recorded(traces: Traces, caplog: pytes
         found = [brings(torch.full((2,), float(number))).tolist() for number in range(4)]
     assert found == [[number + 1, number + 2] for number in range(4)]
     assert traces.recordings == 0 and "would read the host's memory" in caplog.text
+
+
+def test_what_cannot_be_recorded_with_some_operands_is_with_others(traces: Traces) -> None:
+    @captured
+    def decides_of_one(value: Tensor) -> Tensor:
+        return -value if len(value) == 1 and float(value) < 0 else value
+
+    for _ in range(4):
+        assert decides_of_one(torch.tensor([-3.0])).item() == 3
+        assert decides_of_one(torch.tensor([-3.0, 4.0])).tolist() == [-3, 4]
+    assert traces.recordings == 1 and list(failures()) == ["decides_of_one"]
+
+
+def test_what_is_used_stays_recorded_whatever_else_comes(traces: Traces) -> None:
+    for size in range(1, 2 * KEPT):
+        for length in (size, 1000):
+            for _ in range(CALLS_TO_RECORD):
+                scaled_sum(torch.ones(length), None, scale=7.0)
+    assert traces.recordings == 2 * KEPT
+
+
+def test_recordings_go_with_the_module_they_are_of(traces: Traces) -> None:
+    @captured
+    def layer(value: Tensor, *, module: nn.Module) -> Tensor:
+        return module(value)
+
+    module = nn.Linear(3, 2)
+    for _ in range(3):
+        layer(torch.ones(3), module=module)
+    assert traces.recordings == 1 and len(captured_module._here.recordings) == 1
+    del module
+    gc.collect()
+    assert not len(captured_module._here.recordings)
+
+
+def test_while_another_thread_records_a_call_is_made_as_it_is(traces: Traces) -> None:
+    with captured_module._one_at_a_time:
+        for _ in range(3):
+            assert scaled_sum(torch.ones(1), None, scale=5.0)[0].item() == 5
+    assert traces.recordings == 0
+    scaled_sum(torch.ones(1), None, scale=5.0)
+    assert traces.recordings == traces.replays == 1
 
 
 def test_nothing_is_captured_where_that_is_not_wanted(traces: Traces) -> None:

@@ -27,7 +27,7 @@ from test_slow_track import job
 from torch import Tensor
 
 from lowlat_seg_ros import Segmenter
-from lowlat_seg_ros.errors import ParameterError
+from lowlat_seg_ros.errors import Error, ParameterError
 from lowlat_seg_ros.evaluation.per_frame_network import PerFrameNetwork
 from lowlat_seg_ros.fast.frames import Answer
 from lowlat_seg_ros.models.checkpoint import load_checkpoint, save_checkpoint
@@ -290,6 +290,30 @@ def test_a_precision_without_its_instructions_is_refused_in_a_sentence(features:
     features("avx2")
     with pytest.raises(ParameterError, match="'bf16' cannot serve: .*no bf16 products"):
         choose(Wish("slow", "auto", "bf16"), lambda place: refusal_here(place, CPU))
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((6, 1), "fp32"), ((7, 5), "fp16"), ((9, 0), "fp16")])
+def test_on_a_gpu_torch_serves_in_fp16_where_that_is_quick(
+    capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    for track in ("fast", "slow"):
+        choice = choose(Wish(track), lambda place: refusal_here(place, torch.device("cuda:0")))
+        assert choice.place == ("torch", precision)
+        if precision == "fp32":
+            assert "cuda:0 has compute capability 6.1; fp16 takes 7.0" in choice.in_words()
+
+
+def test_a_network_whose_numbers_do_not_fit_stays_out_of_half_precision() -> None:
+    network = small_network()
+    placer = Placer(network, CPU)
+    assert placer.runner_in("fast", Place("torch", "fp16")) is not None
+    with torch.no_grad():
+        for name, weights in network.tracks.named_parameters():
+            if name.endswith("weight"):
+                weights.mul_(1000)
+    with pytest.raises(Error, match="the network's numbers are too large for fp16"):
+        placer.runner_in("fast", Place("torch", "fp16"))
 
 
 def test_a_missing_runtime_is_left_out_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,13 @@ from stream_setup import INPUT_SIZE, STEP, moving_frames
 from test_motion import SIZE, Frame, scene, turned_scene
 
 from lowlat_seg_ros.fast.motion import Motion, MotionEstimator
-from lowlat_seg_ros.fast.motion_on_gpu import MotionOnGpu, flow_between
+from lowlat_seg_ros.fast.motion_on_gpu import PATCH, MotionOnGpu, _apart, _starts, flow_between
 from lowlat_seg_ros.fast.pictures import as_image
 from lowlat_seg_ros.kernels import cpp
 from lowlat_seg_ros.models.placing import torch_runner, with_runners
 from lowlat_seg_ros.models.segmentation_network import SegmentationNetwork
 from lowlat_seg_ros.models.steps import Runners
+from lowlat_seg_ros.runtime.captured import failures, nothing_captured
 from lowlat_seg_ros.stream import engine as engine_module
 from lowlat_seg_ros.stream.engine import StreamEngine
 from lowlat_seg_ros.stream.key_frames import PredictedDeviation
@@ -109,6 +110,17 @@ def unexplained(key: Frame, picture: Frame, motion: Motion) -> float:
     return float(np.abs(moved.astype(np.float32) - picture).mean())
 
 
+@pytest.mark.parametrize("pixels", [8, 11, 12, 45, 90, 180])
+def test_patches_that_are_added_at_once_have_no_pixel_in_common(pixels: int) -> None:
+    """Else a GPU would add them in any order, and the same frames had other labels the next time."""
+    starts = _starts(pixels, CPU)
+    groups = _apart(len(starts), pixels)
+    for group in groups:
+        covered = (starts[group, None] + torch.arange(PATCH)).flatten()
+        assert len(covered.unique()) == len(covered)
+    assert sorted(torch.cat([starts[group] for group in groups]).tolist()) == starts.tolist()
+
+
 # --- the engine -------------------------------------------------------------------------------------------------------
 
 
@@ -143,9 +155,9 @@ def test_frames_that_are_replayed_have_the_labels_of_those_that_are_not(
     replayed = segmented(engine)
     assert traces.recordings == recordings, "no frame pays for one"
     assert traces.replays > 24 * 4
-    assert not caplog.records and not any(result.warnings for result in replayed)
-    monkeypatch.setattr("lowlat_seg_ros.runtime.captured.recorder_for", lambda device: None)
-    called = segmented(warm_engine(propagation, network))
+    assert not failures() and not caplog.records and not any(result.warnings for result in replayed)
+    with nothing_captured():
+        called = segmented(warm_engine(propagation, network))
     assert len(np.unique(called[-1].labels)) > 1
     for one, other in zip(replayed, called, strict=True):
         assert np.array_equal(one.labels, other.labels)

@@ -28,6 +28,7 @@ from lowlat_seg_ros.slow.network import SlowNetwork
 IDENTITY_LOGIT = 5.0
 FIRST_SENSITIVITY = 1.0
 FIRST_SHARPNESS = 150.0  # of kernels from correlations: neighbouring places are alike to one part in a hundred
+LEAST_LENGTH = 1e-6  # of a guidance before it is brought to one: what is less is 0 in half precision
 FIRST_CODE_WEIGHT = 8.0  # of a difference of codes: two places without anything in common differ by 2 in all
 FIRST_CODE_BIAS = -3.0  # places that look alike have one chance in twenty to have changed
 
@@ -136,7 +137,7 @@ class CorrelationKernels(nn.Module):
 
     def guidance(self, low: Tensor) -> Tensor:
         """The part that needs one frame only, (B, channels, h, w), of length one at each place."""
-        return functional.normalize(self.reduce(low), dim=1)
+        return functional.normalize(self.reduce(low), dim=1, eps=LEAST_LENGTH)
 
     def forward(self, key_guidance: Tensor, guidance: Tensor) -> Tensor:
         """W, (B, H_K², h, w); the taps of a place sum to one."""

@@ -77,7 +77,8 @@ class Classifier:
         bias = self.second_bias.new_full((self.parts, len(ids)), NO_CHANCE)
         second[..., target] = self.second.view(HIDDEN, self.parts, -1)[..., source]
         bias[:, target] = self.second_bias.view(self.parts, -1)[:, source]
-        return replace(self, second=second.flatten(1), second_bias=bias.flatten(), ids=ids)
+        second = second.flatten(1).t().contiguous().t()  # as it lies when it is learned
+        return replace(self, second=second, second_bias=bias.flatten(), ids=ids)
 
     @property
     def parts(self) -> int:

@@ -44,6 +44,7 @@ class JustInTimePropagation(Propagation):
         self._learner = Learner()  # the slow track's own
         self._classifier: Classifier | None = None  # swapped by the slow track, in one piece
         self._in_use: Classifier | None = None  # keeps its memory until the frame that it labels is done
+        self._asked: tuple[Classifier, tuple[int, ...], Classifier] | None = None  # the fast track's
 
     def prepare(self, answer: Answer, frame: SeenFrame) -> Answer:
         """Log-probabilities of the classes that are there, on a grid whose places divide those of F_l.
@@ -100,13 +101,19 @@ class JustInTimePropagation(Propagation):
         classifier = self._newest()
         if classifier is None or not classifier.is_taught or self._is_stale(classifier, seen):
             return self._by_sl(seen, ids) if self._sl_knows_classes else None
-        alone = classifier.of_classes(ids)(seen.low)
+        alone = self._of_classes(classifier, ids)(seen.low)
         unknown = [channel for channel, label in enumerate(ids) if label not in classifier.sure_of]
         if unknown:
             others = resampled(self._by_sl(seen, ids) if self._sl_knows_classes else carried(), alone.shape[-2:])
             for channel in unknown:
                 alone[:, channel] = others[:, channel]
         return alone
+
+    def _of_classes(self, classifier: Classifier, ids: tuple[int, ...]) -> Classifier:
+        """As the classifier's own, made once for the frames that ask for the same."""
+        if self._asked is None or self._asked[:2] != (classifier, ids):
+            self._asked = classifier, ids, classifier.of_classes(ids)
+        return self._asked[2]
 
     def _is_stale(self, classifier: Classifier, seen: SeenFrame) -> bool:
         return self._sl_knows_classes and seen.time - classifier.learned_at > STALE_AFTER
@@ -122,9 +129,9 @@ class JustInTimePropagation(Propagation):
         step = max(1, logits.shape[-1] // grid[1])
         some = logits[..., step // 2 :: step, step // 2 :: step]  # finer ones cost milliseconds
         told = torch.log_softmax(some.float().contiguous(), dim=1)  # quick with places innermost
-        told = functional.pad(told, (0, 0, 0, 0, 0, 1), value=NO_CHANCE)[
-            :, [min(label, told.shape[1]) for label in ids]
-        ]
+        if ids != tuple(range(told.shape[1])):
+            told = functional.pad(told, (0, 0, 0, 0, 0, 1), value=NO_CHANCE)
+            told = told[:, [min(label, told.shape[1] - 1) for label in ids]]
         return resampled(told, grid).to(seen.low.low.dtype).contiguous(memory_format=torch.channels_last)
 
     def answer_without_key(self, seen: SeenFrame) -> Answer | None:

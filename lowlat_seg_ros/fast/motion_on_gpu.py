@@ -204,7 +204,7 @@ class _Patches(NamedTuple):
         """Some steps of Newton's method further, where they lead to a better fit."""
         first = found.shifts
         for _ in range(STEPS):
-            step = (self.inverse @ found.slopes[..., None])[..., 0]
+            step = (self.inverse * found.slopes[:, None]).sum(dim=-1)
             # Farther than itself a patch finds nothing that it has seen.
             following = first + (found.shifts - step - first).clamp(-PATCH, PATCH)
             found = self.best(torch.stack([found.shifts, following]))
@@ -214,8 +214,16 @@ class _Patches(NamedTuple):
         """Each pixel's flow, (1, 2, h, w): its patches' mean, those that fit its own grey counting more."""
         height, width = self.key.shape[-2:]
         weights = 1 / self.difference(shifts[None])[0].abs().clamp(min=1)
-        told = torch.cat([weights[..., None] * shifts[:, None], weights[..., None]], dim=-1).flatten(0, 1)
-        x, y, total = told.new_zeros(height * width, 3).index_add_(0, self.pixels.flatten(), told).unbind(1)
+        told = torch.cat([weights[..., None] * shifts[:, None], weights[..., None]], dim=-1)
+        grid = len(self.rows), len(self.columns)
+        told, pixels = (each.unflatten(0, grid) for each in (told, self.pixels))
+        sums = told.new_zeros(height * width, 3)
+        # Patches that have no pixel in common at a time: a GPU would add what falls on one pixel in any order.
+        for rows in _apart(grid[0], height):
+            for columns in _apart(grid[1], width):
+                where = pixels[rows, columns].flatten()
+                sums[where] = sums[where] + told[rows, columns].flatten(0, 2)
+        x, y, total = sums.unbind(1)
         return torch.stack([x / total, y / total]).view(1, 2, height, width)
 
 
@@ -248,6 +256,13 @@ def _patches_of(level: Tensor) -> _Patches:
         slopes=slopes,
         inverse=inverse,
     )
+
+
+def _apart(count: int, pixels: int) -> list[slice]:
+    """Which of ``count`` patches along a side lie apart: every other one of them, and a last one that is moved."""
+    is_moved = (pixels - PATCH) % STRIDE != 0
+    regular = count - is_moved
+    return [slice(0, regular, 2), slice(1, regular, 2), *([slice(regular, count)] if is_moved else [])]
 
 
 def _starts(pixels: int, device: torch.device) -> Tensor:

@@ -96,7 +96,7 @@ def label_in_torch(logits: Tensor, input_size: Size) -> NDArray[np.uint8]:
     Raises:
         FloatingPointError: a logit is nan or infinite.
     """
-    labels, are_finite = (to_host(found) for found in _labels(logits, size=input_size))
+    labels, are_finite = to_host(*_labels(logits, size=input_size))
     if not are_finite:
         raise FloatingPointError(NOT_FINITE)
     return labels

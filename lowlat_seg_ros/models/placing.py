@@ -106,7 +106,7 @@ class Placer:
             return None
         network = with_runners(self._network, Runners())
         if place.runtime == TORCH:
-            return torch_runner(network, place.precision)
+            return self._opened_in_torch(network, track, place)
         runtime = RUNTIMES[place.runtime]
         runner = LayersInRuntime[Step](_layers(network, place.precision), runtime, place.precision, self._device)
         try:
@@ -115,10 +115,22 @@ class Placer:
             raise Error(f"the layers cannot be brought there: {in_one_line(error)}") from error
         return runner
 
+    def _opened_in_torch(self, network: SegmentationNetwork, track: Track, place: Place) -> Runner:
+        runner = torch_runner(network, place.precision)
+        if place == AS_LOADED:
+            torch.backends.cudnn.allow_tf32 = False  # which keeps no more of a number than fp16 does
+            return runner
+        with torch.inference_mode():
+            found = runner(*self._first_step(track))
+        if not all(bool(torch.isfinite(picture).all()) for picture in found):
+            raise Error(f"the network's numbers are too large for {place.precision}")
+        return runner
+
     def _first_step(self, track: Track) -> tuple[Step, Grid, Tensors]:
         """The track's network itself; the steps after it are small, and of the same kinds of layers."""
         tracks, (width, height) = self._network.tracks, self._size
-        image = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self._device)
+        noise = torch.randint(256, (1, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        image = noise.to(self._device)
         grid = grid_of(image, tracks.stride)
         if track == "fast":
             return SEE, grid, (tracks.low_input(image),)

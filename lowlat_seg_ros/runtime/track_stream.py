@@ -61,11 +61,12 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
-def to_host(tensor: Tensor) -> NDArray[Any]:
-    """What the current stream has made of it, as an array; on the CPU its own memory. Waits without taking a core."""
-    if tensor.device.type == "cpu":
-        return tensor.numpy()
-    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    pinned.copy_(tensor, non_blocking=True)
-    wait_for_stream(tensor.device)
-    return pinned.numpy().copy()  # whoever keeps it keeps no pinned memory
+def to_host(*tensors: Tensor) -> list[NDArray[Any]]:
+    """What the current stream has made of them, as arrays; on the CPU their own memory. Waits without taking a core."""
+    if tensors[0].device.type == "cpu":
+        return [tensor.numpy() for tensor in tensors]
+    pinned = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+    for own, tensor in zip(pinned, tensors, strict=True):
+        own.copy_(tensor, non_blocking=True)
+    wait_for_stream(tensors[0].device)
+    return [own.numpy().copy() for own in pinned]  # whoever keeps it keeps no pinned memory

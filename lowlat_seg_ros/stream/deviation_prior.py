@@ -54,7 +54,7 @@ class CalibratedDeviation:
     def predicted_deviation(self, key: LowFeatures, current: LowFeatures) -> Tensor:
         """As the fast network's, (1,), moved by what has been learned."""
         predicted = self._network.predicted_deviation(key, current)
-        odds = torch.logit(predicted, LEAST)
+        odds = torch.logit(predicted, LEAST).cpu()  # once: on a GPU each look at a number waits for all before it
         self._odds = float(odds)
         return torch.sigmoid(odds + self.shift)
 

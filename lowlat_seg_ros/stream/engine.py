@@ -359,15 +359,17 @@ class StreamEngine:
         size = size or self._input_size
         frame = np.zeros((size[1], size[0], 3), np.uint8)
         with torch.inference_mode(), self.stream.in_use():
-            for _ in range(calls_to_warm_up(self.device)):
-                self._run_every_path(frame, size)
+            for call in range(calls_to_warm_up(self.device)):
+                self._run_every_path(frame, size, in_place=call == 0 or not self.low_latency)
 
-    def _run_every_path(self, frame: NDArray[np.uint8], size: Size) -> None:
+    def _run_every_path(self, frame: NDArray[np.uint8], size: Size, in_place: bool) -> None:
+        """``in_place``: Sh in this thread too, where it is hardly ever needed, and a recording would take memory."""
         seen = self._see(frame, stamp=0, key=None)
         job = SlowJob(seen, self.stream.mark(), self._whole(frame))
-        in_slow_track = self.slow_lane.warm_up(job)
-        in_place = run_slow_network(self.slow_lane.network, job, self._propagation.prepare)
-        for result in (in_slow_track, in_place):
+        results = [self.slow_lane.warm_up(job)]
+        if in_place:
+            results.append(run_slow_network(self.slow_lane.network, job, self._propagation.prepare))
+        for result in results:
             if result.key is None:
                 raise RuntimeError(f"Sh failed on a black frame: {result.error}")
             self._label(result.key.answer, size)
