@@ -91,7 +91,7 @@ def test_the_smallest_inputs_have_a_motion_too(size: tuple[int, int]) -> None:
 
 
 def test_on_a_street_it_explains_as_much_as_the_cpus() -> None:
-    """By how much a key frame that is moved along it differs from the frame, ten frames on."""
+    """By how much a key frame that is moved along it differs from the frame, up to five frames on."""
     size, street = (480, 360), SyntheticStreet(seed=100, frame_count=6)
     frames = [np.asarray(cv2.resize(street[index].image, size), np.uint8) for index in range(6)]
     on_cpu, expected = MotionEstimator(size), None

@@ -38,7 +38,8 @@ def add_latency_options(parser: argparse.ArgumentParser) -> None:
         "--compare",
         nargs="*",
         metavar="MODEL",
-        help="time the full networks of these and of --model too, each in every runtime and precision that there is",
+        help="time the full networks of these and of --model too, each in every runtime and precision that there is, "
+        "where it is much slower than elsewhere in the first round alone",
     )
     parser.add_argument(
         "--rounds", type=int, help="passes through the clip; default: 3 with --latency, 1 with --table 1"
@@ -116,7 +117,8 @@ def _single_frame_candidates(
     for name, places in compared.items():
         own = next((network for network in places.values() if isinstance(network, SegmentationNetwork)), None)
         has_new_small = own is not None and not any(have_same_small(own, other) for other in small_ones)
-        small_ones += [own] if own is not None and has_new_small else []
+        if own is not None and has_new_small:
+            small_ones.append(own)
         for place, network in places.items():
             fast = network if isinstance(network, SegmentationNetwork) else tracks.fast
             labellers = {name: full_network(Tracks(network, fast))}
@@ -131,13 +133,10 @@ def _single_frame_candidates(
 
 def have_same_small(first: SegmentationNetwork, second: SegmentationNetwork) -> bool:
     """Whether two networks' Sl, with its classifier, is one on pictures of one size."""
-    if first.config.input_size != second.config.input_size:
+    if first.config.input_size != second.config.input_size or not first.tracks.low_parts():
         return False
-    small = [
-        {**nn.ModuleList(network.tracks.low_parts()).state_dict(), **network.fast_classifier.state_dict()}
+    mine, others = (
+        nn.ModuleList([*network.tracks.low_parts(), network.fast_classifier]).state_dict()
         for network in (first, second)
-    ]
-    has_small = bool(first.tracks.low_parts())
-    return (
-        has_small and small[0].keys() == small[1].keys() and all(map(torch.equal, *(each.values() for each in small)))
     )
+    return mine.keys() == others.keys() and all(map(torch.equal, mine.values(), others.values()))

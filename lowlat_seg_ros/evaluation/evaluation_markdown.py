@@ -232,9 +232,12 @@ def _latency(report: LatencyReport) -> list[str]:
             for row in report.rows
         ],
     )
+    most = max(row.frames for row in report.rows)
+    once = " Fewer frames: not timed after the first round, where the same network was much quicker elsewhere."
     lines += [
         "",
-        f"{report.conditions()}; frames at {report.rate_hz:g} Hz, {report.rounds} rounds of all in turn.",
+        f"{report.conditions()}; frames at {report.rate_hz:g} Hz, {report.rounds} rounds of all in turn."
+        f"{once if any(row.frames < most for row in report.rows) else ''}",
     ]
     return [*lines, "", *_verdict(report)]
 

@@ -208,18 +208,19 @@ def measure_latency(
 
     So whatever else the machine does falls on all alike, and each one finds the caches as its neighbours left them and
     the pauses between frames that a camera leaves. A candidate that is slower than the camera goes on at once; its
-    latency is its own, without waiting. A network that is much quicker in another runtime is not timed after the first
-    round.
+    latency is its own, without waiting. Where a network is much quicker in another runtime, it is not timed after the
+    first round.
     """
     timed = [Timed(new_matrix()) for _ in candidates]
     left = list(zip(candidates, timed, strict=True))
     callers_threads = torch.get_num_threads()
     try:
-        for _ in tqdm(range(settings.rounds), desc="latency", leave=False, disable=None):
+        for number in tqdm(range(settings.rounds), desc="latency", leave=False, disable=None):
             for candidate, record in left:
                 torch.set_num_threads(candidate.threads)
                 _run(candidate, frames, settings.rate_hz, record)
-            left = without_hopeless(left)
+            if number == 0:  # in a later one a moment's noise would cost a runtime what it has shown
+                left = without_hopeless(left)
     finally:
         torch.set_num_threads(callers_threads)
     rows = tuple(_row(candidate, record) for candidate, record in zip(candidates, timed, strict=True))
